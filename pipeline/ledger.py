@@ -1,0 +1,52 @@
+"""What is known of each block: the records by which a run resumes and is verified."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+State = Literal["done", "failed"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One block's record.
+
+    Attributes:
+        block: its index in the plan.
+        digest: hash of spec, code and weights; a record of another digest counts for nothing.
+        state: `done` only after all of the block's data is in place.
+        attempts: how often the block was begun, this time included.
+        checksums: of the data as written, by layer.
+        missing_voxels: source voxels that were not there and were filled.
+        metrics: one mapping per slice, see `stages.score`.
+        seconds: spent in each stage.
+        worker: name of the process that did it.
+        cause: why it failed: one line.
+        detail: the end of the traceback, for a failure.
+    """
+
+    block: int
+    digest: str
+    state: State
+    attempts: int = 1
+    checksums: dict[str, str] = field(default_factory=dict)
+    missing_voxels: int = 0
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    worker: str = ""
+    cause: str = ""
+    detail: str = ""
+
+    def to_json(self) -> bytes:
+        """As it lies in the ledger."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Record:
+        """Read back; unknown fields of a later version are passed over."""
+        known: dict[str, Any] = {
+            k: v for k, v in json.loads(data).items() if k in cls.__dataclass_fields__
+        }
+        return cls(**known)

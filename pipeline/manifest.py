@@ -1,0 +1,121 @@
+"""Before any block: reads what the run depends on, checks it, and writes it down."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ddgm_core
+from ddgm_core.denoiser import Prior
+from ddgm_core.projectors import checked_step
+from pipeline import plan as plan_module
+from pipeline import solver as solver_module
+from pipeline import source as source_module
+from pipeline import stages as stages_module
+from pipeline.plan import Plan, checked_plan
+from pipeline.solver import resident_prior, resident_solver
+from pipeline.source import Box, VolumeInfo
+from pipeline.spec import Spec
+from pipeline.stages import Job, source_volume
+from pipeline.store import RunStore, StoreError
+
+PACKAGES = (
+    "astra-toolbox", "cloud-volume", "dask", "ddgm", "distributed", "numpy", "scipy", "torch",
+    "torchmetrics", "zarr",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose spec, source, weights, step and output have been found good."""
+
+    job: Job
+    resumed: bool
+
+
+def prepare(spec: Spec, overwrite: bool = False) -> Prepared:
+    """Check all that can be checked before any block, and create or find the output.
+
+    Raises:
+        DdgmError: the first thing that is wrong.
+    """
+    plan = checked_plan(spec, source_volume(spec).info)
+    prior = resident_prior(spec.prior)
+    solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
+    for descent in (spec.method, spec.algebraic):
+        checked_step(descent.step.size(solver.projector.norm), solver.projector.norm)
+    first = plan.block(0)
+    corner = Box(first.box.start, tuple(s + 1 for s in first.box.start))  # type: ignore[arg-type]
+    source_volume(spec).read(corner)  # one read here, before a hundred thousand fail elsewhere
+    root = spec.output.path
+    store = RunStore(root)
+    manifest = describe(plan, prior)
+    _check_space(plan, store)
+    resumed = store.prepare(plan, manifest, overwrite)
+    return Prepared(Job(plan, root, manifest["digest"], prior.digest), resumed)
+
+
+def describe(plan: Plan, prior: Prior) -> dict[str, Any]:
+    """The contents of run.json: all that the result depends on, and with what it was made."""
+    info, code = asdict(plan.info), code_digest()
+    digest = plan.spec.results_digest(source=info, code=code, weights=prior.digest)
+    return {
+        "digest": digest,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "spec": plan.spec.model_dump(mode="json"),
+        "source": info,
+        "geometry": asdict(plan.geometry),
+        "weights": {"sha256": prior.digest, "card": asdict(prior.card)},
+        "code": code,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "blocks": plan.block_count,
+        "slices": plan.slice_count,
+    }
+
+
+def plan_of(manifest: Mapping[str, Any]) -> Plan:
+    """The plan that a run.json was made from."""
+    source = dict(manifest["source"])
+    corners = source.pop("bounds")
+    bounds = Box(tuple(corners["start"]), tuple(corners["stop"]))
+    for name in ("voxel_size_nm", "chunk_shape"):
+        source[name] = tuple(source[name])
+    return Plan(Spec.model_validate(manifest["spec"]), VolumeInfo(bounds=bounds, **source))
+
+
+def code_digest() -> str:
+    """SHA-256 of the source files that decide a block's bytes."""
+    core = Path(ddgm_core.__file__).parent
+    files = [p for p in core.rglob("*.py") if "training" not in p.parts]
+    modules = (plan_module, solver_module, source_module, stages_module)
+    files += [Path(str(m.__file__)) for m in modules]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _check_space(plan: Plan, store: RunStore) -> None:
+    free = store.folder.free_bytes()
+    needed = plan.bytes_to_write() // 2  # compression was measured to save 1.2 to 4 times
+    if free is not None and free < needed and store.folder.is_empty():
+        raise StoreError(
+            f"output.path: {store.root} has {free / 1e9:.2f} GB free, and the run writes up to "
+            f"{2 * needed / 1e9:.2f} GB before compression; choose another disk or fewer layers"
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,145 @@
+"""The spec's numerical work on stacks of slices, in batches of one fixed size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddgm_core import least_squares, metrics, samplers
+from ddgm_core.denoiser import Denoiser, NetworkDenoiser, Prior, load_prior
+from ddgm_core.noise import NoiseField, Place
+from ddgm_core.projectors import Projector, projector
+from ddgm_core.schedules import geometric
+from ddgm_core.tiling import TiledDenoiser
+from pipeline.plan import Plan
+from pipeline.spec import Ddgm, PriorSpec, Spec
+from workers.resident import resident
+
+BatchWork = Callable[[Tensor, Sequence[Place]], Tensor]
+
+
+def default_device() -> torch.device:
+    """The process's accelerator, or its CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def tiled_denoiser(prior: Prior, spec: PriorSpec, device: torch.device) -> TiledDenoiser:
+    """A prior's network over slices of any size, as the spec wants it run."""
+    network = NetworkDenoiser(prior.network, spec.precision, device)
+    return TiledDenoiser(network, prior.card.patch, spec.stride, spec.batch, spec.bump)
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Simulates, reconstructs and scores slices of one geometry.
+
+    All take and give (n, ·, ·) float32 tensors of normalised slices or sinograms, any n, with
+    the slices' places. They work through them `block.batch` at a time, the last batch padded:
+    a product's bits can depend on its shape, and must not depend on how a volume was cut.
+    """
+
+    spec: Spec
+    projector: Projector
+    denoise: Denoiser
+    device: torch.device
+
+    def simulate(self, slices: Tensor, places: Sequence[Place]) -> Tensor:
+        """Tilt series y = Ax + σ_y ε (Eq. 3)."""
+        tilts, noise = self.spec.tilts, NoiseField(self.spec.tilts.seed, "sinogram")
+
+        def work(x: Tensor, places: Sequence[Place]) -> Tensor:
+            y = self.projector.forward(x)
+            return y + tilts.noise * noise.batch(tuple(y.shape[1:]), places).to(y)
+
+        return self._in_batches(work, slices, places)
+
+    def reconstruct(self, sinograms: Tensor, places: Sequence[Place]) -> Tensor:
+        """Slices by the spec's method."""
+        method = self.spec.method
+        step = method.step.size(self.projector.norm)
+        if not isinstance(method, Ddgm):
+            return self._descend(sinograms, places, step, method.gradient_steps)
+        sigmas = geometric(*method.sigma, method.steps)
+        field = NoiseField(method.seed, "sampler")
+        shape = self.projector.geometry.thickness, self.projector.geometry.width
+
+        def work(y: Tensor, places: Sequence[Place]) -> Tensor:
+            return samplers.ddgm(
+                self.projector,
+                y,
+                self.denoise,
+                lambda n: field.batch(shape, places, n),
+                sigmas,
+                step,
+                method.gradient_steps,
+            )
+
+        return self._in_batches(work, sinograms, places)
+
+    def algebraic(self, sinograms: Tensor, places: Sequence[Place]) -> Tensor:
+        """Slices by the classical baseline (Eq. 4)."""
+        a = self.spec.algebraic
+        step = a.step.size(self.projector.norm)
+        return self._descend(sinograms, places, step, a.gradient_steps)
+
+    def score(self, x: Tensor, truth: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Metrics of each slice, (n,) each: mse, ssim, residual and, if tiled, seam."""
+        t = self.spec.tilts
+        scores = {
+            "mse": metrics.mse(x, truth),
+            "ssim": metrics.ssim(x, truth),
+            "residual": torch.cat(
+                [
+                    metrics.data_residual(self.projector, a.to(self.device), b, t.noise).cpu()
+                    for a, b in zip(x.split(1), y.to(self.device).split(1), strict=True)
+                ]
+            ),
+        }
+        tiles = getattr(self.denoise, "patch", None), getattr(self.denoise, "stride", None)
+        if tiles[0] and tiles[1] and x.shape[-1] > tiles[0]:
+            seams = (metrics.seam_energy(v, tiles[0], tiles[1]) for v in (x, truth))
+            scores["seam"] = next(seams) / next(seams)
+        return scores
+
+    def _descend(self, y: Tensor, places: Sequence[Place], step: float, count: int) -> Tensor:
+        def work(y: Tensor, places: Sequence[Place]) -> Tensor:
+            return least_squares.gradient_descent(self.projector, y, step, count)
+
+        return self._in_batches(work, y, places)
+
+    @torch.inference_mode()
+    def _in_batches(self, work: BatchWork, x: Tensor, places: Sequence[Place]) -> Tensor:
+        size = self.spec.block.batch
+        missing = -len(x) % size
+        padded = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+        everywhere = [*places, *(places[-1],) * missing]
+        parts = [
+            work(batch.to(self.device), everywhere[i * size : (i + 1) * size]).cpu()
+            for i, batch in enumerate(padded.split(size))
+        ]
+        return torch.cat(parts)[: len(x)]
+
+
+def resident_prior(spec: PriorSpec, digest: str | None = None) -> Prior:
+    """The spec's prior, loaded once per process; other weights than `digest` are refused."""
+    sha256 = digest or spec.sha256
+    return resident(("prior", spec.weights, sha256), lambda: load_prior(spec.weights, sha256))
+
+
+def resident_solver(plan: Plan, weights_digest: str) -> Solver:
+    """The solver of a plan, built once per process."""
+    spec, device = plan.spec, default_device()
+
+    def build() -> Solver:
+        prior = resident_prior(spec.prior, weights_digest)
+        kept = resident(
+            ("projector", plan.geometry.digest, str(device)),
+            lambda: projector(plan.geometry, device=device),
+        )
+        return Solver(spec, kept, tiled_denoiser(prior, spec.prior, device), device)
+
+    parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block"})
+    return resident(("solver", parts, plan.geometry.digest, weights_digest, str(device)), build)

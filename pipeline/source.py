@@ -1,0 +1,329 @@
+"""Volumes read through cloud-volume: the one border where x, y, z becomes z, y, x.
+
+Every failure becomes a `SourceError` that says what was asked for, what went wrong and what to do.
+cloud-volume takes seconds to import, so it is imported inside functions.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import pairwise, product
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from ddgm_core.errors import DdgmError
+
+Triple = tuple[int, int, int]
+Kind = Literal[
+    "not_found", "unreachable", "mip", "bounds", "missing", "corrupt", "credentials", "unsupported"
+]
+
+REMEDIES: dict[Kind, str] = {
+    "not_found": "give the folder that holds the `info` file, with its protocol, as in "
+    "precomputed://https://HOST/VOLUME or precomputed://file:///VOLUME",
+    "unreachable": "check the network and the server, then run again",
+    "mip": "choose one of these",
+    "bounds": "choose a box with at least one voxel, inside the bounds",
+    "missing": "restore the chunk, or set `missing` to a grey value to fill with",
+    "corrupt": "restore the file from its origin",
+    "credentials": "set up cloud-volume's credentials (AWS_SESSION_TOKEN too, if only to ''); a "
+    "public bucket needs none as precomputed://https://storage.googleapis.com/BUCKET/VOLUME",
+    "unsupported": "install the codec named, or convert the volume to one channel, raw or jpeg",
+}
+
+# cloud-volume, requests, boto and google-auth share no base class. Names are looked up along an
+# error's method resolution order, so that none of these packages has to be imported to ask.
+ERROR_NAMES: dict[Kind, str] = {
+    "not_found": "InfoUnavailableError UnsupportedProtocolError UnsupportedFormatError InvalidURL"
+    " NotFound FileNotFoundError NotADirectoryError",
+    "credentials": "DefaultCredentialsError NoCredentialsError PartialCredentialsError RefreshError"
+    " Forbidden Unauthorized AuthorizationError PermissionError",
+    "unreachable": "OSError HTTPError BotoCoreError ClientError GoogleAPIError GoogleAuthError",
+    "unsupported": "ImportError NotImplementedError",
+    "missing": "EmptyVolumeException",
+}
+KINDS: dict[str, Kind] = {
+    name: kind for kind, names in ERROR_NAMES.items() for name in names.split()
+}
+
+
+class SourceError(DdgmError):
+    """A volume that cannot be read as asked; `kind` says in which way."""
+
+    def __init__(self, message: str, kind: Kind) -> None:
+        super().__init__(message)
+        self.kind: Kind = kind
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same read may succeed later with nothing changed by the user."""
+        return self.kind == "unreachable"
+
+    def __reduce__(self) -> tuple[type["SourceError"], tuple[str, Kind]]:
+        return SourceError, (str(self), self.kind)  # an exception's own pickle loses the kind
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open box of voxels of one mip, in z, y, x order."""
+
+    start: Triple
+    stop: Triple
+
+    @property
+    def shape(self) -> Triple:
+        z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    def inside(self, other: "Box") -> bool:
+        """Whether no voxel of this box lies outside `other`."""
+        low = all(a >= b for a, b in zip(self.start, other.start, strict=True))
+        return low and all(a <= b for a, b in zip(self.stop, other.stop, strict=True))
+
+    def slices(self, origin: Triple = (0, 0, 0)) -> tuple[slice, slice, slice]:
+        """The index of this box in an array whose first voxel is `origin`."""
+        ranges = zip(self.start, self.stop, origin, strict=True)
+        z, y, x = (slice(a - o, b - o) for a, b, o in ranges)
+        return z, y, x
+
+    def parts(self, origin: Triple, chunk: Triple) -> Iterator["Box"]:
+        """This box cut along the grid of chunks that starts at `origin`, z slowest."""
+        ranges = []
+        for a, b, o, step in zip(self.start, self.stop, origin, chunk, strict=True):
+            edges = [a, *range(a - (a - o) % step + step, b, step), b]
+            ranges.append(pairwise(edges))
+        for (z0, z1), (y0, y1), (x0, x1) in product(*ranges):
+            yield Box((z0, y0, x0), (z1, y1, x1))
+
+    def __str__(self) -> str:
+        ranges = zip("zyx", self.start, self.stop, strict=True)
+        return ", ".join(f"{axis} {a}:{b}" for axis, a, b in ranges)
+
+
+@dataclass(frozen=True)
+class VolumeInfo:
+    """What a volume says of itself at one mip; triples are in z, y, x order."""
+
+    bounds: Box
+    voxel_size_nm: tuple[float, float, float]
+    dtype: str
+    chunk_shape: Triple
+    channels: int
+    mip: int
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A box of voxels that was read: `data` is (z, y, x), C-contiguous."""
+
+    data: np.ndarray
+    missing_voxels: int  # how many of them the source lacks, and were filled
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume at one mip. It pickles as its three fields and opens itself where it is used.
+
+    url: handed to cloud-volume untouched.
+    missing: the grey value that stands for chunks the source lacks; None makes them an error.
+    """
+
+    url: str
+    mip: int
+    missing: int | None = None
+
+    def __reduce__(self) -> tuple[type["Volume"], tuple[str, int, int | None]]:
+        return Volume, (self.url, self.mip, self.missing)
+
+    @cached_property
+    def info(self) -> VolumeInfo:
+        """Read once. Raises SourceError for a volume that is not there or cannot be used."""
+        with self._errors():
+            volume = self._volume
+            z, y, x = (float(size) for size in volume.resolution[::-1])
+            info = VolumeInfo(
+                bounds=Box(_zyx(volume.bounds.minpt), _zyx(volume.bounds.maxpt)),
+                voxel_size_nm=(z, y, x),
+                dtype=np.dtype(volume.dtype).name,
+                chunk_shape=_zyx(volume.chunk_size),
+                channels=int(volume.num_channels),
+                mip=self.mip,
+            )
+        self._check(info)
+        return info
+
+    def read(self, box: Box) -> Cutout:
+        """The voxels of `box`, in the volume's dtype. Raises SourceError."""
+        bounds = self.info.bounds
+        if min(box.shape) < 1 or not box.inside(bounds):
+            raise self._error("bounds", f"the volume's bounds are {bounds}", box)
+        try:
+            return Cutout(self._download(box), 0)
+        except SourceError as error:
+            if error.kind != "missing" or self.missing is None:
+                raise
+        return self._read_filled(box)
+
+    def _read_filled(self, box: Box) -> Cutout:
+        """Reads chunk by chunk, so that only the chunks that are missing are filled."""
+        data = np.full(box.shape, self.missing, dtype=self.info.dtype)
+        lost = 0
+        for part in box.parts(self.info.bounds.start, self.info.chunk_shape):
+            try:
+                data[part.slices(box.start)] = self._download(part)
+            except SourceError as error:
+                if error.kind != "missing":
+                    raise
+                lost += prod(part.shape)
+        return Cutout(data, lost)
+
+    def _download(self, box: Box) -> np.ndarray:
+        with self._errors(box):
+            from cloudvolume import Bbox
+
+            corners = Bbox(box.start[::-1], box.stop[::-1])
+            # With parallel=2 the children's errors are lost and zeros come back (measured).
+            xyzc = self._volume.download(corners, mip=self.mip, parallel=1)
+        return np.ascontiguousarray(np.asarray(xyzc)[..., 0].T)  # no copy: it is Fortran ordered
+
+    @cached_property
+    def _volume(self) -> Any:
+        options = {"bounded": True, "fill_missing": False, "parallel": 1, "progress": False}
+        # An empty provenance saves a request, and a malformed one would be an error.
+        volume: Any = cloud_volume()(self.url, cache=False, provenance={}, **options)
+        if self.mip not in range(len(volume.available_mips)):  # to the library -1 is the coarsest
+            sizes = [" x ".join(f"{s:g}" for s in r[::-1]) for r in volume.available_resolutions]
+            mips = ", ".join(f"mip {mip} ({size} nm)" for mip, size in enumerate(sizes))
+            raise self._error("mip", f"the volume has {mips}")
+        volume.mip = self.mip
+        volume.meta.rois = None  # outside the regions it lists the library returns zeros unasked
+        return volume
+
+    def _check(self, info: VolumeInfo) -> None:
+        if info.channels != 1:
+            raise self._error("unsupported", f"{info.channels} channels where 1 is needed")
+        if self.missing is not None and np.dtype(info.dtype).kind in "iu":
+            grey = np.iinfo(info.dtype)
+            if not grey.min <= self.missing <= grey.max:
+                fault = f"missing: {self.missing} is outside {grey.min} to {grey.max}"
+                raise self._error("unsupported", fault, remedy=f"set one that fits {info.dtype}")
+
+    @contextmanager
+    def _errors(self, box: Box | None = None) -> Iterator[None]:
+        """Turns whatever cloud-volume raises into a SourceError."""
+        cloud_volume()
+        from cloudfiles.interfaces import HttpInterface
+
+        adapter: Any = HttpInterface.adaptor
+        adapter.refused = None
+        try:
+            yield
+        except (SourceError, MemoryError):
+            raise
+        except Exception as error:
+            kind, fault = _kind(error), f"{type(error).__name__}: {error}"
+            if kind in ("missing", "not_found") and adapter.refused:
+                # The library takes 403 for 404; what is denied must not be filled as if missing.
+                kind, fault = "credentials", f"HTTP 403 for {adapter.refused}"
+            raise self._error(kind, fault, box) from error
+
+    def _error(
+        self, kind: Kind, fault: str, box: Box | None = None, remedy: str = ""
+    ) -> SourceError:
+        where = f"source {self.url}, mip {self.mip}" + (f", box {box}" if box else "")
+        fault = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", fault).split())[:300]
+        what = f"{kind.replace('_', ' ')}: {fault}"
+        return SourceError(f"{where}: {what}; {remedy or REMEDIES[kind]}", kind)
+
+
+def _zyx(xyz: Any) -> Triple:
+    x, y, z = (int(value) for value in xyz)
+    return z, y, x
+
+
+def _kind(error: Exception) -> Kind:
+    """What is wrong, from the error's HTTP status or its class; a failed decoding has no class."""
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):  # boto's
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    else:
+        status = getattr(response, "status_code", 0)
+    if status in (401, 403, 407) or (isinstance(error, KeyError) and "AWS_" in str(error)):
+        return "credentials"
+    if 400 <= status < 500 and status not in (408, 425, 429):
+        return "not_found"
+    for cls in type(error).__mro__:
+        if cls.__name__ in KINDS:
+            return KINDS[cls.__name__]
+    return "corrupt"
+
+
+@cache
+def cloud_volume() -> Any:
+    """The CloudVolume class, once the library has been made safe to use in this process."""
+    import cloudfiles.secrets
+    import cloudfiles.threaded_queue
+    import cloudvolume.datasource.precomputed
+    import cloudvolume.datasource.precomputed.image.rx
+    import cloudvolume.threaded_queue
+
+    bound_http()
+    # It prints what it also raises, and hints; redirecting stdout would not be safe in threads.
+    precomputed = cloudvolume.datasource.precomputed
+    for module in (precomputed, precomputed.image.rx, cloudfiles.secrets):
+        vars(module)["print"] = lambda *args, **kwargs: None
+    for library in (cloudvolume, cloudfiles):
+        queue: Any = library.threaded_queue.ThreadedQueue
+        queue._consume_queue_execution = _run_task
+    return cloudvolume.CloudVolume
+
+
+def _run_task(queue: Any, task: Any) -> None:
+    """Delivers a task's error before it counts as done.
+
+    The library does so after: its reader may be gone by then, with zeros for an answer (measured).
+    """
+    try:
+        task()
+    except Exception as error:
+        queue._error_queue.put(error)
+    finally:
+        with queue._processed_lock:
+            queue.processed += 1
+            queue._queue.task_done()
+
+
+def bound_http(
+    connect: float = 5.0, read: float = 30.0, attempts: int = 4, backoff: float = 0.5
+) -> None:
+    """Gives cloud-volume's requests an end: its own have no timeout, and 7 attempts (measured).
+
+    connect, read: seconds to wait for a connection and between two bytes.
+    attempts, backoff: tries of one request, with random waits of backoff · 2ⁿ s, 4 s at most.
+    """
+    import tenacity
+    from cloudfiles import connectionpools, interfaces
+    from requests import PreparedRequest, Response
+    from requests.adapters import HTTPAdapter
+
+    class BoundedAdapter(HTTPAdapter):
+        refused: str | None = None  # the last URL that was answered with 403
+
+        def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+            response = super().send(request, *args, **{**options, "timeout": (connect, read)})
+            if response.status_code == 403:
+                self.refused = request.url
+            return response
+
+    http = interfaces.HttpInterface
+    http.adaptor = BoundedAdapter(pool_maxsize=32)  # the library reads with 20 threads
+    google, s3 = interfaces.GoogleCloudStorageInterface, interfaces.S3Interface
+    pools = connectionpools.GCloudBucketPool, connectionpools.S3ConnectionPool
+    for method in (m for owner in (http, google, s3, *pools) for m in vars(owner).values()):
+        if retry := getattr(method, "retry", None):
+            retry.stop = tenacity.stop_after_attempt(attempts)
+            retry.wait = tenacity.wait_random_exponential(multiplier=backoff, max=4.0)

@@ -1,0 +1,239 @@
+"""The pipeline spec: what a run depends on, as a checked and frozen model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ddgm_core.denoiser import Precision
+from ddgm_core.geometry import Detector
+from ddgm_core.tiling import Bump
+from workers.clusters import Cluster, Local
+
+Axis = Literal["z", "y", "x"]
+Layer = Literal["reconstruction", "truth", "algebraic", "sinogram"]
+
+
+class Part(BaseModel):
+    """A part of the spec: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Intensity(Part):
+    """Grey levels that become 0 and 1 to the network: x = (grey - mean) / std."""
+
+    mean: float
+    std: float = Field(gt=0)
+
+
+class Source(Part):
+    """The volume that is imaged."""
+
+    url: str = Field(description="any URL that cloud-volume reads, passed on untouched")
+    mip: int = Field(default=0, ge=0, description="level of resolution")
+    box: dict[Axis, tuple[int, int]] | None = Field(
+        default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
+    )
+    missing: Literal["error"] | Annotated[int, Field(ge=0)] = Field(
+        default="error",
+        description="source chunks that are not there: an error, or this grey level",
+    )
+    intensity: Intensity | None = Field(
+        default=None, description="mean and std that normalise the volume; default: the prior's"
+    )
+
+    @model_validator(mode="after")
+    def _box_is_whole(self) -> Source:
+        if self.box is not None and set(self.box) != {"z", "y", "x"}:
+            raise ValueError("box needs a start and a stop for each of z, y and x")
+        for axis, (start, stop) in (self.box or {}).items():
+            if stop <= start:
+                raise ValueError(f"box.{axis}: stop {stop} is not above start {start}")
+        return self
+
+
+class Slab(Part):
+    """How the box is cut into slabs, and these into slices."""
+
+    thickness_axis: Axis = Field(default="z", description="the beam runs along it at tilt 0")
+    width_axis: Axis = Field(default="y", description="the detector's bins lie along it")
+    tilt_axis: Axis = Field(
+        default="x", description="the slab turns about it; slices follow along it"
+    )
+    thickness: int = Field(default=128, ge=11, description="of a slab, in pixels")
+    width: int | None = Field(
+        default=None, ge=11, description="of a slab; default: the box's whole width"
+    )
+    slabs: Literal["all"] | tuple[int, ...] = Field(
+        default="all", description="which of the box's slabs, counted from 0, along the width first"
+    )
+
+    @model_validator(mode="after")
+    def _axes_differ(self) -> Slab:
+        if len({self.thickness_axis, self.width_axis, self.tilt_axis}) != 3:
+            raise ValueError("thickness_axis, width_axis and tilt_axis must be three axes")
+        return self
+
+
+class Tilts(Part):
+    """The simulated tilt series, y = Ax + σ_y ε (Eq. 3)."""
+
+    count: int = Field(default=128, ge=1, description="views, evenly spaced, both ends included")
+    range: tuple[float, float] = Field(default=(-60.0, 60.0), description="degrees")
+    detector: Detector = Field(default="lateral", description="see docs/architecture.md")
+    noise: float = Field(
+        default=4.1, ge=0, description="σ_y; 4.1 gives the paper's ratio of 10 to 1"
+    )
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _range_is_a_tilt(self) -> Tilts:
+        low, high = self.range
+        if not -85 <= low < high <= 85:
+            raise ValueError(f"range: {list(self.range)} must rise and lie within -85 and 85")
+        return self
+
+
+class PriorSpec(Part):
+    """The denoiser, and how it is run over slices wider than its patch."""
+
+    weights: str = Field(
+        default="small", description="a shipped prior's name, or a .safetensors file"
+    )
+    sha256: str | None = Field(default=None, description="refuse any other weights")
+    precision: Precision = "float32"
+    stride: int = Field(default=96, ge=1, description="from patch to patch, in pixels")
+    bump: Bump = Field(default="floor", description="blending window, see docs/decisions.md")
+    batch: int = Field(default=8, ge=1, description="patches to a network call")
+
+
+class Step(Part):
+    """λ of the gradient steps, as a share of 1 / ‖A‖₂² or as it is: one of the two."""
+
+    relative: float | None = Field(
+        default=None, gt=0, description="the paper's 9e-5 at 128 x 128 is 1.42"
+    )
+    absolute: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Step:
+        if (self.relative is None) == (self.absolute is None):
+            raise ValueError("give one of {relative: 1.42} and {absolute: 9.0e-5}")
+        return self
+
+    def size(self, norm: float) -> float:
+        """λ for an operator of this norm, ‖A‖₂."""
+        if self.absolute is not None:
+            return self.absolute
+        assert self.relative is not None
+        return self.relative / norm**2
+
+
+class _Descent(Part):
+    gradient_steps: int = Field(ge=1)
+    step: Step = Step(relative=1.42)
+
+
+class Ddgm(_Descent):
+    """The paper's method (Algorithm 1)."""
+
+    name: Literal["ddgm"] = "ddgm"
+    steps: int = Field(default=50, ge=1, description="N, noise levels: network evaluations a slice")
+    gradient_steps: int = Field(
+        default=25, ge=1, description="K, gradient steps before each of them"
+    )
+    sigma: tuple[float, float] = Field(default=(3.0, 0.03), description="σ_1 and σ_N")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sigma_falls(self) -> Ddgm:
+        if not self.sigma[0] >= self.sigma[1] > 0:
+            raise ValueError(f"sigma: {list(self.sigma)} must fall and stay above 0")
+        return self
+
+
+class GradientDescent(_Descent):
+    """Least squares by gradient descent, stopped early (Eq. 4)."""
+
+    name: Literal["gradient_descent"]
+    gradient_steps: int = Field(default=100, ge=1, description="K")
+
+
+class Algebraic(_Descent):
+    """The classical reconstruction beside the method's, for comparison."""
+
+    gradient_steps: int = Field(default=100, ge=1, description="K; the paper's best is 100")
+
+
+class Output(Part):
+    """What is written, and where."""
+
+    path: str = Field(description="the run's folder, or a URL that fsspec writes")
+    dtype: Literal["uint8", "float32"] = "uint8"
+    layers: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic")
+    chunks: tuple[int, int, int] = Field(
+        default=(64, 64, 64), description="z, y, x; each becomes the nearest divisor of the block"
+    )
+    compression: int = Field(default=3, ge=1, le=22, description="zstd level")
+
+    @model_validator(mode="after")
+    def _layers_make_sense(self) -> Output:
+        if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
+            raise ValueError("layers: list each once, `reconstruction` among them")
+        if min(self.chunks) < 1:
+            raise ValueError(f"chunks: {list(self.chunks)} must be positive")
+        return self
+
+
+class BlockSpec(Part):
+    """The unit of work and of writing."""
+
+    slices: int = Field(default=32, ge=1, description="consecutive slices of one slab")
+    batch: int = Field(
+        default=8, ge=1, description="slices solved at once; slices is a multiple of it"
+    )
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> BlockSpec:
+        if self.slices % self.batch:
+            raise ValueError(f"slices: {self.slices} must be a multiple of batch, {self.batch}")
+        return self
+
+
+class Limits(Part):
+    """Bounds on what goes wrong."""
+
+    attempts: int = Field(default=3, ge=1, description="at a block, before it counts as failed")
+    block_seconds: float = Field(
+        default=3600, gt=0, description="longest time without a block's end"
+    )
+
+
+class Spec(Part):
+    """All that a run depends on."""
+
+    source: Source
+    output: Output
+    slab: Slab = Slab()
+    tilts: Tilts = Tilts()
+    prior: PriorSpec = PriorSpec()
+    method: Annotated[Ddgm | GradientDescent, Field(discriminator="name")] = Ddgm()
+    algebraic: Algebraic = Algebraic()
+    block: BlockSpec = BlockSpec()
+    cluster: Cluster = Local()
+    limits: Limits = Limits()
+
+    def results_digest(self, **others: Any) -> str:
+        """SHA-256 of all that the written bytes depend on, with `others` that do.
+
+        Where the work runs and how often it is tried is left out: it changes no byte.
+        """
+        parts = self.model_dump(
+            mode="json", exclude={"cluster": True, "limits": True, "output": {"path"}}
+        )
+        text = json.dumps({"spec": parts, **others}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""Specs as files: YAML in and out, with errors that name the field, the value and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ddgm_core.errors import DdgmError
+from pipeline.spec import Spec
+
+
+class SpecError(DdgmError):
+    """A spec that cannot be read or does not make sense."""
+
+
+def load_spec(path: Path) -> Spec:
+    """Read and check a spec.
+
+    Raises:
+        SpecError: the file is missing, not YAML, or says something that it must not.
+    """
+    try:
+        # YAML 1.2: 12:30:00 stays text and 1e-4 is a number
+        data = YAML(typ="safe", pure=True).load(path.read_text())
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}; give the path of a spec") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        what = " ".join(str(error).split())
+        raise SpecError(f"{path}: not YAML: {what}") from error
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}: a spec is a mapping of parts; see `ddgm spec --example`")
+    try:
+        return Spec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"{path}: {_one_line(error)}") from error
+
+
+def dump_spec(spec: Spec) -> str:
+    """The spec, defaults and all, as YAML."""
+    yaml = YAML()
+    yaml.default_flow_style = None
+    out = io.StringIO()
+    yaml.dump(spec.model_dump(mode="json"), out)
+    return out.getvalue()
+
+
+def _one_line(error: ValidationError) -> str:
+    return "; ".join(_problem(e) for e in error.errors())
+
+
+def _problem(e: Any) -> str:
+    """One of pydantic's errors as `field: what is wrong; remedy`."""
+    place = [str(p) for p in e["loc"] if p not in _BRANCHES]
+    if e["type"] == "extra_forbidden":
+        siblings = _fields_beside(place)
+        near = difflib.get_close_matches(place[-1], siblings, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(siblings)}"
+        return f"{'.'.join(place)}: unknown key; {hint}"
+    if e["type"] == "missing":
+        return f"{'.'.join(place)}: required, and not there"
+    value = "" if isinstance(e["input"], dict) else f" (it is {e['input']!r})"
+    message = e["msg"].removeprefix("Value error, ")
+    if field := re.match(r"([a-z_.]+): ", message):  # our own checks name the field within a part
+        place, message = [*place, field[1]], message[field.end() :]
+    return f"{'.'.join(place)}: {message[0].lower()}{message[1:]}{value}"
+
+
+_BRANCHES = {  # names that pydantic puts into a place for the members of a union
+    *("ddgm", "gradient_descent", "local", "address", "scheduler_file"),
+    *("literal['error']", "literal['all']"),
+    *("constrained-int", "tuple[int, ...]"),
+}
+
+
+def _fields_beside(place: list[str]) -> list[str]:
+    """Keys that the spec's schema knows where an unknown key stands."""
+    schema = Spec.model_json_schema()
+
+    def options(node: dict[str, Any]) -> list[dict[str, Any]]:
+        if "$ref" in node:
+            return options(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+        branches = (n for k in ("anyOf", "oneOf", "allOf") for n in node.get(k, []))
+        return [o for n in branches for o in options(n)] or [node]
+
+    nodes = options(schema)
+    for key in place[:-1]:
+        found = (n["properties"][key] for n in nodes if key in n.get("properties", {}))
+        nodes = [o for f in found for o in options(f)]
+    return sorted({k for n in nodes for k in n.get("properties", {})})

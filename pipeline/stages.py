@@ -1,0 +1,184 @@
+"""The way of one block: fetch, simulate, reconstruct, score, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddgm_core.errors import DdgmError
+from pipeline.ledger import Record
+from pipeline.plan import Block, Plan
+from pipeline.solver import Solver, resident_prior, resident_solver
+from pipeline.source import Cutout, Volume
+from pipeline.spec import Layer, Spec
+from pipeline.store import RunStore
+
+
+class NumericalError(DdgmError):
+    """A reconstruction that is not made of finite numbers."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a run is told; small, and the same for all blocks.
+
+    Attributes:
+        plan: spec and volume.
+        root: the run's folder.
+        digest: of spec, code and weights; stamped on every record.
+        weights_digest: SHA-256 of the weights, so that a worker refuses any others.
+    """
+
+    plan: Plan
+    root: str
+    digest: str
+    weights_digest: str
+
+
+@dataclass(frozen=True)
+class Grey:
+    """The linear map between grey levels and the network's normalised units."""
+
+    mean: float
+    std: float
+
+    def normalised(self, grey: np.ndarray) -> Tensor:
+        return torch.from_numpy((grey.astype(np.float32) - self.mean) / self.std)
+
+    def grey(self, x: Tensor, dtype: str) -> np.ndarray:
+        """Back to grey levels; integers are rounded, and clipped to what they can hold."""
+        levels = x.numpy() * np.float32(self.std) + np.float32(self.mean)
+        if dtype == "float32":
+            return levels.astype(np.float32)
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(levels), limits.min, limits.max).astype(dtype)
+
+
+def grey_scale(plan: Plan, weights_digest: str) -> Grey:
+    """What normalises the volume: the spec's intensity, or else the prior's."""
+    chosen = plan.spec.source.intensity
+    card = resident_prior(plan.spec.prior, weights_digest).card
+    return Grey(chosen.mean, chosen.std) if chosen else Grey(card.mean, card.std)
+
+
+def source_volume(spec: Spec) -> Volume:
+    """The spec's volume, with its policy for missing chunks."""
+    s = spec.source
+    return Volume(s.url, s.mip, None if s.missing == "error" else s.missing)
+
+
+def fetch(plan: Plan, block: Block) -> Cutout:
+    """A block's voxels as a stack of slices, (n, thickness, width), in grey levels.
+
+    Raises:
+        SourceError: they cannot be read.
+    """
+    cutout = source_volume(plan.spec).read(block.box)
+    return Cutout(cutout.data.transpose(plan.axes), cutout.missing_voxels)
+
+
+def layers_of(plan: Plan, grey: Grey, stacks: dict[Layer, Tensor]) -> dict[Layer, np.ndarray]:
+    """Slice stacks as the layers that the spec wants written, each in its array's axes."""
+    back = np.argsort(plan.axes)
+    output = plan.spec.output
+    return {
+        layer: stacks[layer].numpy()[None]
+        if layer == "sinogram"
+        else np.ascontiguousarray(grey.grey(stacks[layer], output.dtype).transpose(back))
+        for layer in output.layers
+    }
+
+
+def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dict[str, float]]:
+    """Metrics of each slice: `slice` (its voxel along the tilt axis), mse, ssim, residual, seam,
+    and the algebraic reconstruction's, prefixed, where there is one."""
+    truth, y = stacks["truth"], stacks["sinogram"]
+    columns = solver.score(stacks["reconstruction"], truth, y)
+    if "algebraic" in stacks:
+        columns |= {
+            f"algebraic_{k}": v for k, v in solver.score(stacks["algebraic"], truth, y).items()
+        }
+    rows = zip(*(v.tolist() for v in columns.values()), strict=True)
+    return [
+        {"slice": place[2], **dict(zip(columns, row, strict=True))}
+        for place, row in zip(block.places, rows, strict=True)
+    ]
+
+
+def run_block(job: Job, index: int, attempt: int = 1) -> Record:
+    """All stages of one block, its data in place first and then its record, which is returned.
+
+    Raises:
+        DdgmError: what a user can mend: the source, the weights, the step, the output.
+        NumericalError: the result is not finite.
+    """
+    torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
+    plan, block, clock = job.plan, job.plan.block(index), Clock()
+    with clock("load"):
+        solver = resident_solver(plan, job.weights_digest)
+        grey = grey_scale(plan, job.weights_digest)
+    with clock("fetch"):
+        cutout = fetch(plan, block)
+    with clock("simulate"):
+        truth = grey.normalised(cutout.data)
+        stacks: dict[Layer, Tensor] = {"truth": truth}
+        stacks["sinogram"] = solver.simulate(truth, block.places)
+    with clock("reconstruct"):
+        stacks["reconstruction"] = solver.reconstruct(stacks["sinogram"], block.places)
+    if not torch.isfinite(stacks["reconstruction"]).all():
+        raise NumericalError(
+            f"block {index}: the reconstruction is not finite; check method.step and method.sigma"
+        )
+    if "algebraic" in plan.spec.output.layers:
+        with clock("algebraic"):
+            stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
+    with clock("score"):
+        metrics = score(solver, block, stacks)
+    store = RunStore(job.root)
+    with clock("write"):
+        checksums = store.write(plan, block, layers_of(plan, grey, stacks))
+    record = Record(
+        block=index,
+        digest=job.digest,
+        state="done",
+        attempts=attempt,
+        checksums=checksums,
+        missing_voxels=cutout.missing_voxels,
+        metrics=metrics,
+        seconds=clock.seconds,
+        worker=worker_name(),
+    )
+    store.put(record)
+    return record
+
+
+class Clock:
+    """Seconds spent under each name: `with clock("fetch"): …`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 4)
+
+
+def worker_name() -> str:
+    """This process's name in the cluster, or its host and number."""
+    import os
+    import socket
+
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().name)
+    except ValueError:
+        return f"{socket.gethostname()}-{os.getpid()}"

@@ -1,0 +1,206 @@
+"""A run's folder: the zarr volume (OME-Zarr 0.5), run.json, and the ledger of blocks.
+
+RUN/run.json                  what was asked for and with what, written before any block
+RUN/volume.zarr/LAYER/0       one sharded array per layer; a block is one shard of each
+RUN/ledger/000/000042.json    one record per block, put in place after its data
+RUN/metrics.parquet           per-slice metrics, gathered at the end
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+
+from ddgm_core.errors import DdgmError
+from pipeline.files import Folder
+from pipeline.ledger import Record
+from pipeline.plan import AXES, Block, Plan
+from pipeline.spec import Layer
+
+VOLUME = "volume.zarr"
+
+
+class StoreError(DdgmError):
+    """An output folder that cannot be used as asked."""
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """One run's folder. Pickles as its path and opens itself where it is used."""
+
+    root: str
+
+    def __reduce__(self) -> tuple[type[RunStore], tuple[str]]:
+        return RunStore, (self.root,)
+
+    @property
+    def folder(self) -> Folder:
+        """For the small files."""
+        return Folder(self.root)
+
+    # run.json
+
+    def manifest(self) -> dict[str, Any]:
+        """The contents of run.json.
+
+        Raises:
+            StoreError: there is no run here.
+        """
+        data = self.folder.read("run.json")
+        if data is None:
+            raise StoreError(f"{self.root}: no run.json; give the folder of a run of `ddgm run`")
+        return json.loads(data)
+
+    def prepare(self, plan: Plan, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
+        """Create the run's arrays and run.json, or find those of an earlier start.
+
+        Returns:
+            Whether an earlier run is being resumed.
+
+        Raises:
+            StoreError: the folder belongs to another spec, or holds something else.
+        """
+        found = self.folder.read("run.json")
+        if found is None and not self.folder.is_empty():
+            raise StoreError(
+                f"output.path: {self.root} is not empty and holds no run; choose another folder"
+            )
+        if found is not None and not overwrite:
+            theirs, ours = json.loads(found)["digest"], manifest["digest"]
+            if theirs != ours:
+                raise StoreError(
+                    f"output.path: {self.root} belongs to another spec, code or weights (its "
+                    f"digest is {theirs[:12]}, this run's {ours[:12]}); choose another folder, or "
+                    "replace it with --overwrite"
+                )
+            return True
+        self.folder.remove()
+        self._create_arrays(plan)
+        # last: from here on it is a run
+        self.folder.write("run.json", json.dumps(manifest, indent=2).encode())
+        return False
+
+    def _create_arrays(self, plan: Plan) -> None:
+        root = zarr.open_group(self._url(VOLUME), mode="w", zarr_format=3)
+        for layer in plan.spec.output.layers:
+            image = layer != "sinogram"
+            attributes = ome_attributes(plan, layer) if image else {}
+            group = root.create_group(layer, attributes=attributes)
+            group.create_array(
+                "0",
+                shape=plan.layer_shape(layer),
+                shards=plan.layer_shard(layer),
+                chunks=plan.layer_chunks(layer),
+                dtype=plan.spec.output.dtype if image else "float32",
+                fill_value=0,
+                serializer=BytesCodec(endian="little"),
+                # the checksum lies inside the shard: a flipped bit is an error, not a wrong voxel
+                compressors=[ZstdCodec(level=plan.spec.output.compression), Crc32cCodec()],
+                dimension_names=tuple(AXES) if image else ("slab", "slice", "view", "bin"),
+            )
+
+    # data
+
+    def array(self, layer: str, mode: str = "r") -> zarr.Array:
+        """A layer's array. With mode `r+`, all-zero chunks are written like any other."""
+        url = self._url(f"{VOLUME}/{layer}/0")
+        config: Any = {"write_empty_chunks": True}
+        return zarr.open_array(url, mode=mode, config=config)  # type: ignore[arg-type]
+
+    def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> dict[str, str]:
+        """Write a block, one whole shard of each layer; returns each layer's checksum."""
+        for layer, data in layers.items():
+            self.folder.delete(self._shard_name(plan, layer, block))  # a torn one blocks rewriting
+            self.array(layer, "r+")[plan.layer_index(layer, block)] = data
+        return {layer: checksum(data) for layer, data in layers.items()}
+
+    def read(self, plan: Plan, layer: Layer, block: Block) -> np.ndarray:
+        """A block of a layer as it was written.
+
+        Raises:
+            StoreError: its shard is missing, empty or damaged (zarr alone would return zeros
+                for one that is missing or empty).
+        """
+        name = self._shard_name(plan, layer, block)
+        if not self.folder.size(name):
+            raise StoreError(f"{name} is missing or empty")
+        try:
+            return np.asarray(self.array(layer)[plan.layer_index(layer, block)])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise StoreError(f"{name} is damaged ({error})") from error
+
+    def _shard_name(self, plan: Plan, layer: Layer, block: Block) -> str:
+        index, shard = plan.layer_index(layer, block), plan.layer_shard(layer)
+        key = "/".join(str(i.start // n) for i, n in zip(index, shard, strict=True))
+        return f"{VOLUME}/{layer}/0/c/{key}"
+
+    def _url(self, name: str) -> str:
+        local = self.folder.local_path(name)
+        return local or f"{self.root.rstrip('/')}/{name}"
+
+    # ledger
+
+    def put(self, record: Record) -> None:
+        """Put a block's record in place, atomically; the data must be there before."""
+        self.folder.write(_record_name(record.block), record.to_json())
+
+    def record(self, block: int) -> Record | None:
+        """A block's record, if it has one."""
+        data = self.folder.read(_record_name(block))
+        return None if data is None else Record.from_json(data)
+
+    def records(self) -> Iterator[Record]:
+        """All records there are, by block."""
+        for name in self.folder.names("ledger", ".json"):
+            if (data := self.folder.read(name)) is not None:
+                yield Record.from_json(data)
+
+    def write_metrics(self) -> None:
+        """Gather the per-slice metrics of all finished blocks into metrics.parquet."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [
+            {"block": r.block, **row}
+            for r in self.records()
+            if r.state == "done"
+            for row in r.metrics
+        ]
+        out = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows), out)
+        self.folder.write("metrics.parquet", out.getvalue().to_pybytes())
+
+    def forget(self, block: int) -> None:
+        """Remove a block's record, so that the next run does the block again."""
+        self.folder.delete(_record_name(block))
+
+
+def ome_attributes(plan: Plan, layer: str) -> dict[str, Any]:
+    """OME-Zarr 0.5 metadata that lays a layer on its source volume, in nanometres."""
+    size = plan.info.voxel_size_nm
+    start = [s * v for s, v in zip(plan.region.start, size, strict=True)]
+    scale = {"type": "scale", "scale": list(size)}
+    shift = {"type": "translation", "translation": start}
+    multiscale = {
+        "name": layer,
+        "axes": [{"name": a, "type": "space", "unit": "nanometer"} for a in AXES],
+        "datasets": [{"path": "0", "coordinateTransformations": [scale, shift]}],
+    }
+    return {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+
+
+def checksum(data: np.ndarray) -> str:
+    """BLAKE2b of an array's values in C order, little-endian: 32 hexadecimal digits."""
+    values = np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<"))
+    return hashlib.blake2b(values.data, digest_size=16).hexdigest()
+
+
+def _record_name(block: int) -> str:
+    return f"ledger/{block // 1000:03d}/{block:06d}.json"  # few enough in a folder to list quickly
