@@ -14,7 +14,8 @@ from uuid import uuid4
 import numpy as np
 
 from ddgm_core.errors import DdgmError
-from pipeline.source import Box, SourceError, Triple, Volume, cloud_volume
+from pipeline.cloud import cloud_volume
+from pipeline.source import Box, SourceError, Triple, Volume
 
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
 TIFF = (".tif", ".tiff")

@@ -23,6 +23,7 @@ class Record:
         metrics: one mapping per slice, see `stages.score`.
         seconds: spent in each stage.
         worker: name of the process that did it.
+        finished: when, in UTC (ISO 8601).
         cause: why it failed: one line.
         detail: the end of the traceback, for a failure.
     """
@@ -36,6 +37,7 @@ class Record:
     metrics: list[dict[str, float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     worker: str = ""
+    finished: str = ""
     cause: str = ""
     detail: str = ""
 

@@ -49,7 +49,7 @@ class Source(Part):
     @model_validator(mode="after")
     def _box_is_whole(self) -> Source:
         if self.box is not None and set(self.box) != {"z", "y", "x"}:
-            raise ValueError("box needs a start and a stop for each of z, y and x")
+            raise ValueError("box: needs a start and a stop for each of z, y and x")
         for axis, (start, stop) in (self.box or {}).items():
             if stop <= start:
                 raise ValueError(f"box.{axis}: stop {stop} is not above start {start}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pipeline.solver import Solver, resident_prior, resident_solver
 from pipeline.source import Cutout, Volume
 from pipeline.spec import Layer, Spec
 from pipeline.store import RunStore
+from workers.resident import resident
 
 
 class NumericalError(DdgmError):
@@ -68,9 +70,10 @@ def grey_scale(plan: Plan, weights_digest: str) -> Grey:
 
 
 def source_volume(spec: Spec) -> Volume:
-    """The spec's volume, with its policy for missing chunks."""
+    """The spec's volume, with its policy for missing chunks; opened once per process."""
     s = spec.source
-    return Volume(s.url, s.mip, None if s.missing == "error" else s.missing)
+    missing = None if s.missing == "error" else s.missing
+    return resident(("volume", s.url, s.mip, missing), lambda: Volume(s.url, s.mip, missing))
 
 
 def fetch(plan: Plan, block: Block) -> Cutout:
@@ -153,6 +156,7 @@ def run_block(job: Job, index: int, attempt: int = 1) -> Record:
         metrics=metrics,
         seconds=clock.seconds,
         worker=worker_name(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     store.put(record)
     return record

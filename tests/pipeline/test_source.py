@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.source import Box, SourceError, Volume, bound_http, cloud_volume
+from pipeline.cloud import bound_http, cloud_volume
+from pipeline.source import Box, SourceError, Volume
 from tests.pipeline.volumes import chunk_file, grey, serve, write_volume
 
 SHAPE = (40, 36, 32)

@@ -1,0 +1,155 @@
+"""What a plan will cost: bytes to fetch and write, memory of a worker, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ddgm_core.tiling import tile_starts
+from pipeline.plan import Plan
+from pipeline.solver import resident_prior, resident_solver
+from pipeline.source import Triple
+from pipeline.spec import Ddgm
+from workers.clusters import Local
+
+SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
+PROCESS_BYTES = 700_000_000  # Python with torch, cloud-volume and Dask (measured: 0.6 to 0.7 GB)
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Source bytes, before the source's own compression.
+
+    Attributes:
+        needed: bytes of the voxels themselves.
+        touched: bytes of all chunks that are read for them, block by block.
+    """
+
+    needed: int
+    touched: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a worker holds at its peak, by what holds them."""
+
+    process: int
+    network: int
+    projector: int
+    block: int
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.process + self.network + self.projector + self.block + self.batch
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds, from one timed call of each kind on this machine.
+
+    Attributes:
+        network_call: one call of the network, `prior.batch` patches.
+        data_step: K gradient steps for one batch of slices.
+        slice: reconstructing one slice.
+        run: the whole run, on the spec's local workers or one worker; fetching and writing,
+            which overlap with nothing yet, not included.
+    """
+
+    network_call: float
+    data_step: float
+    slice: float
+    run: float
+
+
+def fetch_bytes(plan: Plan) -> Fetch:
+    """Bytes to fetch, with what chunks that blocks cut through cost."""
+    info = plan.info
+    item = np.dtype(info.dtype).itemsize
+    count = plan.block_count
+    step = max(1, count // SAMPLED_BLOCKS)
+    sample = [plan.block(i).box for i in range(0, count, step)]
+    voxels = sum(_volume(b.shape) for b in sample)
+    chunk = _volume(info.chunk_shape)
+    touched = sum(sum(1 for _ in b.parts(info.bounds.start, info.chunk_shape)) for b in sample)
+    needed = plan.slice_count * plan.geometry.thickness * plan.geometry.width * item
+    return Fetch(needed, int(needed * touched * chunk / voxels))
+
+
+def worker_memory(plan: Plan) -> Memory:
+    """Peak memory of one worker, which holds one block."""
+    g, spec = plan.geometry, plan.spec
+    card = resident_prior(spec.prior).card
+    pixels, measured = g.thickness * g.width, g.views * g.bins
+    stacks = 3 if "algebraic" in spec.output.layers else 2
+    # a U-Net of constant width keeps about 6 maps of the finest level alive at once (measured)
+    activations = 6 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
+    frequencies = g.bins // 2 + 1
+    if g.detector == "lateral":
+        steps = 3 * frequencies * g.thickness**2 * FLOAT  # eigenvectors, P and the series
+        projector = frequencies * g.views * g.thickness * 2 * FLOAT + steps
+    else:
+        projector = 2 * measured * 2 * g.thickness * 2 * FLOAT  # A and its transpose, two
+    return Memory(  # entries per ray and row, each a value and an index
+        process=PROCESS_BYTES,
+        network=activations,
+        projector=projector,
+        block=spec.block.slices * (pixels * (stacks * FLOAT + 4) + 2 * measured * FLOAT),
+        batch=spec.block.batch * (6 * pixels + 4 * measured) * FLOAT,
+    )
+
+
+def patches_per_slice(plan: Plan) -> int:
+    """Network patches that one slice takes at one noise level."""
+    patch, stride = resident_prior(plan.spec.prior).card.patch, plan.spec.prior.stride
+    sides = (max(n, patch) for n in (plan.geometry.thickness, plan.geometry.width))
+    rows, columns = (len(tile_starts(n, patch, stride)) for n in sides)
+    return rows * columns
+
+
+@torch.inference_mode()
+def calibrate(plan: Plan) -> Time:
+    """Time one network call and one data step here, and scale them to the run."""
+    spec, g = plan.spec, plan.geometry
+    prior = resident_prior(spec.prior)
+    solver = resident_solver(plan, prior.digest)
+    torch.set_num_threads(spec.cluster.threads)
+    x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
+    y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)
+    step = spec.method.step.size(solver.projector.norm)
+    descend = solver.projector.gradient_steps(y, step, spec.method.gradient_steps)
+    data = _seconds(lambda: descend(x))
+    rounds = spec.method.steps if isinstance(spec.method, Ddgm) else 1
+    network = 0.0
+    if isinstance(spec.method, Ddgm):
+        side = prior.card.patch
+        patches = torch.randn(spec.prior.batch, 1, side, side, device=solver.device)
+        network = _seconds(lambda: solver.denoise(patches))
+    calls = -(-patches_per_slice(plan) * spec.block.batch // spec.prior.batch)
+    per_slice = rounds * (data + calls * network) / spec.block.batch
+    workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
+    blocks_each = -(-plan.block_count // workers)
+    slices = min(blocks_each * spec.block.slices, plan.slice_count)
+    return Time(network, data, per_slice, slices * per_slice)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of one call, the better of two after one to warm up."""
+    work()
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _volume(shape: Triple) -> int:
+    z, y, x = shape
+    return z * y * x

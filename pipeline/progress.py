@@ -1,0 +1,117 @@
+"""How a person sees a run go: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pipeline.events import BlockDone, BlockFailed, BlockRetried, Event, RunStarted, Waiting
+
+LOG_SECONDS = 15.0
+
+
+def bar(console: Console) -> Progress:
+    """A progress bar with counts, elapsed time and ETA."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class RunProgress:
+    """Subscribes to a run's events; use as a context, and call it with each event."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = bar(console)
+        self.task = self.bar.add_task("blocks", total=None)
+        self.started = self.logged = time.monotonic()
+        self.total = self.ended = self.before = 0
+
+    def __enter__(self) -> RunProgress:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.console.is_terminal:
+            self.bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, RunStarted):
+            self._start(event)
+        elif isinstance(event, BlockRetried):
+            self.console.print(
+                f"block {event.block}: attempt {event.attempt} failed, trying again: {event.cause}"
+            )
+        elif isinstance(event, Waiting):
+            self._log("no worker is there yet; waiting")
+        elif isinstance(event, BlockDone | BlockFailed):
+            self.ended += 1
+            self.bar.update(self.task, completed=self.before + self.ended)
+            if isinstance(event, BlockFailed):
+                self.console.print(f"block {event.record.block} failed: {event.record.cause}")
+            self._log(self._line())
+
+    def _start(self, event: RunStarted) -> None:
+        self.total, self.before = event.blocks, event.done
+        self.started = self.logged = time.monotonic()
+        resumed = f", {event.done} done before" if event.done else ""
+        self.console.print(f"{event.blocks} blocks{resumed}; Dask dashboard at {event.dashboard}")
+        self.bar.reset(self.task, total=event.blocks, completed=event.done)
+
+    def _line(self) -> str:
+        left = self.total - self.before - self.ended
+        pace = (time.monotonic() - self.started) / max(self.ended, 1)
+        return f"{self.before + self.ended}/{self.total} blocks, ETA {duration(left * pace)}"
+
+    def _log(self, line: str) -> None:
+        """Print a line where there is no bar, at most one in `LOG_SECONDS`."""
+        if not self.console.is_terminal and time.monotonic() - self.logged >= LOG_SECONDS:
+            self.logged = time.monotonic()
+            self.console.print(line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 3 min 20 s, 5 h 10 min, 2 d 4 h."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    rest, parts = max(0, round(seconds)), []
+    for name, size in units:
+        if rest >= size or (name == "s" and not parts):
+            parts.append(f"{rest // size} {name}")
+            rest %= size
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def size(count: float) -> str:
+    """Bytes as a person says them: 340 MB, 1.2 TB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} PB"

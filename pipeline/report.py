@@ -1,0 +1,467 @@
+"""The report of a run: one HTML page that needs nothing beside it, and the main picture."""
+
+from __future__ import annotations
+
+from array import array
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from pipeline import figures
+from pipeline.figures import CLASSICAL, OURS, Panel, Series
+from pipeline.ledger import Record
+from pipeline.manifest import plan_of
+from pipeline.plan import AXES, Plan
+from pipeline.spec import Ddgm, Layer
+from pipeline.spec_file import dump_spec
+from pipeline.store import VOLUME, RunStore, StoreError
+
+PAGE, PICTURE = "report.html", "preview.png"
+SHOWN = 50  # failures that are listed; a run can have very many
+WARNING = (
+    "Reconstructions usually look very realistic, even where they are wrong. The network can "
+    "invent structures that are not in the tissue and remove ones that are. Do not derive "
+    "biology from these images without validating them against other data."
+)
+STYLE = """
+:root{color-scheme:light dark;--ink:#1b1f24;--faint:#57606a;--line:#d0d7de;--page:#fff;
+--card:#f6f8fa;--warn:#fff4d6;--edge:#d9a400}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--faint:#9aa4af;--line:#30363d;
+--page:#0d1117;--card:#161b22;--warn:#33290a;--edge:#bf8f00}figure img{filter:brightness(.9)}}
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
+main{max-width:1160px;margin:0 auto;padding:28px 24px 60px}
+h1{font-size:1.55rem;line-height:1.25;margin:0 0 .4rem;overflow-wrap:anywhere}
+h2{font-size:1.15rem;margin:2.4rem 0 .7rem;padding-bottom:.3rem;border-bottom:1px solid var(--line)}
+p,li{max-width:78ch;overflow-wrap:anywhere}.lead{font-size:1.08rem}.faint,figcaption,th{color:var(--faint)}
+.warn{background:var(--warn);border-left:4px solid var(--edge);padding:.7rem 1rem;margin:1.1rem 0}
+figure{margin:1rem 0}figure img{display:block;max-width:100%;margin:0 auto}
+figure div{background:#fff;border:1px solid var(--line);border-radius:6px;padding:10px}
+figcaption{font-size:.9rem;margin-top:.4rem;max-width:95ch}
+.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:0 20px}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.6rem 0}
+td,th{text-align:left;vertical-align:top;padding:.3rem 1.4rem .3rem 0;
+border-bottom:1px solid var(--line);font-weight:400;overflow-wrap:anywhere}
+.scroll{overflow-x:auto}code,pre{font:13px/1.5 ui-monospace,monospace}
+pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:12px;overflow:auto}
+"""
+
+
+def write_report(root: str) -> list[str]:
+    """Write the page and the picture of a run, finished or not, into its folder.
+
+    Returns:
+        The names written.
+
+    Raises:
+        StoreError: there is no run, or none of its blocks is done.
+    """
+    run = _gather(RunStore(root))
+    views = {name: _view(run, row) for name, row in _chosen(run.columns["mse"]).items()}
+    picture = _main_picture(run, views["median"])
+    page = _page(run, views, picture).encode()
+    folder = run.store.folder
+    if picture is None:
+        folder.delete(PICTURE)  # of an earlier report: not of this state of the run
+    else:
+        folder.write(PICTURE, picture)
+    folder.write(PAGE, page)
+    return [PAGE] if picture is None else [PAGE, PICTURE]
+
+
+# What is known of the run
+
+
+@dataclass
+class Run:
+    """What the report tells of, but for the pictures.
+
+    Attributes:
+        columns: metrics and `block`, one value per finished slice.
+        failed: records of failed blocks, the first `SHOWN`.
+        states: how many blocks are done and how many failed.
+        seconds: spent in each stage, by all blocks together.
+    """
+
+    store: RunStore
+    manifest: dict[str, Any]
+    plan: Plan
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    failed: list[Record] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+    workers: set[str] = field(default_factory=set)
+    missing_voxels: int = 0
+    retried: int = 0
+
+    @property
+    def method(self) -> str:
+        return "DDGM" if isinstance(self.plan.spec.method, Ddgm) else "Gradient descent"
+
+    @property
+    def tilt_axis(self) -> str:
+        return AXES[self.plan.axes[0]]
+
+    def series(self, metric: str) -> list[Series]:
+        """A metric of the method and, where there is one, of the algebraic reconstruction."""
+        both = (self.method, OURS, metric), ("Algebraic", CLASSICAL, f"algebraic_{metric}")
+        return [Series(n, c, self.columns[key]) for n, c, key in both if key in self.columns]
+
+
+def _gather(store: RunStore) -> Run:
+    manifest = store.manifest()
+    run = Run(store, manifest, plan_of(manifest))
+    columns: dict[str, array[float]] = {}
+    for record in store.records():
+        if record.digest != manifest["digest"]:
+            continue  # of another spec, code or weights: counts for nothing
+        run.states[record.state] += 1
+        if record.state == "failed":
+            run.failed += [record][: SHOWN - len(run.failed)]
+            continue
+        run.seconds.update(record.seconds)  # type: ignore[arg-type]
+        run.workers.add(record.worker)
+        run.missing_voxels += record.missing_voxels
+        run.retried += record.attempts > 1
+        for row in record.metrics:
+            for key, value in {"block": record.block, **row}.items():
+                columns.setdefault(key, array("d")).append(value)
+    run.columns = {key: np.asarray(values) for key, values in columns.items()}
+    if "mse" not in columns:
+        failed = run.states["failed"]
+        why = f"{failed} failed, the first with: {run.failed[0].cause}" if failed else "none failed"
+        raise StoreError(
+            f"{store.root}: no block is done yet ({why}); run the spec, then ask for the report"
+        )
+    return run
+
+
+# The pictures
+
+
+@dataclass(frozen=True)
+class View:
+    """One slice's layers, as far as they are stored, and why others are not shown."""
+
+    row: int
+    layers: dict[Layer, np.ndarray]
+    problems: list[str]
+
+
+def _chosen(mse: np.ndarray) -> dict[str, int]:
+    """Rows of the slices to show: of median, least and largest MSE; of equals, the first."""
+    order = np.argsort(mse, kind="stable")[: max(1, int(np.isfinite(mse).sum()))]
+    return {
+        "median": int(order[(len(order) - 1) // 2]),
+        "best": int(order[0]),
+        "worst": int(order[-1]),
+    }
+
+
+def _view(run: Run, row: int) -> View:
+    view = View(row, {}, [])
+    for layer in run.plan.spec.output.layers:
+        try:
+            image = _read(run, layer, row)
+        except (ValueError, RuntimeError, OSError) as error:
+            view.problems.append(f"The layer {layer} cannot be read here ({error}).")
+            continue
+        if image.any():
+            view.layers[layer] = image
+        else:  # zarr gives zeros for what is not there
+            view.problems.append(f"The layer {layer} is all zeros here, or not there.")
+    return view
+
+
+def _read(run: Run, layer: Layer, row: int) -> np.ndarray:
+    """One slice of a layer, (thickness, width) or (views, bins), and nothing more."""
+    plan = run.plan
+    block = plan.block(int(run.columns["block"][row]))
+    index = list(plan.layer_index(layer, block))
+    along = 1 if layer == "sinogram" else plan.axes[0]
+    at = index[along].start + int(run.columns["slice"][row]) - block.box.start[plan.axes[0]]
+    index[along] = slice(at, at + 1)
+    data = np.asarray(run.store.array(layer)[tuple(index)])
+    return data[0, 0] if layer == "sinogram" else data.transpose(plan.axes)[0]
+
+
+def _stack(run: Run, view: View, panels: list[Panel], remark: str = "") -> bytes | None:
+    if not panels:
+        return None
+    geometry, pixel = run.plan.geometry, run.plan.info.voxel_size_nm[run.plan.axes[2]]
+    note = f"{_place(run, view)} · {geometry.thickness} × {geometry.width} pixels{remark}"
+    return figures.stack(panels, geometry.width, pixel, note)
+
+
+def _place(run: Run, view: View) -> str:
+    slab = run.plan.block(int(run.columns["block"][view.row])).slab
+    several = f", slab {slab}" if len(run.plan.slabs) > 1 else ""
+    return f"slice {run.tilt_axis} = {run.columns['slice'][view.row]:.0f}{several}"
+
+
+def _titles(run: Run, view: View) -> dict[str, str]:
+    """Of a slice by each method, with its scores, and in truth."""
+    scores = {
+        prefix: "MSE {:.4f}, SSIM {:.4f}".format(
+            *(run.columns[prefix + m][view.row] for m in ("mse", "ssim"))
+        )
+        for prefix in ("", "algebraic_")
+        if f"{prefix}mse" in run.columns
+    }
+    titles = {"reconstruction": f"{run.method}: {scores['']}"}
+    if "algebraic_" in scores:
+        titles["algebraic"] = f"Algebraic: {scores['algebraic_']}"
+    return {**titles, "truth": "Truth"}
+
+
+def _main_picture(run: Run, view: View) -> bytes | None:
+    """As the paper's Fig. 1: what was measured, what was made of it, what was there."""
+    panels = figures.images(view.layers, _titles(run, view))
+    if panels and "sinogram" in view.layers:
+        y = view.layers["sinogram"]
+        title = f"Tilt series: {y.shape[0]} views × {y.shape[1]} bins"
+        window, tilts = figures.grey_window(y), run.plan.spec.tilts
+        panels.insert(0, Panel(title, y, window, degrees=tilts.range))
+    return _stack(run, view, panels)
+
+
+def _difference_picture(run: Run, view: View) -> bytes | None:
+    if "truth" not in view.layers:
+        return None
+    names = {"reconstruction": run.method, "algebraic": "Algebraic"}
+    titles = {k: f"|{name} − truth|" for k, name in names.items()}
+    panels = figures.differences(view.layers, titles, view.layers["truth"])
+    remark = f" · black: 0, yellow: {panels[0].window[1]:.3g} grey levels or more" if panels else ""
+    return _stack(run, view, panels, remark)
+
+
+# The page
+
+
+def _page(run: Run, views: dict[str, View], picture: bytes | None) -> str:
+    title = f"{run.method} reconstruction of {run.plan.spec.source.url}"
+    body = "".join((
+        f"<h1>{escape(title)}</h1>", _headline(run), _pictures(run, views, picture),
+        _distributions(run), _timings(run), _failures(run), _provenance(run), _look(run),
+    ))  # fmt: skip
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+
+
+def _headline(run: Run) -> str:
+    plan, done, failed = run.plan, run.states["done"], run.states["failed"]
+    g, tilts, nm = plan.geometry, plan.spec.tilts, plan.info.voxel_size_nm
+    left = plan.block_count - done - failed
+    facts = [
+        f"{len(run.columns['mse'])} of {plan.slice_count} slices ({g.thickness} × {g.width} "
+        f"pixels of {nm[plan.axes[2]]:g} nm) from {g.views} simulated views between "
+        f"{tilts.range[0]:g}° and {tilts.range[1]:g}°; {_blocks(done)} done, {failed} failed"
+        + (f", {left} not run yet." if left else ".")
+    ]
+    means = {s.name: s.values[np.isfinite(s.values)].mean() for s in run.series("mse")}
+    if (ratio := _ratio(run.series("mse"))) is not None:
+        verdict = "better than" if ratio < 1 else "no better than"
+        facts.append(
+            f"By MSE it is {verdict} the algebraic reconstruction: "
+            f"{means[run.method]:.4f} against {means['Algebraic']:.4f}, {ratio:.2f} times as much."
+        )
+    card = run.manifest["weights"]["card"]["voxel_size_nm"]
+    if any(abs(nm[a] / card - 1) > 0.01 for a in plan.axes[1:]):
+        sizes = " × ".join(f"{nm[a]:g}" for a in plan.axes[1:])
+        facts.append(
+            f"The prior was trained at {card:g} nm and these pixels are {sizes} nm: "
+            "tissue looks different to it."
+        )
+    if run.missing_voxels:
+        facts.append(
+            f"{run.missing_voxels} source voxels were missing and filled with grey level "
+            f"{plan.spec.source.missing}."
+        )
+    return _paragraphs(facts, "lead") + _scores(run) + f'<p class="warn">{WARNING}</p>'
+
+
+def _scores(run: Run) -> str:
+    """The table of means and their standard errors."""
+    metrics = {
+        "mse": "MSE, normalised units",
+        "ssim": "SSIM",
+        "residual": "Data residual" if run.plan.spec.tilts.noise else "Mean square residual",
+        "seam": "Seams at tile borders, 1: none",
+    }
+    present = {k: s for k in metrics if (s := run.series(k))}
+    names = [s.name for s in present["mse"]]
+    rows = [
+        [metrics[k], *(_mean(s.values) for s in series), _times(_ratio(series))]
+        for k, series in present.items()
+    ]
+    note = (
+        "Mean ± standard error over slices. Neighbouring slices look alike, so the true "
+        "uncertainty is larger. MSE is of (grey − mean) / standard deviation."
+    )
+    head = ["", *names, "ratio" if len(names) > 1 else ""]
+    return _table(head, rows) + f'<p class="faint">{note}</p>'
+
+
+def _pictures(run: Run, views: dict[str, View], picture: bytes | None) -> str:
+    middle = views["median"]
+    parts = [
+        _figure(picture, f"The slice of median MSE, {_place(run, middle)}. All images have the "
+                "same shades of grey. Dashed lines in the tilt series mark the slice's edges."),
+        _figure(_difference_picture(run, middle), "Where the same slice is wrong, and how much."),
+        _paragraphs(middle.problems),
+    ]  # fmt: skip
+    for name in ("best", "worst"):
+        if views[name].row != middle.row:
+            png = _stack(
+                run, views[name], figures.images(views[name].layers, _titles(run, views[name]))
+            )
+            caption = f"The {name} slice by MSE, {_place(run, views[name])}."
+            parts += [_figure(png, caption), _paragraphs(views[name].problems)]
+    return "<h2>What it looks like</h2>" + "".join(parts)
+
+
+def _distributions(run: Run) -> str:
+    c, at_noise = run.columns, run.plan.spec.tilts.noise > 0
+    slabs = np.array([run.plan.block(int(b)).slab for b in c["block"]])
+    along = figures.positions(c["slice"], slabs, run.series("mse"), run.tilt_axis)
+    explained = (
+        "About 1: the slice explains its views to their noise. Above, it contradicts what was "
+        "measured; below, it fits noise. A residual of 1 does not make a slice right: the views "
+        "leave much open, and the prior fills it."
+        if at_noise
+        else "The views have no noise, so this is the plain mean square of Ax − y."
+    )
+    return "<h2>Over all slices</h2>" + "".join((
+        _figure(figures.distributions(run.series("mse"), run.series("ssim")), "Dashed: means."),
+        _figure(along, "MSE along the tilt axis; gaps are slices that are not done."),
+        _figure(figures.residuals(run.series("residual"), at_noise), explained),
+    ))  # fmt: skip
+
+
+def _timings(run: Run) -> str:
+    done, total = run.states["done"], sum(run.seconds.values())
+    mean = {stage: s / done for stage, s in run.seconds.items()}
+    each = len(run.columns["mse"]) / total if total else 0.0
+    text = (
+        f"{len(run.workers)} worker processes; {each:.3g} slices per second and process, "
+        f"{each * len(run.workers):.3g} with all of them at work. {_blocks(run.retried)} needed "
+        "more than one attempt."
+    )
+    return f"<h2>Time</h2><p>{text}</p>" + _figure(figures.timings(mean), "")
+
+
+def _failures(run: Run) -> str:
+    count = run.states["failed"]
+    if not count:
+        return ""
+    rows = [
+        [str(r.block), str(r.attempts), r.cause, f"ddgm run SPEC --block {r.block}"]
+        for r in run.failed
+    ]
+    more = f"<p>And {count - SHOWN} more, see the ledger.</p>" if count > SHOWN else ""
+    return (
+        f"<h2>{_blocks(count)} failed</h2><p>The command runs the block alone, with SPEC the spec "
+        "of this run (below). Running the whole spec again tries all of them again.</p>"
+        + _table(["block", "attempts", "cause", "alone"], rows)
+        + more
+    )
+
+
+def _provenance(run: Run) -> str:
+    m, plan = run.manifest, run.plan
+    g, tilts, card = plan.geometry, plan.spec.tilts, dict(m["weights"]["card"])
+    training = card.pop("training")
+    facts = {
+        "Source": plan.spec.source.url,
+        "Region": f"{plan.region} of mip {plan.info.mip}",
+        "Not covered by slabs": ", ".join(f"{n} voxels of {a}" for a, n in plan.left_over.items()),
+        "Slice": f"{g.thickness} × {g.width} pixels, {plan.slices} along {run.tilt_axis}",
+        "Tilts": f"{g.views} views from {tilts.range[0]:g}° to {tilts.range[1]:g}°, "
+        f"{g.detector} detector of {g.bins} bins, noise {tilts.noise:g}",
+        "Created": m["created"],
+        "Digest of spec, code and weights": m["digest"],
+        "Digest of code": m["code"],
+        "Weights, SHA-256": m["weights"]["sha256"],
+        "Prior": ", ".join(f"{k} {v}" for k, v in card.items()),
+        **{f"Prior's training: {k}": v for k, v in training.items()},
+        "Versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),
+    }
+    rows = [[k, str(v)] for k, v in facts.items() if v != ""]
+    spec = escape(dump_spec(plan.spec))
+    return f"<h2>Where it came from</h2>{_table(['', ''], rows)}<h3>Spec</h3><pre>{spec}</pre>"
+
+
+def _look(run: Run) -> str:
+    folder, plan = run.store.folder, run.plan
+    rows, served = [], folder.root if folder.local_path() is None else "http://HOST:PORT"
+    for layer in plan.spec.output.layers:
+        at = f"{VOLUME}/{layer}"
+        kind = "float32" if layer == "sinogram" else plan.spec.output.dtype
+        axes = "slab, slice, view, bin" if layer == "sinogram" else "z, y, x"
+        shape = " × ".join(str(n) for n in plan.layer_shape(layer))
+        source = "" if layer == "sinogram" else f"{served.rstrip('/')}/{at}/|zarr3:"
+        path = folder.local_path(f"{at}/0") or f"{folder.root.rstrip('/')}/{at}/0"
+        rows.append([layer, f"{shape} ({axes}), {kind}", path, source])
+    text = (
+        "Each layer is a zarr 3 array (OME-Zarr 0.5): zarr.open_array(path, mode='r') in Python. "
+        "In neuroglancer, give the source below; older versions want zarr3:// before the URL. A "
+        "folder on a disk must first be served over HTTP with CORS allowed. Per-slice metrics "
+        "are in the ledger, and in metrics.parquet once the run has ended."
+    )
+    return f"<h2>How to look at it</h2><p>{text}</p>" + _table(
+        ["layer", "array", "path", "neuroglancer source"], rows
+    )
+
+
+# Pieces of the page: all data is escaped here, or where it is put into text
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(tag: str, cells: Iterable[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    lines = [line("th", head)] if any(head) else []
+    lines += [line("td", r) for r in rows]
+    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def _figure(png: bytes | None, caption: str) -> str:
+    if png is None:
+        return ""
+    data, text = b64encode(png).decode(), escape(caption)
+    image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
+    return f"<figure><div>{image}</div><figcaption>{text}</figcaption></figure>"
+
+
+def _paragraphs(facts: Iterable[str], style: str = "faint") -> str:
+    return "".join(f'<p class="{style}">{escape(f)}</p>' for f in facts)
+
+
+def _mean(values: np.ndarray) -> str:
+    """Mean ± standard error of the finite values."""
+    v = values[np.isfinite(values)]
+    if len(v) < 2:
+        return f"{v[0]:.4f}" if len(v) else "none"
+    return f"{v.mean():.4f} ± {v.std(ddof=1) / len(v) ** 0.5:.4f}"
+
+
+def _ratio(series: Sequence[Series]) -> float | None:
+    """The method's mean over the algebraic reconstruction's, where both are there."""
+    means = [v.mean() for s in series if len(v := s.values[np.isfinite(s.values)])]
+    return float(means[0] / means[1]) if len(means) == 2 and means[1] else None
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.3f}"
+
+
+def _blocks(count: int) -> str:
+    return f"{count} block" if count == 1 else f"{count} blocks"

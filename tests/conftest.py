@@ -1,0 +1,41 @@
+"""What all tests share: a cache of their own, one thread, and a prior that is quick to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddgm_core.denoiser import PriorCard, save_prior
+from ddgm_core.unet import Architecture
+from tests.ddgm_core.networks import random_network
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache that goes with the session unless one is given, and one thread to a process."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        if not os.environ.get("DDGM_CACHE"):
+            patch.setenv("DDGM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a network of width 8 on patches of 32 pixels, random and untrained."""
+    path = tmp_path_factory.mktemp("prior") / "tiny.safetensors"
+    network = random_network(Architecture(width=8, levels=3, convolutions=2))
+    card = PriorCard(
+        network.architecture,
+        mean=128.0,
+        std=34.0,
+        voxel_size_nm=16.0,
+        patch=32,
+        training={"origin": "random weights, never trained"},
+    )
+    save_prior(path, network, card)
+    return path

@@ -1,0 +1,77 @@
+"""Views are where the paper has them, and a lateral detector misses nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ddgm_core.geometry import TiltGeometry, reach
+from ddgm_core.projectors.astra_matrix import projection_matrix
+
+BASE = TiltGeometry.uniform(16, 24, 9, detector="lateral")
+
+
+def mass_per_view(geometry: TiltGeometry) -> np.ndarray:
+    """What each view sees of each pixel, (views, thickness, width)."""
+    a = projection_matrix(geometry).toarray().astype(np.float64)
+    shape = geometry.views, geometry.bins, geometry.thickness, geometry.width
+    return a.reshape(shape).sum(axis=1)
+
+
+def test_angles_include_both_ends_and_are_evenly_spaced() -> None:
+    angles = np.degrees(TiltGeometry.uniform(128, 128).angles)
+    assert len(angles) == 128
+    assert angles[0] == pytest.approx(-60, abs=1e-12)
+    assert angles[-1] == pytest.approx(60, abs=1e-12)
+    assert np.diff(angles) == pytest.approx(120 / 127)
+
+
+def test_a_perpendicular_detector_is_as_wide_as_the_slice() -> None:
+    assert TiltGeometry.uniform(128, 325).bins == 325
+
+
+def test_a_lateral_detector_is_as_wide_as_the_steepest_ray_reaches() -> None:
+    geometry = TiltGeometry.uniform(128, 325, detector="lateral")
+    assert geometry.bins == 325 + 2 * (math.ceil(64 * math.tan(math.radians(60))) + 1)
+
+
+@pytest.mark.parametrize("thickness", [1, 15, 16, 31])
+@pytest.mark.parametrize("degrees", [(-60.0, 60.0), (-30.0, 60.0), (-45.0, 45.0), (-70.0, 10.0)])
+def test_lateral_bins_miss_nothing(thickness: int, degrees: tuple[float, float]) -> None:
+    """Corner pixels keep all of what a far wider detector sees of them, in every view."""
+    geometry = TiltGeometry.uniform(thickness, 9, 8, degrees, "lateral")
+    wider = replace(geometry, bins=geometry.bins + 40)
+    assert mass_per_view(geometry) == pytest.approx(mass_per_view(wider), rel=1e-6)
+
+
+def test_much_narrower_bins_would_miss_the_corners() -> None:
+    narrow = replace(BASE, bins=BASE.bins - 4)
+    assert mass_per_view(narrow)[0, 0].min() < 0.9 * mass_per_view(BASE)[0, 0].min()
+
+
+def test_reach_follows_the_steeper_side() -> None:
+    steep = (math.radians(-30), math.radians(60))
+    assert reach(100, steep) == reach(100, steep[::-1]) == math.ceil(50 * math.tan(steep[1])) + 1
+
+
+def test_the_same_geometry_has_the_same_digest() -> None:
+    assert BASE.digest == TiltGeometry.uniform(16, 24, 9, detector="lateral").digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"thickness": 17},
+        {"width": 25},
+        {"angles": (np.nextafter(BASE.angles[0], 0.0).item(), *BASE.angles[1:])},
+        {"angles": BASE.angles[::-1]},
+        {"detector": "perpendicular"},
+        {"bins": BASE.bins + 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_field_changes_the_digest(change: dict) -> None:
+    assert replace(BASE, **change).digest != BASE.digest

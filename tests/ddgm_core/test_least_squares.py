@@ -1,0 +1,42 @@
+"""Gradient descent is what Eq. 4 says, from zero."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddgm_core.geometry import TiltGeometry
+from ddgm_core.least_squares import gradient_descent
+from ddgm_core.projectors import MatrixProjector, StepError
+
+
+@pytest.fixture(scope="module")
+def a() -> MatrixProjector:
+    return MatrixProjector(TiltGeometry.uniform(16, 24, 20))
+
+
+@pytest.fixture(scope="module")
+def y(a: MatrixProjector) -> Tensor:
+    return a.forward(torch.randn(2, 16, 24, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 17])
+def test_it_is_the_loop_of_the_paper(a: MatrixProjector, y: Tensor, count: int) -> None:
+    step = 1.42 / a.norm**2
+    x = torch.zeros(2, 16, 24)
+    for _ in range(count):
+        x = x - step * a.adjoint(a.forward(x) - y)
+    assert torch.allclose(gradient_descent(a, y, step, count), x, atol=1e-5)
+
+
+def test_the_residual_falls_with_every_step(a: MatrixProjector, y: Tensor) -> None:
+    fits = [gradient_descent(a, y, 1.42 / a.norm**2, k) for k in (0, 1, 2, 3, 5, 10, 30, 100, 300)]
+    residuals = torch.stack([(a.forward(x) - y).norm(dim=(1, 2)) for x in fits])
+    assert (residuals[1:] < residuals[:-1]).all()
+    assert (residuals[-1] < 0.05 * residuals[0]).all()
+
+
+def test_a_diverging_step_is_refused(a: MatrixProjector, y: Tensor) -> None:
+    with pytest.raises(StepError):
+        gradient_descent(a, y, 2.01 / a.norm**2, 5)

@@ -1,0 +1,100 @@
+"""Scores are those of the paper, one image at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics.image import StructuralSimilarityIndexMeasure
+
+from ddgm_core.geometry import TiltGeometry
+from ddgm_core.metrics import data_residual, mse, seam_energy, ssim
+from ddgm_core.projectors import MatrixProjector
+
+PATCH, STRIDE, WIDTH = 32, 24, 100  # tiles start at 0, 24, 48 and, moved inward, 68
+BORDERS = (24, 32, 48, 56, 68, 80)
+
+
+def images(seed: int, contrast: tuple[float, ...] = (1.0, 5.0, 0.2)) -> Tensor:
+    """White images of different contrast: a batch would share one data range."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(len(contrast), 24, 30, generator=generator) * torch.tensor(contrast).reshape(
+        -1, 1, 1
+    )
+
+
+def white(height: int = 400) -> Tensor:
+    return torch.randn(2, height, WIDTH, generator=torch.Generator().manual_seed(3))
+
+
+def with_steps(at: tuple[int, ...]) -> Tensor:
+    steps = torch.zeros(WIDTH)
+    for b in at:
+        steps[b:] += 3.0
+    return white() + steps
+
+
+def test_mse_is_the_mean_square_of_each_image() -> None:
+    x, truth = images(0), images(1)
+    expected = [float(((a - b) ** 2).sum() / a.numel()) for a, b in zip(x, truth, strict=True)]
+    assert mse(x, truth).tolist() == pytest.approx(expected)
+
+
+def test_ssim_is_torchmetrics_one_image_at_a_time() -> None:
+    truth = images(1)
+    x = truth + 0.3 * images(0)
+    alone = []
+    for a, b in zip(x, truth, strict=True):
+        measure = StructuralSimilarityIndexMeasure()
+        measure.update(a[None, None], b[None, None])
+        alone.append(float(measure.compute()))
+    assert ssim(x, truth).tolist() == pytest.approx(alone, abs=1e-6)
+    together = StructuralSimilarityIndexMeasure(reduction="none")
+    together.update(x[:, None], truth[:, None])
+    assert together.compute().tolist() != pytest.approx(alone, abs=1e-2)
+
+
+def test_identical_images_have_ssim_1_and_mse_0() -> None:
+    x = images(0)
+    assert ssim(x, x).tolist() == pytest.approx([1.0] * 3)
+    assert mse(x, x).tolist() == [0.0] * 3
+
+
+def test_the_truth_explains_its_data_to_the_noise() -> None:
+    a = MatrixProjector(TiltGeometry.uniform(16, 24, 60))
+    x = torch.randn(2, 16, 24)
+    y = a.forward(x) + 4.1 * torch.randn(2, 60, 24, generator=torch.Generator().manual_seed(2))
+    assert data_residual(a, x, y, 4.1).tolist() == pytest.approx([1, 1], abs=0.1)
+    assert (data_residual(a, torch.zeros_like(x), y, 4.1) > 1.5).all()
+
+
+def test_without_noise_the_residual_is_the_mean_square() -> None:
+    a = MatrixProjector(TiltGeometry.uniform(16, 24, 60))
+    x, y = torch.zeros(2, 16, 24), torch.full((2, 60, 24), 3.0)
+    assert data_residual(a, x, y, 0.0).tolist() == pytest.approx([9, 9])
+
+
+def test_white_noise_has_no_seams() -> None:
+    assert seam_energy(white(), PATCH, STRIDE).tolist() == pytest.approx([1, 1], abs=0.03)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_a_step_at_any_tile_border_is_a_seam(border: int) -> None:
+    assert (seam_energy(with_steps((border,)), PATCH, STRIDE) > 1.1).all()
+
+
+def test_steps_at_all_borders_weigh_as_much_as_they_jump() -> None:
+    """Mean |N(3, 2)| over mean |N(0, 2)|: what crossing a step of 3 gives on white noise."""
+    assert seam_energy(with_steps(BORDERS), PATCH, STRIDE).tolist() == pytest.approx(
+        [2.73] * 2, abs=0.1
+    )
+
+
+@pytest.mark.parametrize("elsewhere", [12, 23, 25, 31, 33, 95])
+def test_a_step_elsewhere_is_none(elsewhere: int) -> None:
+    assert (seam_energy(with_steps((elsewhere,)), PATCH, STRIDE) < 1.0).all()
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_one_tile_has_no_seams_to_speak_of(width: int) -> None:
+    assert seam_energy(torch.randn(2, 8, width), PATCH, STRIDE).isnan().all()

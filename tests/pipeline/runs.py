@@ -1,0 +1,61 @@
+"""Small real runs for the tests: a phantom in a precomputed volume, and specs that read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore
+
+from ddgm_core.phantom import neuropil
+from pipeline.spec import Layer, Spec
+from tests.pipeline.volumes import write_volume
+
+SHAPE = (64, 140, 16)  # two slabs of 32, two tiles wide, sixteen slices
+OFFSET = (10, 20, 7)
+CHUNK = (32, 32, 16)
+LAYERS: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic", "sinogram")
+
+
+def phantom_volume(folder: Path, **options: Any) -> str:
+    """A phantom in a precomputed volume below `folder`; returns its URL."""
+    options = {"chunk": CHUNK, "offset": OFFSET, "voxel_size_nm": (16, 16, 16)} | options
+    return write_volume(folder, neuropil(SHAPE, seed=3), **options)
+
+
+def spec_data(
+    url: str, output: Path | str, weights: Path, **parts: dict[str, Any]
+) -> dict[str, Any]:
+    """A quick spec, as YAML would give it; `parts` are merged over its own, part by part."""
+    data: dict[str, dict[str, Any]] = {
+        "source": {"url": url},
+        "slab": {"thickness": 32},
+        "tilts": {"count": 24},
+        "prior": {"weights": str(weights), "batch": 4},
+        "method": {"name": "ddgm", "steps": 3, "gradient_steps": 5},
+        "algebraic": {"gradient_steps": 20},
+        "output": {"path": str(output), "layers": list(LAYERS), "chunks": [16, 16, 16]},
+        "block": {"slices": 4, "batch": 4},
+        "cluster": {"kind": "local", "workers": 1, "memory": "4GiB"},
+    }
+    for name, part in parts.items():
+        data[name] = {**data.get(name, {}), **part}
+    return data
+
+
+def small_spec(url: str, output: Path | str, weights: Path, **parts: dict[str, Any]) -> Spec:
+    """`spec_data`, checked."""
+    return Spec.model_validate(spec_data(url, output, weights, **parts))
+
+
+def layer(root: Path, name: str) -> np.ndarray:
+    """A whole layer, read by a zarr implementation that is not ours nor zarr-python's."""
+    path = str(root / "volume.zarr" / name / "0")
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
+    return np.asarray(tensorstore.open(spec).result().read().result())
+
+
+def layers(root: Path) -> dict[str, bytes]:
+    """The bytes of every layer."""
+    return {name: layer(root, name).tobytes() for name in LAYERS}

@@ -1,0 +1,137 @@
+"""The run's folder: what is written reads back elsewhere, and what is damaged is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ome_zarr_models.v05.image import Image
+
+from pipeline.ledger import Record
+from pipeline.plan import Plan, checked_plan
+from pipeline.source import Box, VolumeInfo
+from pipeline.spec import Layer
+from pipeline.store import RunStore, StoreError
+from tests.pipeline.runs import layer, small_spec
+
+INFO = VolumeInfo(Box((10, 20, 7), (74, 157, 23)), (8.0, 16.0, 4.0), "uint8", (32, 32, 16), 1, 0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> tuple[RunStore, Plan]:
+    spec = small_spec("a", tmp_path / "run", Path("w"), block={"slices": 12})
+    plan = checked_plan(spec, INFO)
+    store = RunStore(str(tmp_path / "run"))
+    assert not store.prepare(plan, {"digest": "d"})
+    return store, plan
+
+
+def block_data(plan: Plan, index: int, fill: int | None = None) -> dict[Layer, np.ndarray]:
+    rng, block = np.random.default_rng(index), plan.block(index)
+    data: dict[Layer, np.ndarray] = {}
+    for name in plan.spec.output.layers:
+        shape = tuple(s.stop - s.start for s in plan.layer_index(name, block))
+        dtype = "float32" if name == "sinogram" else "uint8"
+        data[name] = rng.integers(0, 200, shape).astype(dtype)
+        if fill is not None:
+            data[name][:] = fill
+    return data
+
+
+def test_another_zarr_reader_reads_what_was_written(store: tuple[RunStore, Plan]) -> None:
+    run, plan = store
+    whole = {n: np.zeros(plan.layer_shape(n)) for n in plan.spec.output.layers}
+    for block in plan.blocks():
+        data = block_data(plan, block.index)
+        run.write(plan, block, data)
+        for name, values in data.items():
+            whole[name][plan.layer_index(name, block)] = values
+    for name, values in whole.items():
+        np.testing.assert_array_equal(layer(Path(run.root), name), values)
+
+
+def test_images_are_ome_zarr_that_lies_on_its_source(store: tuple[RunStore, Plan]) -> None:
+    import zarr
+
+    run, _ = store
+    group = zarr.open_group(f"{run.root}/volume.zarr/reconstruction", mode="r")
+    multiscale = Image.from_zarr(group).attributes.ome.multiscales[0]
+    assert [axis.name for axis in multiscale.axes] == ["z", "y", "x"]
+    scale, shift = multiscale.datasets[0].coordinateTransformations
+    assert scale.model_dump()["scale"] == [8.0, 16.0, 4.0]
+    assert shift.model_dump()["translation"] == [10 * 8.0, 20 * 16.0, 7 * 4.0]
+
+
+def test_a_block_of_zeros_is_stored_like_any_other(store: tuple[RunStore, Plan]) -> None:
+    run, plan = store
+    block = plan.block(0)
+    run.write(plan, block, block_data(plan, 0, fill=0))
+    assert not run.read(plan, "reconstruction", block).any()  # a missing one raises
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "flipped"])
+def test_damage_is_an_error_and_can_be_written_over(
+    store: tuple[RunStore, Plan], damage: str
+) -> None:
+    run, plan = store
+    block, data = plan.block(1), block_data(plan, 1)  # a short one, at the array's edge
+    run.write(plan, block, data)
+    path = Path(run.root) / "volume.zarr/reconstruction/0/c/0/0/1"
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    else:
+        content[len(content) // 3] ^= 4
+        keep = {"empty": 0, "truncated": len(content) // 2, "flipped": len(content)}[damage]
+        path.write_bytes(content[:keep])
+    with pytest.raises(StoreError, match=r"reconstruction/0/c/0/0/1"):
+        run.read(plan, "reconstruction", block)
+    run.write(plan, block, data)
+    np.testing.assert_array_equal(run.read(plan, "reconstruction", block), data["reconstruction"])
+
+
+def test_an_output_is_resumed_refused_or_replaced(store: tuple[RunStore, Plan]) -> None:
+    run, plan = store
+    run.put(Record(0, "d", "done"))
+    assert run.prepare(plan, {"digest": "d"})
+    assert run.record(0) is not None
+    with pytest.raises(StoreError, match="belongs to another spec"):
+        run.prepare(plan, {"digest": "e"})
+    assert run.record(0) is not None
+    assert not run.prepare(plan, {"digest": "e"}, overwrite=True)
+    assert run.record(0) is None
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("ten years")
+    spec = small_spec("a", tmp_path, Path("w"))
+    for overwrite in (False, True):
+        with pytest.raises(StoreError, match="holds no run"):
+            RunStore(str(tmp_path)).prepare(
+                checked_plan(spec, INFO), {"digest": "d"}, overwrite=overwrite
+            )
+    assert (tmp_path / "thesis.txt").read_text() == "ten years"
+
+
+def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
+    run, _ = store
+    records = [
+        Record(1, "d", "done", 2, {"truth": "00"}, 5, [{"mse": 0.5}], {"fetch": 1.0}, "w", "now"),
+        Record(2345, "d", "failed", cause="why", detail="where"),
+    ]
+    for record in records:
+        run.put(record)
+    assert list(run.records()) == records
+    run.forget(1)
+    assert list(run.records()) == records[1:]
+
+
+def test_a_store_works_on_any_url_that_fsspec_writes(tmp_path: Path) -> None:
+    spec = small_spec("a", f"file://{tmp_path}/run", Path("w"))
+    plan, run = checked_plan(spec, INFO), RunStore(spec.output.path)
+    run.prepare(plan, {"digest": "d"})
+    block, data = plan.block(0), block_data(plan, 0)
+    run.write(plan, block, data)
+    np.testing.assert_array_equal(run.read(plan, "truth", block), data["truth"])
+    assert (tmp_path / "run/volume.zarr/truth/0/c/0/0/0").is_file()
