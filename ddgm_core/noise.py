@@ -39,8 +39,10 @@ class NoiseField:
         purpose = int.from_bytes(hashlib.sha256(self.purpose.encode()).digest()[:8], "little")
         depth, lateral, along = (p % 2**32 for p in place)
         # the lowest word counts the numbers drawn, so slices never run into each other
-        counter = [0, step, depth << 32 | lateral, along]
-        philox = np.random.Philox(key=[self.seed % 2**64, purpose], counter=counter)
+        # uint64 throughout: a list with words on both sides of 2^63 would become floats
+        counter = np.array([0, step, depth << 32 | lateral, along], np.uint64)
+        key = np.array([self.seed % 2**64, purpose], np.uint64)
+        philox = np.random.Philox(key=key, counter=counter)
         return np.random.Generator(philox).standard_normal(shape, dtype=np.float32)
 
     def batch(self, shape: tuple[int, ...], places: Sequence[Place], step: int = 0) -> Tensor:

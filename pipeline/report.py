@@ -47,7 +47,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.6rem 0}
 td,th{text-align:left;vertical-align:top;padding:.3rem 1.4rem .3rem 0;
 border-bottom:1px solid var(--line);font-weight:400;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}code,pre{font:13px/1.5 ui-monospace,monospace}
-pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:12px;overflow:auto}
+pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:9px;overflow:auto}
 """
 
 
@@ -148,7 +148,7 @@ class View:
     """One slice's layers, as far as they are stored, and why others are not shown."""
 
     row: int
-    layers: dict[Layer, np.ndarray]
+    layers: dict[str, np.ndarray]
     problems: list[str]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddgm_core import least_squares, metrics, samplers
-from ddgm_core.denoiser import Denoiser, NetworkDenoiser, Prior, load_prior
+from ddgm_core.denoiser import Denoiser, NetworkDenoiser, Prior, PriorError, load_prior
 from ddgm_core.noise import NoiseField, Place
 from ddgm_core.projectors import Projector, projector
 from ddgm_core.schedules import geometric
@@ -27,7 +27,16 @@ def default_device() -> torch.device:
 
 
 def tiled_denoiser(prior: Prior, spec: PriorSpec, device: torch.device) -> TiledDenoiser:
-    """A prior's network over slices of any size, as the spec wants it run."""
+    """A prior's network over slices of any size, as the spec wants it run.
+
+    Raises:
+        PriorError: tiles that would leave gaps.
+    """
+    if spec.stride > prior.card.patch:
+        raise PriorError(
+            f"prior.stride: {spec.stride} is more than the patch of {spec.weights}, "
+            f"{prior.card.patch}; tiles must overlap or touch"
+        )
     network = NetworkDenoiser(prior.network, spec.precision, device)
     return TiledDenoiser(network, prior.card.patch, spec.stride, spec.batch, spec.bump)
 

@@ -12,7 +12,7 @@ from ddgm_core.phantom import neuropil
 from pipeline.spec import Layer, Spec
 from tests.pipeline.volumes import write_volume
 
-SHAPE = (64, 140, 16)  # two slabs of 32, two tiles wide, sixteen slices
+SHAPE = (64, 140, 16)  # two slabs of 32, six tiles wide, sixteen slices
 OFFSET = (10, 20, 7)
 CHUNK = (32, 32, 16)
 LAYERS: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic", "sinogram")
@@ -32,7 +32,7 @@ def spec_data(
         "source": {"url": url},
         "slab": {"thickness": 32},
         "tilts": {"count": 24},
-        "prior": {"weights": str(weights), "batch": 4},
+        "prior": {"weights": str(weights), "stride": 24, "batch": 8},
         "method": {"name": "ddgm", "steps": 3, "gradient_steps": 5},
         "algebraic": {"gradient_steps": 20},
         "output": {"path": str(output), "layers": list(LAYERS), "chunks": [16, 16, 16]},

@@ -64,7 +64,7 @@ def write_volume(
 def chunk_file(folder: Path, corner: Triple) -> Path:
     """The file of the mip 0 chunk whose first voxel is `corner` (z, y, x)."""
     z, y, x = corner
-    (path,) = folder.glob(f"8_8_8/{x}-*_{y}-*_{z}-*")
+    (path,) = folder.glob(f"*_*_*/{x}-*_{y}-*_{z}-*")
     return path
 
 
