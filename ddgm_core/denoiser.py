@@ -142,7 +142,9 @@ def read_card(prior: str) -> PriorCard:
         card["sigma_range"] = tuple(card["sigma_range"])
         return PriorCard(**card)
     except (KeyError, TypeError, ValueError) as error:
-        raise PriorError(f"prior.weights: the card in {path} cannot be read ({error})") from error
+        raise PriorError(
+            f"prior.weights: the card in {path} cannot be read ({error}); train or fetch it again"
+        ) from error
 
 
 def load_prior(prior: str, sha256: str | None = None) -> Prior:
@@ -159,11 +161,11 @@ def load_prior(prior: str, sha256: str | None = None) -> Prior:
             f"prior.sha256: {path} has {digest}, the spec wants {sha256}; "
             "use the weights that the spec was written for, or correct the spec"
         )
-    network = UNet(card.architecture)
     try:
+        network = UNet(card.architecture)
         with _opened(path) as f:
             network.load_state_dict({k: f.get_tensor(k) for k in f.keys()})  # noqa: SIM118
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         what = str(error).splitlines()[-1].strip()
         raise PriorError(
             f"prior.weights: {path} does not fit its architecture {card.architecture}: {what}; "

@@ -37,8 +37,9 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec'
 def settings(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show logs")] = False,
 ) -> None:
-    level = logging.INFO if verbose else logging.ERROR
-    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:  # Dask sets levels of its own on its loggers
+        handler.setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
 @app.command()

@@ -11,7 +11,8 @@ from ddgm_core.errors import DdgmError
 from ddgm_core.phantom import neuropil
 from pipeline.ingest import ingest
 
-SHAPE = (128, 512, 8)  # one slab, eight slices: about a minute on two cores
+SHAPE = (128, 512, 8)
+SLICES = 6  # about a minute on two cores
 SEED = 7
 MARK = "demo.yaml"
 
@@ -19,6 +20,7 @@ SPEC = """\
 # Written by `ddgm demo`; run it again with: ddgm run {folder}/demo.yaml --overwrite
 source:
   url: precomputed://file://{absolute}/volume
+  box: {{z: [0, 128], y: [0, 512], x: [0, {slices}]}}
 output:
   path: {folder}/run
   layers: [reconstruction, truth, algebraic, sinogram]
@@ -42,7 +44,7 @@ def make_demo(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     spec = folder / MARK
-    spec.write_text(SPEC.format(folder=folder, absolute=folder.resolve()))
+    spec.write_text(SPEC.format(folder=folder, absolute=folder.resolve(), slices=SLICES))
     array = folder / "phantom.npy"
     np.save(array, neuropil(SHAPE, SEED))
     ingest(array, f"file://{folder.resolve()}/volume", (16.0, 16.0, 16.0))

@@ -18,6 +18,9 @@ from ddgm_core.training.data import SIGMA_RANGE, NoisyPatches, Volume, fixed_pat
 from ddgm_core.training.module import NoisePrediction
 from ddgm_core.unet import Architecture
 
+CHECKPOINT_STEPS = 100  # steps that an interruption may lose
+VALIDATION_STEPS = 250
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -80,7 +83,7 @@ def fit(
         recipe: what to do.
         volumes: where patches are drawn from, with their shares.
         statistics_of: the volumes whose voxels give the normalising mean and std.
-        folder: for checkpoints, the log (CSV) and the weights.
+        folder: for checkpoints, the logs (CSV, one a start) and the weights.
         origin: data and licence, one sentence for the card.
         validation: a volume never trained on; its error by σ goes to the log.
     """
@@ -91,16 +94,16 @@ def fit(
     samples = NoisyPatches(volumes, mean, std, recipe.patch, recipe.seed)
     held = None if validation is None else fixed_patches(validation, 32, mean, std, recipe.patch)
     checkpoint = ModelCheckpoint(
-        folder / "checkpoints", every_n_train_steps=100, save_last=True, save_top_k=1
+        folder / "checkpoints", every_n_train_steps=CHECKPOINT_STEPS, save_last=True, save_top_k=1
     )
     trainer = lightning.Trainer(
         max_steps=recipe.steps,
         precision=recipe.precision,  # type: ignore[arg-type]
         gradient_clip_val=1.0,
         accelerator="auto",
-        logger=CSVLogger(folder, name="log", version=0, flush_logs_every_n_steps=50),
+        logger=CSVLogger(folder, name="log", flush_logs_every_n_steps=50),
         callbacks=[checkpoint, TQDMProgressBar(refresh_rate=20)],
-        val_check_interval=250 if validation is not None else None,
+        val_check_interval=VALIDATION_STEPS if validation is not None else None,
         check_val_every_n_epoch=None,
         log_every_n_steps=10,
         num_sanity_val_steps=0,

@@ -60,8 +60,11 @@ class NoisePrediction(lightning.LightningModule):
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        weight = 1 - min(self.decay, (1 + self.global_step) / (10 + self.global_step))
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step of the weights and of their average: a checkpoint has both or neither."""
+        super().optimizer_step(*args, **kwargs)
+        steps = self.global_step + 1  # counted by the loop after this
+        weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
         pairs = zip(self.averaged.parameters(), self.network.parameters(), strict=True)
         with torch.no_grad():
             for average, current in pairs:

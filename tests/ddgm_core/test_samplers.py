@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddgm_core.denoiser import Denoiser
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors import DataStep, MatrixProjector, StepError
 from ddgm_core.projectors.astra_matrix import projection_matrix
@@ -39,7 +40,8 @@ class Recorder:
     def forward(self, x: Tensor) -> Tensor:
         raise AssertionError("a sampler needs no more than gradient steps")
 
-    adjoint = forward
+    def adjoint(self, y: Tensor) -> Tensor:
+        raise AssertionError("a sampler needs no more than gradient steps")
 
     def gradient_steps(self, y: Tensor, step: float, count: int) -> DataStep:
         self.diary.append((f"prepare {step} {count}", float(y.mean())))
@@ -63,7 +65,7 @@ class Recorder:
         self.diary.append((f"progress {n}", float(x.mean())))
 
 
-def gaussian_denoiser(sigmas: tuple[float, ...]) -> Callable[[Tensor], Tensor]:
+def gaussian_denoiser(sigmas: tuple[float, ...]) -> Denoiser:
     """The exact E[ε | x + σε] = σ (C + σ²)⁻¹ (x - m) of a Gaussian prior, σ by σ."""
 
     def maps() -> Iterator[Tensor]:
@@ -72,7 +74,11 @@ def gaussian_denoiser(sigmas: tuple[float, ...]) -> Callable[[Tensor], Tensor]:
             yield torch.from_numpy(sigma * inverse).float()
 
     each, mean = maps(), torch.from_numpy(MEAN).float()
-    return lambda x: ((x.flatten(1) - mean) @ next(each)).reshape(x.shape)
+
+    def denoise(x: Tensor) -> Tensor:
+        return ((x.flatten(1) - mean) @ next(each)).reshape(x.shape)
+
+    return denoise
 
 
 def closed_form(y: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:

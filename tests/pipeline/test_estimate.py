@@ -1,0 +1,78 @@
+"""What a plan says it costs, against counting and against what really happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.estimate import calibrate, fetch_bytes, patches_per_slice, worker_memory
+from pipeline.plan import Plan, checked_plan
+from pipeline.source import Box, VolumeInfo
+from tests.pipeline.runs import small_spec
+
+
+def plan(tiny_prior: Path, bounds: Box, slices: int = 16, **parts: dict) -> Plan:
+    info = VolumeInfo(bounds, (16.0, 16.0, 16.0), "uint8", (32, 32, 16), 1, 0)
+    block = {"slices": slices, "batch": 4}
+    return checked_plan(small_spec("a", "run", tiny_prior, block=block, **parts), info)
+
+
+def test_aligned_blocks_fetch_what_they_use(tiny_prior: Path) -> None:
+    fetch = fetch_bytes(plan(tiny_prior, Box((0, 0, 0), (64, 128, 64))))
+    assert fetch.needed == fetch.touched == 64 * 128 * 64
+
+
+def test_misaligned_blocks_pay_for_whole_chunks(tiny_prior: Path) -> None:
+    box = {"box": {"z": [16, 48], "y": [0, 128], "x": [8, 24]}}  # half a chunk off in z and x
+    fetch = fetch_bytes(plan(tiny_prior, Box((0, 0, 0), (64, 128, 64)), source=box))
+    assert fetch.needed == 32 * 128 * 16
+    assert fetch.touched == 4 * fetch.needed
+
+
+@pytest.mark.parametrize(("width", "patches"), [(32, 1), (33, 2), (56, 2), (140, 6)])
+def test_patches_a_slice(tiny_prior: Path, width: int, patches: int) -> None:
+    assert patches_per_slice(plan(tiny_prior, Box((0, 0, 0), (32, width, 16)))) == patches
+
+
+def test_memory_grows_with_what_holds_it(tiny_prior: Path) -> None:
+    bounds = Box((0, 0, 0), (32, 140, 64))
+    small, large = (worker_memory(plan(tiny_prior, bounds, n)) for n in (16, 32))
+    assert large.block == 2 * small.block
+    assert large.projector == small.projector
+    batch = worker_memory(plan(tiny_prior, bounds, 16, prior={"batch": 16}))
+    assert batch.network == 2 * small.network
+    assert small.total == sum(
+        (small.process, small.network, small.projector, small.block, small.batch)
+    )
+
+
+def test_a_calibration_scales_to_the_run_and_its_workers(tiny_prior: Path) -> None:
+    one = plan(tiny_prior, Box((0, 0, 0), (32, 140, 64)))
+    time = calibrate(one)
+    assert time.network_call > 0
+    assert time.data_step > 0
+    per_slice = 3 * (time.data_step + 3 * time.network_call) / 4  # 24 patches are 3 calls of 8
+    assert time.slice == pytest.approx(per_slice)
+    assert time.run == pytest.approx(64 * per_slice)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from pipeline.runner import run_alone
+from tests.pipeline.runs import phantom_volume, small_spec
+folder, weights = Path(sys.argv[1]), Path(sys.argv[2])
+run_alone(small_spec(phantom_volume(folder / "em"), folder / "run", weights), 0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_the_process_is_about_as_large_as_planned(tmp_path: Path, tiny_prior: Path) -> None:
+    """Within a factor of two: the point is that a site can set its limits by it."""
+    words = [sys.executable, "-c", PEAK, str(tmp_path), str(tiny_prior)]
+    out = subprocess.run(words, capture_output=True, text=True, check=True)
+    planned = worker_memory(plan(tiny_prior, Box((0, 0, 0), (64, 140, 16)))).total
+    assert planned / 2 < int(out.stdout.split()[-1]) < planned * 1.3

@@ -1,0 +1,48 @@
+"""What a person is told while a run goes."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pipeline import progress as module
+from pipeline.events import BlockDone, BlockFailed, BlockRetried, RunStarted, Waiting
+from pipeline.ledger import Record
+from pipeline.progress import RunProgress, duration, size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (45.4, "45 s"), (200, "3 min 20 s"), (3600, "1 h"), (187_000, "2 d 3 h")],
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (34.2e6, "34.2 MB"), (2e15, "2 PB")])
+def test_sizes_read_as_people_say_them(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+def test_a_log_gets_lines_with_counts_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with RunProgress(Console(file=out, width=200)) as progress:
+        progress(RunStarted(blocks=10, done=2, voxels=1, dashboard="http://here"))
+        for block in range(4):
+            now[0] += 10
+            progress(BlockDone(Record(block, "d", "done")))
+        progress(BlockRetried(7, 1, "timed out"))
+        progress(BlockFailed(Record(8, "d", "failed", cause="gone")))
+        now[0] += 100
+        progress(Waiting())
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "10 blocks, 2 done before; Dask dashboard at http://here"
+    assert "4/10 blocks, ETA 1 min" in lines
+    assert "6/10 blocks, ETA 40 s" in lines
+    assert "block 7: attempt 1 failed, trying again: timed out" in lines
+    assert "block 8 failed: gone" in lines
+    assert lines[-1] == "no worker is there yet; waiting"
