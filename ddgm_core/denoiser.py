@@ -91,7 +91,9 @@ def save_prior(path: Path, network: UNet, card: PriorCard) -> None:
 
     weights = {k: v.detach().float().cpu().contiguous() for k, v in network.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(weights, {"format": FORMAT, "card": json.dumps(asdict(card))}))
+    # one key: safetensors writes several in any order, and the same weights are to be the same file
+    metadata = {"ddgm": json.dumps({"format": FORMAT, "card": asdict(card)}, sort_keys=True)}
+    partial.write_bytes(save(weights, metadata))
     partial.replace(path)
 
 
@@ -128,7 +130,7 @@ def read_card(prior: str) -> PriorCard:
     path = weights_path(prior)
     try:
         with _opened(path) as f:
-            metadata = f.metadata() or {}
+            metadata = json.loads((f.metadata() or {}).get("ddgm", "{}"))
     except Exception as error:  # safetensors has no common base class
         raise PriorError(f"prior.weights: {path} is damaged ({error}); fetch it again") from error
     if metadata.get("format") != FORMAT:
@@ -137,7 +139,7 @@ def read_card(prior: str) -> PriorCard:
             "use weights that `ddgm` trained"
         )
     try:
-        card = json.loads(metadata["card"])
+        card = metadata["card"]
         card["architecture"] = Architecture(**card["architecture"])
         card["sigma_range"] = tuple(card["sigma_range"])
         return PriorCard(**card)

@@ -40,7 +40,8 @@ class TiledDenoiser:
         if not 0 < stride <= patch:
             raise ValueError(f"stride {stride} must be from 1 to the patch, {patch}")
         self.denoise, self.patch, self.stride = denoise, patch, stride
-        self.batch, self.bump = batch, bump
+        self.batch = batch
+        self.bump: Bump = bump
         self._layout = lru_cache(maxsize=8)(self._lay_out)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 OURS, CLASSICAL, INK, FAINT = "#0072b2", "#d55e00", "#1b1f24", "#8b949e"  # told apart by all eyes
 STAGES = ("#0072b2", "#56b4e9", "#009e73", "#f0e442", "#e69f00", "#d55e00", "#cc79a7", "#999999")
@@ -26,7 +27,8 @@ STYLE: Any = {
     "axes.spines.right": False,
 }
 DPI = 100
-WIDEST, TALLEST = 2400, 1900  # of the panels together, in dots
+ROOM = 1500, 1300  # width and height that pixels are enlarged to fill, in dots
+WIDEST = 1900  # above it they are made smaller than a dot
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def stack(panels: Sequence[Panel], width: int, pixel_nm: float, note: str) -> by
         note: for the foot of the figure.
     """
     across, height = max(p.image.shape[1] for p in panels), panels[-1].image.shape[0]
-    dots = min(6, WIDEST / across, max(1, TALLEST / (height * len(panels))))
-    dots = int(dots) if dots >= 1 else dots
+    dots = max(1, min(4, ROOM[0] // across, ROOM[1] // (height * len(panels))))
+    dots = min(dots, WIDEST / across)
     unit = max(1.0, across * dots / 1000)  # wide figures are shown smaller: larger letters
     left, top, foot = 44 * unit, 26 * unit, 46 * unit
     figure_width = max(across * dots + 2 * left, 520)
@@ -139,7 +141,9 @@ def _draw(axes: Axes, panel: Panel, width: int, unit: float) -> None:
     if panel.degrees:
         middle = (top + bottom) / 2
         ticks = top, middle, bottom
-        axes.set_yticks(ticks, [f"{t:+.0f}°" if round(t) else "0°" for t in ticks])
+        axes.set_yticks(
+            ticks, [f"{t:+.0f}°".replace("-", "−") if round(t) else "0°" for t in ticks]
+        )
         axes.tick_params(labelsize=7.5 * unit, length=2 * unit, pad=2 * unit)
     for edge in (panel.image.shape[1] - width) / 2, (panel.image.shape[1] + width) / 2:
         if 0 < edge < panel.image.shape[1]:
@@ -197,7 +201,7 @@ def _histogram(axes: Axes, series: Sequence[Series], label: str, mark: float | N
         axes.annotate(" noise", (mark, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
     axes.set_xlabel(label)
     axes.set_ylabel("slices")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -222,6 +226,7 @@ def positions(where: np.ndarray, slabs: np.ndarray, series: Sequence[Series], ax
             axes.plot([], [], color=s.colour, label=s.name)
         axes.set(xlabel=f"slice: voxel along {axis}", ylabel="MSE", ylim=(0, None))
         axes.margins(x=0.01)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, fontsize=8)
         return _png(figure)
 

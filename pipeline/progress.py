@@ -43,7 +43,7 @@ class RunProgress:
         self.bar = bar(console)
         self.task = self.bar.add_task("blocks", total=None)
         self.started = self.logged = time.monotonic()
-        self.total = self.ended = self.before = 0
+        self.total = self.ended = self.before = self.voxels = 0
 
     def __enter__(self) -> RunProgress:
         if self.console.is_terminal:
@@ -71,13 +71,15 @@ class RunProgress:
             self._log("no worker is there yet; waiting")
         elif isinstance(event, BlockDone | BlockFailed):
             self.ended += 1
-            self.bar.update(self.task, completed=self.before + self.ended)
+            self.bar.update(
+                self.task, completed=self.before + self.ended, description=f"blocks, {self._rate()}"
+            )
             if isinstance(event, BlockFailed):
                 self.console.print(f"block {event.record.block} failed: {event.record.cause}")
             self._log(self._line())
 
     def _start(self, event: RunStarted) -> None:
-        self.total, self.before = event.blocks, event.done
+        self.total, self.before, self.voxels = event.blocks, event.done, event.voxels
         self.started = self.logged = time.monotonic()
         resumed = f", {event.done} done before" if event.done else ""
         self.console.print(f"{event.blocks} blocks{resumed}; Dask dashboard at {event.dashboard}")
@@ -86,7 +88,12 @@ class RunProgress:
     def _line(self) -> str:
         left = self.total - self.before - self.ended
         pace = (time.monotonic() - self.started) / max(self.ended, 1)
-        return f"{self.before + self.ended}/{self.total} blocks, ETA {duration(left * pace)}"
+        blocks = f"{self.before + self.ended}/{self.total} blocks"
+        return f"{blocks}, {self._rate()}, ETA {duration(left * pace)}"
+
+    def _rate(self) -> str:
+        seconds = max(time.monotonic() - self.started, 1e-3)
+        return f"{self.ended * self.voxels / seconds / 1e6:.3g} Mvoxel/s"
 
     def _log(self, line: str) -> None:
         """Print a line where there is no bar, at most one in `LOG_SECONDS`."""

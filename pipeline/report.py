@@ -32,7 +32,7 @@ STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--faint:#57606a;--line:#d0d7de;--page:#fff;
 --card:#f6f8fa;--warn:#fff4d6;--edge:#d9a400}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--faint:#9aa4af;--line:#30363d;
---page:#0d1117;--card:#161b22;--warn:#33290a;--edge:#bf8f00}figure img{filter:brightness(.9)}}
+--page:#0d1117;--card:#161b22;--warn:#33290a;--edge:#bf8f00}figure div{filter:brightness(.88)}}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
 main{max-width:1160px;margin:0 auto;padding:28px 24px 60px}
 h1{font-size:1.55rem;line-height:1.25;margin:0 0 .4rem;overflow-wrap:anywhere}
@@ -46,6 +46,7 @@ figcaption{font-size:.9rem;margin-top:.4rem;max-width:95ch}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.6rem 0}
 td,th{text-align:left;vertical-align:top;padding:.3rem 1.4rem .3rem 0;
 border-bottom:1px solid var(--line);font-weight:400;overflow-wrap:anywhere}
+.scroll td:first-child{white-space:nowrap}
 .scroll{overflow-x:auto}code,pre{font:13px/1.5 ui-monospace,monospace}
 pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:9px;overflow:auto}
 """
@@ -62,7 +63,7 @@ def write_report(root: str) -> list[str]:
     """
     run = _gather(RunStore(root))
     views = {name: _view(run, row) for name, row in _chosen(run.columns["mse"]).items()}
-    picture = _main_picture(run, views["median"])
+    picture = _slice_picture(run, views["median"], measured=True)
     page = _page(run, views, picture).encode()
     folder = run.store.folder
     if picture is None:
@@ -121,7 +122,8 @@ def _gather(store: RunStore) -> Run:
             continue  # of another spec, code or weights: counts for nothing
         run.states[record.state] += 1
         if record.state == "failed":
-            run.failed += [record][: SHOWN - len(run.failed)]
+            if len(run.failed) < SHOWN:
+                run.failed.append(record)
             continue
         run.seconds.update(record.seconds)  # type: ignore[arg-type]
         run.workers.add(record.worker)
@@ -218,10 +220,10 @@ def _titles(run: Run, view: View) -> dict[str, str]:
     return {**titles, "truth": "Truth"}
 
 
-def _main_picture(run: Run, view: View) -> bytes | None:
-    """As the paper's Fig. 1: what was measured, what was made of it, what was there."""
+def _slice_picture(run: Run, view: View, measured: bool) -> bytes | None:
+    """What was `measured`, what was made of it, what was there: as the paper's Fig. 1."""
     panels = figures.images(view.layers, _titles(run, view))
-    if panels and "sinogram" in view.layers:
+    if measured and panels and "sinogram" in view.layers:
         y = view.layers["sinogram"]
         title = f"Tilt series: {y.shape[0]} views × {y.shape[1]} bins"
         window, tilts = figures.grey_window(y), run.plan.spec.tilts
@@ -259,33 +261,34 @@ def _page(run: Run, views: dict[str, View], picture: bytes | None) -> str:
 def _headline(run: Run) -> str:
     plan, done, failed = run.plan, run.states["done"], run.states["failed"]
     g, tilts, nm = plan.geometry, plan.spec.tilts, plan.info.voxel_size_nm
-    left = plan.block_count - done - failed
-    facts = [
-        f"{len(run.columns['mse'])} of {plan.slice_count} slices ({g.thickness} × {g.width} "
-        f"pixels of {nm[plan.axes[2]]:g} nm) from {g.views} simulated views between "
-        f"{tilts.range[0]:g}° and {tilts.range[1]:g}°; {_blocks(done)} done, {failed} failed"
-        + (f", {left} not run yet." if left else ".")
-    ]
-    means = {s.name: s.values[np.isfinite(s.values)].mean() for s in run.series("mse")}
-    if (ratio := _ratio(run.series("mse"))) is not None:
-        verdict = "better than" if ratio < 1 else "no better than"
-        facts.append(
-            f"By MSE it is {verdict} the algebraic reconstruction: "
-            f"{means[run.method]:.4f} against {means['Algebraic']:.4f}, {ratio:.2f} times as much."
-        )
     card = run.manifest["weights"]["card"]["voxel_size_nm"]
-    if any(abs(nm[a] / card - 1) > 0.01 for a in plan.axes[1:]):
-        sizes = " × ".join(f"{nm[a]:g}" for a in plan.axes[1:])
+    facts, doubts = [
+        f"{len(run.columns['mse'])} of {plan.slice_count} slices ({g.thickness} × {g.width} "
+        f"pixels of {nm[plan.axes[2]]:g} nm), each from {g.views} simulated views between "
+        f"{tilts.range[0]:g}° and {tilts.range[1]:g}°. {_blocks(done)} done, {failed} failed."
+    ], [WARNING]  # fmt: skip
+    if (ratio := _ratio(series := run.series("mse"))) is not None:
         facts.append(
-            f"The prior was trained at {card:g} nm and these pixels are {sizes} nm: "
-            "tissue looks different to it."
+            f"By MSE it is {'better' if ratio < 1 else 'no better'} than the algebraic "
+            f"reconstruction: {_mean(series[0].values)} against {_mean(series[1].values)}, "
+            f"{ratio:.2f} times as much."
         )
     if run.missing_voxels:
         facts.append(
             f"{run.missing_voxels} source voxels were missing and filled with grey level "
             f"{plan.spec.source.missing}."
         )
-    return _paragraphs(facts, "lead") + _scores(run) + f'<p class="warn">{WARNING}</p>'
+    if done < plan.block_count:
+        doubts.append(
+            f"This run is not complete: of {_blocks(plan.block_count)} {failed} failed and "
+            f"{plan.block_count - done - failed} have not been run. All figures are of the rest."
+        )
+    if any(abs(nm[a] / card - 1) > 0.01 for a in plan.axes[1:]):
+        sizes = " × ".join(f"{nm[a]:g}" for a in plan.axes[1:])
+        doubts.append(
+            f"The prior was trained at {card:g} nm; to it, tissue looks different at {sizes} nm."
+        )
+    return _paragraphs(facts, "lead") + _scores(run) + _paragraphs(doubts, "warn")
 
 
 def _scores(run: Run) -> str:
@@ -299,7 +302,11 @@ def _scores(run: Run) -> str:
     present = {k: s for k in metrics if (s := run.series(k))}
     names = [s.name for s in present["mse"]]
     rows = [
-        [metrics[k], *(_mean(s.values) for s in series), _times(_ratio(series))]
+        [
+            metrics[k],
+            *(_mean(s.values) for s in series),
+            "" if (r := _ratio(series)) is None else f"{r:.3f}",
+        ]
         for k, series in present.items()
     ]
     note = (
@@ -312,25 +319,29 @@ def _scores(run: Run) -> str:
 
 def _pictures(run: Run, views: dict[str, View], picture: bytes | None) -> str:
     middle = views["median"]
+    caption = f"The slice of median MSE, {_place(run, middle)}; all in the same shades of grey."
+    if "sinogram" in middle.layers and run.plan.geometry.bins > run.plan.geometry.width:
+        caption += " The dashed lines in the tilt series are the slice's edges."
     parts = [
-        _figure(picture, f"The slice of median MSE, {_place(run, middle)}. All images have the "
-                "same shades of grey. Dashed lines in the tilt series mark the slice's edges."),
+        _figure(picture, caption),
         _figure(_difference_picture(run, middle), "Where the same slice is wrong, and how much."),
         _paragraphs(middle.problems),
-    ]  # fmt: skip
+    ]
+    beside = ""
     for name in ("best", "worst"):
-        if views[name].row != middle.row:
-            png = _stack(
-                run, views[name], figures.images(views[name].layers, _titles(run, views[name]))
-            )
-            caption = f"The {name} slice by MSE, {_place(run, views[name])}."
-            parts += [_figure(png, caption), _paragraphs(views[name].problems)]
+        if (view := views[name]).row != middle.row:
+            png = _slice_picture(run, view, measured=False)
+            beside += f"<div>{_figure(png, f'The {name} slice by MSE, {_place(run, view)}.')}"
+            beside += f"{_paragraphs(view.problems)}</div>"
+    g = run.plan.geometry  # wide slices are not legible at half the page's width
+    grid = "two" if g.width < 4 * g.thickness else ""
+    parts.append(f'<div class="{grid}">{beside}</div>')
     return "<h2>What it looks like</h2>" + "".join(parts)
 
 
 def _distributions(run: Run) -> str:
     c, at_noise = run.columns, run.plan.spec.tilts.noise > 0
-    slabs = np.array([run.plan.block(int(b)).slab for b in c["block"]])
+    slabs = np.asarray(run.plan.slabs)[c["block"].astype(int) // run.plan.blocks_per_slab]
     along = figures.positions(c["slice"], slabs, run.series("mse"), run.tilt_axis)
     explained = (
         "About 1: the slice explains its views to their noise. Above, it contradicts what was "
@@ -351,9 +362,8 @@ def _timings(run: Run) -> str:
     mean = {stage: s / done for stage, s in run.seconds.items()}
     each = len(run.columns["mse"]) / total if total else 0.0
     text = (
-        f"{len(run.workers)} worker processes; {each:.3g} slices per second and process, "
-        f"{each * len(run.workers):.3g} with all of them at work. {_blocks(run.retried)} needed "
-        "more than one attempt."
+        f"{each:.3g} slices per second and worker process; {each * len(run.workers):.3g} with all "
+        f"{len(run.workers)} at work. {_blocks(run.retried)} needed more than one attempt."
     )
     return f"<h2>Time</h2><p>{text}</p>" + _figure(figures.timings(mean), "")
 
@@ -390,11 +400,11 @@ def _provenance(run: Run) -> str:
         "Digest of spec, code and weights": m["digest"],
         "Digest of code": m["code"],
         "Weights, SHA-256": m["weights"]["sha256"],
-        "Prior": ", ".join(f"{k} {v}" for k, v in card.items()),
-        **{f"Prior's training: {k}": v for k, v in training.items()},
-        "Versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),
+        "Prior": _plain(card),
+        **{f"Prior, {k}": _plain(v) for k, v in training.items()},
+        "Versions": _plain(m["versions"]),
     }
-    rows = [[k, str(v)] for k, v in facts.items() if v != ""]
+    rows = [[k, v] for k, v in facts.items() if v]
     spec = escape(dump_spec(plan.spec))
     return f"<h2>Where it came from</h2>{_table(['', ''], rows)}<h3>Spec</h3><pre>{spec}</pre>"
 
@@ -450,7 +460,7 @@ def _mean(values: np.ndarray) -> str:
     v = values[np.isfinite(values)]
     if len(v) < 2:
         return f"{v[0]:.4f}" if len(v) else "none"
-    return f"{v.mean():.4f} ± {v.std(ddof=1) / len(v) ** 0.5:.4f}"
+    return f"{v.mean():.4f}\u00a0±\u00a0{v.std(ddof=1) / len(v) ** 0.5:.4f}"  # never broken
 
 
 def _ratio(series: Sequence[Series]) -> float | None:
@@ -459,8 +469,13 @@ def _ratio(series: Sequence[Series]) -> float | None:
     return float(means[0] / means[1]) if len(means) == 2 and means[1] else None
 
 
-def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.3f}"
+def _plain(value: Any) -> str:
+    """What JSON holds, as a reader likes it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_plain(v) for v in value) + "]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _blocks(count: int) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddgm_core import least_squares, metrics, samplers
-from ddgm_core.denoiser import Denoiser, NetworkDenoiser, Prior, PriorError, load_prior
+from ddgm_core.denoiser import NetworkDenoiser, Prior, PriorError, load_prior
 from ddgm_core.noise import NoiseField, Place
 from ddgm_core.projectors import Projector, projector
 from ddgm_core.schedules import geometric
@@ -52,7 +52,7 @@ class Solver:
 
     spec: Spec
     projector: Projector
-    denoise: Denoiser
+    denoise: TiledDenoiser
     device: torch.device
 
     def simulate(self, slices: Tensor, places: Sequence[Place]) -> Tensor:
@@ -107,10 +107,10 @@ class Solver:
                 ]
             ),
         }
-        tiles = getattr(self.denoise, "patch", None), getattr(self.denoise, "stride", None)
-        if tiles[0] and tiles[1] and x.shape[-1] > tiles[0]:
-            seams = (metrics.seam_energy(v, tiles[0], tiles[1]) for v in (x, truth))
-            scores["seam"] = next(seams) / next(seams)
+        patch, stride = self.denoise.patch, self.denoise.stride
+        if x.shape[-1] > patch:
+            own = metrics.seam_energy(truth, patch, stride)
+            scores["seam"] = metrics.seam_energy(x, patch, stride) / own
         return scores
 
     def _descend(self, y: Tensor, places: Sequence[Place], step: float, count: int) -> Tensor:

@@ -70,10 +70,10 @@ def connect(cluster: Local | Address | SchedulerFile) -> Iterator[Client]:
     Raises:
         ClusterError: no scheduler answers, or a local cluster could not be started.
     """
-    import dask
+    from dask import config
     from distributed import Client
 
-    with dask.config.set(SETTINGS):
+    with config.set(SETTINGS):
         if isinstance(cluster, Local):
             with _local(cluster) as client:
                 yield client

@@ -34,8 +34,9 @@ class FourierProjector:
         cache: Path | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        if geometry.detector != "lateral":
-            raise ValueError("FourierProjector needs a lateral detector")
+        whole = geometry.width + 2 * reach(geometry.thickness, geometry.angles)
+        if geometry.detector != "lateral" or geometry.bins != whole:
+            raise ValueError("FourierProjector needs a lateral detector that misses nothing")
         self.geometry = geometry
         self.length = fast_length(geometry.bins)
         kept = cached(f"fourier-{geometry.digest[:24]}", lambda: _build(geometry), cache)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +29,11 @@ class MatrixProjector:
         kept = cached(f"matrix-{geometry.digest[:24]}", lambda: _build(geometry), cache)
         shape = (geometry.views * geometry.bins, geometry.thickness * geometry.width)
         indptr, indices, data = (torch.from_numpy(kept[k]) for k in ("indptr", "indices", "data"))
-        self._a = torch.sparse_csr_tensor(indptr, indices, data, shape).to(device)
-        transpose = torch.sparse_csc_tensor(indptr, indices, data, shape[::-1])  # the same numbers
-        self._at = transpose.to_sparse_csr().to(device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse ")  # torch calls its CSR a beta
+            self._a = torch.sparse_csr_tensor(indptr, indices, data, shape).to(device)
+            transpose = torch.sparse_csc_tensor(indptr, indices, data, shape[::-1])  # as they are
+            self._at = transpose.to_sparse_csr().to(device)
         self.norm = float(kept["norm"])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,10 +62,11 @@ def _build(geometry: TiltGeometry) -> Arrays:
 
     a = projection_matrix(geometry)
     # A has no negative entry, so its first singular vector has none: ones is a good start
-    norm = svds(a, k=1, v0=np.ones(min(a.shape)), return_singular_vectors=False, tol=1e-5)[0]
+    start = np.ones(min(geometry.views * geometry.bins, geometry.thickness * geometry.width))
+    options: Any = {"v0": start, "tol": 1e-5, "return_singular_vectors": False}
     return {
-        "indptr": a.indptr.astype(np.int32),
-        "indices": a.indices.astype(np.int32),
-        "data": a.data,
-        "norm": np.float64(norm),
+        "indptr": np.asarray(a.indptr, np.int32),
+        "indices": np.asarray(a.indices, np.int32),
+        "data": np.asarray(a.data),
+        "norm": np.asarray(svds(a, k=1, **options)[0]),
     }

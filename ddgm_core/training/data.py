@@ -68,7 +68,7 @@ class NoisyPatches(IterableDataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.seed, i))
         volume = self.volumes[int(np.searchsorted(self.shares, rng.random(), side="right"))]
         x = (random_patch(volume.data, self.patch, rng).astype(np.float32) - self.mean) / self.std
-        sigma = math.exp(rng.uniform(*map(math.log, SIGMA_RANGE)))
+        sigma = math.exp(rng.uniform(math.log(SIGMA_RANGE[0]), math.log(SIGMA_RANGE[1])))
         noise = rng.standard_normal(x.shape, dtype=np.float32)
         noisy = x + np.float32(sigma) * noise
         return torch.from_numpy(noisy)[None], torch.from_numpy(noise)[None]

@@ -93,7 +93,7 @@ def test_a_spec_that_does_not_fit_its_volume_is_refused(
 
 
 def test_a_plan_of_a_million_blocks_costs_nothing() -> None:
-    huge = VolumeInfo(Box((0, 0, 0), (1600, 16, 80_000_00)), (1, 1, 1), "uint8", (64,) * 3, 1, 0)
+    huge = VolumeInfo(Box((0, 0, 0), (1600, 16, 80_000_00)), (1, 1, 1), "uint8", (64, 64, 64), 1, 0)
     p = plan(huge)
     assert p.block_count == 100_000_000
     assert p.block(p.block_count - 1).box.stop == (1600, 16, 8_000_000)

@@ -26,12 +26,12 @@ def test_sizes_read_as_people_say_them(count: float, text: str) -> None:
     assert size(count) == text
 
 
-def test_a_log_gets_lines_with_counts_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_gets_lines_with_counts_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     out = io.StringIO()
     with RunProgress(Console(file=out, width=200)) as progress:
-        progress(RunStarted(blocks=10, done=2, voxels=1, dashboard="http://here"))
+        progress(RunStarted(blocks=10, done=2, voxels=30_000_000, dashboard="http://here"))
         for block in range(4):
             now[0] += 10
             progress(BlockDone(Record(block, "d", "done")))
@@ -41,8 +41,8 @@ def test_a_log_gets_lines_with_counts_and_eta(monkeypatch: pytest.MonkeyPatch) -
         progress(Waiting())
     lines = out.getvalue().splitlines()
     assert lines[0] == "10 blocks, 2 done before; Dask dashboard at http://here"
-    assert "4/10 blocks, ETA 1 min" in lines
-    assert "6/10 blocks, ETA 40 s" in lines
+    assert "4/10 blocks, 3 Mvoxel/s, ETA 1 min" in lines
+    assert "6/10 blocks, 3 Mvoxel/s, ETA 40 s" in lines
     assert "block 7: attempt 1 failed, trying again: timed out" in lines
     assert "block 8 failed: gone" in lines
     assert lines[-1] == "no worker is there yet; waiting"

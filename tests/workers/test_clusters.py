@@ -58,7 +58,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_a_running_scheduler_is_reached_by_its_file_and_by_its_address(scheduler: Path) -> None:
     with connect(SchedulerFile(kind="scheduler_file", path=scheduler)) as client:
         assert client.submit(sum, (1, 2)).result(timeout=60) == 3
-        address = client.scheduler.address  # type: ignore[union-attr]
+        address = str(client.scheduler.address)  # type: ignore[union-attr]
     with connect(Address(kind="address", address=address)) as client:
         assert client.submit(sum, (3, 4)).result(timeout=60) == 7
 
