@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks.common import report
+from benchmarks.common import RESULTS, report
 from ddgm_core import metrics
 from ddgm_core.geometry import Detector
 from pipeline.ingest import ingest
@@ -51,7 +51,7 @@ def main() -> None:
             summary = run(spec, progress)
         assert not summary.failed
         write_report(spec.output.path)
-        shutil.copy(a.folder / detector / "preview.png", f"docs/results/accuracy-{detector}.png")
+        shutil.copy(a.folder / detector / "preview.png", RESULTS / f"accuracy-{detector}.png")
         rows += compare(spec.output.path, detector)
     report(
         "accuracy",

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RESULTS.mkdir(parents=True, exist_ok=True)
 
 
 def provenance() -> dict[str, str]:
@@ -64,7 +65,6 @@ def report(name: str, title: str, rows: list[dict[str, Any]], notes: str = "") -
         *("| " + " | ".join(_text(row.get(k, "")) for k in head) + " |" for row in rows),
         *(["", notes.strip()] if notes else []),
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
     data = {**provenance(), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")

@@ -24,7 +24,7 @@ from ddgm_core.noise import NoiseField
 from ddgm_core.phantom import neuropil
 from ddgm_core.projectors import projector
 from ddgm_core.schedules import geometric
-from ddgm_core.tiling import TiledDenoiser
+from ddgm_core.tiling import TiledDenoiser, tile_starts
 
 WIDTH = 1568
 
@@ -88,7 +88,11 @@ def picture(name: str, images: dict[str, torch.Tensor]) -> None:
     figure, axes = plt.subplots(len(images), 1, figsize=(16, 1.7 * len(images)))
     for axis, (title, x) in zip(axes, images.items(), strict=True):
         axis.imshow(x[0], cmap="gray", vmin=-2, vmax=2)
-        axis.set(yticks=[], xticks=range(96, WIDTH - 96, 96), xticklabels=[])
+        axis.set(
+            yticks=[],
+            xticks=sorted({b for s in tile_starts(WIDTH, 128, 96) for b in (s, s + 128)}),
+            xticklabels=[],
+        )
         axis.set_ylabel(title)
     figure.tight_layout()
     figure.savefig(RESULTS / f"seams-{name}.png", dpi=100)

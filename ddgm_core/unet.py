@@ -72,6 +72,10 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(a.width, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if any(n % self.architecture.multiple for n in x.shape[-2:]):
+            raise ValueError(
+                f"sides of {tuple(x.shape[-2:])} must divide by {self.architecture.multiple}"
+            )
         h = self.stem(x / x.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6))
         skips = []
         for i, block in enumerate(self.down):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +26,12 @@ app = typer.Typer(
     "Start with `ddgm demo`, then write a spec (`ddgm spec --example`), look at what it will "
     "cost (`ddgm plan SPEC`) and run it (`ddgm run SPEC`).",
 )
+
+
+class Stopped(DdgmError):
+    """Ctrl-C."""
+
+
 console = Console(soft_wrap=True, highlight=False)
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]
@@ -37,9 +42,10 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec'
 def settings(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show logs")] = False,
 ) -> None:
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    level = logging.INFO if verbose else logging.CRITICAL
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:  # Dask sets levels of its own on its loggers
-        handler.setLevel(logging.INFO if verbose else logging.CRITICAL)
+        handler.setLevel(level)
 
 
 @app.command()
@@ -89,6 +95,8 @@ def run(
     Examples: `ddgm run my.yaml`, `ddgm run my.yaml --block 12`
     """
     loaded = _load(spec)
+    if block is not None and overwrite:
+        raise DdgmError("--overwrite: one block alone cannot replace a run; leave out --block")
     if block is None:
         _finish(_run(loaded, overwrite), spec, loaded.output.path)
         return
@@ -222,8 +230,13 @@ def _run(spec: Spec, overwrite: bool) -> Summary:
     from pipeline.runner import run as run_spec
 
     console.print("preparing: source, weights, projector")
-    with RunProgress(console) as progress:
-        return run_spec(spec, progress, overwrite)
+    try:
+        with RunProgress(console) as progress:
+            return run_spec(spec, progress, overwrite)
+    except KeyboardInterrupt:
+        raise Stopped(
+            "stopped; run the same spec again to go on: finished blocks are kept"
+        ) from None
 
 
 def _finish(summary: Summary, spec: Path, root: str) -> None:
@@ -231,20 +244,15 @@ def _finish(summary: Summary, spec: Path, root: str) -> None:
     from pipeline.report import write_report
     from pipeline.summary import result_table
 
+    for record in summary.failed:
+        console.print(f"block {record.block} failed, attempt {record.attempts}: {record.cause}")
+        console.print(f"  alone, to see why: ddgm run {spec} --block {record.block}")
     if summary.done or summary.resumed:
         console.print(result_table(summary, root))
         write_report(root)
-        for what, name in (
-            ("volume", "volume.zarr"),
-            ("report", "report.html"),
-            ("picture", "preview.png"),
-        ):
+        names = {"volume": "volume.zarr", "report": "report.html", "picture": "preview.png"}
+        for what, name in names.items():
             console.print(f"{what}: {root.rstrip('/')}/{name}")
-    for record in summary.failed:
-        console.print(
-            f"block {record.block} failed after {record.attempts} attempts: {record.cause}"
-        )
-        console.print(f"  alone, to see why: ddgm run {spec} --block {record.block}")
     if summary.failed:
         raise DdgmError(
             f"{len(summary.failed)} of {summary.blocks} blocks failed; mend the causes and run the "
@@ -257,22 +265,16 @@ def main() -> None:
     try:
         app()
     except DdgmError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("stopped; run the same spec again to go on", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `ddgm … | head`
-        sys.exit(0)
+        _fail(str(error), 130 if isinstance(error, Stopped) else 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise  # not the user's to mend: show where it came from
         _fail(f"{error.filename or 'output'}: {error.strerror}; make room or mend the permissions")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, status: int = 1) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ def make_demo(folder: Path) -> Path:
     Raises:
         DdgmError: the folder holds something that is not a demo.
     """
+    if folder.is_file():
+        raise DdgmError(f"--folder: {folder} is a file; choose another folder")
     if folder.exists() and not (folder / MARK).exists() and any(folder.iterdir()):
         raise DdgmError(f"--folder: {folder} is not empty and no demo; choose another folder")
     shutil.rmtree(folder, ignore_errors=True)

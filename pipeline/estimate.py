@@ -58,8 +58,8 @@ class Time:
         network_call: one call of the network, `prior.batch` patches.
         data_step: K gradient steps for one batch of slices.
         slice: reconstructing one slice.
-        run: the whole run, on the spec's local workers or one worker; fetching and writing,
-            which overlap with nothing yet, not included.
+        run: the whole run, on the spec's local workers or one worker. The method alone: fetching,
+            simulating, the algebraic baseline, scoring and writing come on top.
     """
 
     network_call: float
@@ -92,7 +92,10 @@ def worker_memory(plan: Plan) -> Memory:
     activations = 6 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
-        steps = 3 * frequencies * g.thickness**2 * FLOAT  # eigenvectors, P and the series
+        maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
+        paired = np.allclose(g.angles, [-angle for angle in reversed(g.angles)])  # then all real
+        numbers = (1 + 2 * maps) * frequencies * g.thickness**2  # with the eigenvectors
+        steps = numbers * FLOAT * (1 if paired else 2)
         projector = frequencies * g.views * g.thickness * 2 * FLOAT + steps
     else:
         projector = 2 * measured * 2 * g.thickness * 2 * FLOAT  # A and its transpose, two

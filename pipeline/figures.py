@@ -104,16 +104,17 @@ def stack(panels: Sequence[Panel], width: int, pixel_nm: float, note: str) -> by
     dots = max(1, min(4, ROOM[0] // across, ROOM[1] // (height * len(panels))))
     dots = min(dots, WIDEST / across)
     unit = max(1.0, across * dots / 1000)  # wide figures are shown smaller: larger letters
-    left, top, foot = 44 * unit, 26 * unit, 46 * unit
-    figure_width = max(across * dots + 2 * left, 520)
-    figure_height = len(panels) * (height * dots + top) + foot
+    # all in whole dots, or else every pixel is smeared over two
+    left, top, foot = round(44 * unit), round(26 * unit), round(46 * unit)
+    tall = round(height * dots)
+    figure_width = max(round(across * dots) + 2 * left, 520)
+    figure_height = len(panels) * (tall + top) + foot
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(figure_width / DPI, figure_height / DPI), dpi=DPI)
         for i, panel in enumerate(panels):
-            columns = panel.image.shape[1] * dots
-            x = round((figure_width - columns) / 2)
-            y = round(figure_height - (i + 1) * (height * dots + top))
-            axes = _axes(figure, x, y, columns, height * dots)
+            columns = round(panel.image.shape[1] * dots)
+            y = figure_height - (i + 1) * (tall + top)
+            axes = _axes(figure, (figure_width - columns) // 2, y, columns, tall)
             _draw(axes, panel, width, unit)
         _foot(figure, width * dots, pixel_nm * width, note, unit)
         return _png(figure)
@@ -129,10 +130,12 @@ def _draw(axes: Axes, panel: Panel, width: int, unit: float) -> None:
     low, high = panel.window
     top, bottom = panel.degrees or (0, panel.image.shape[0])
     extent = (0, panel.image.shape[1], bottom, top)
-    # antialiased only where a pixel is no whole number of dots; else it changes nothing
+    # "antialiased" would blur whole dots too, by its rounding
+    rows, columns = panel.image.shape
+    smaller = round(axes.bbox.width) < columns or round(axes.bbox.height) < rows
     axes.imshow(
         panel.image, panel.colours, vmin=low, vmax=high, extent=extent, aspect="auto",
-        interpolation="antialiased",
+        interpolation="antialiased" if smaller else "nearest",
     )  # fmt: skip
     axes.set_title(panel.title, fontsize=9 * unit, pad=5 * unit)
     axes.set_xticks([])

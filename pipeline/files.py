@@ -9,6 +9,12 @@ from dataclasses import dataclass
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from ddgm_core.errors import DdgmError
+
+
+class FolderError(DdgmError):
+    """A folder that cannot be opened."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -17,7 +23,12 @@ class Folder:
     root: str
 
     def _at(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
-        fs, path = fsspec.core.url_to_fs(self.root)
+        try:
+            fs, path = fsspec.core.url_to_fs(self.root)
+        except (ImportError, ValueError) as error:
+            raise FolderError(f"output.path: {self.root} cannot be opened: {error}") from error
+        if isinstance(fs, LocalFileSystem) and os.path.isfile(path):
+            raise FolderError(f"output.path: {self.root} is a file; choose another folder")
         return fs, f"{path.rstrip('/')}/{name}" if name else path
 
     def write(self, name: str, data: bytes) -> None:
@@ -31,6 +42,8 @@ class Folder:
         try:
             with open(partial, "wb") as f:
                 f.write(data)
+                f.flush()
+                os.fsync(f.fileno())  # a power cut must not leave a name without its contents
             os.replace(partial, path)
         finally:
             if os.path.exists(partial):
@@ -71,10 +84,12 @@ class Folder:
         if fs.exists(path):
             fs.rm(path, recursive=True)
 
-    def is_empty(self) -> bool:
-        """Whether nothing is there: no folder, or one without entries."""
+    def entries(self) -> list[str]:
+        """Names of what is in the folder; none where there is no folder."""
         fs, path = self._at("")
-        return not fs.exists(path) or not fs.ls(path, detail=False)
+        if not fs.exists(path):
+            return []
+        return [p.rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False)]
 
     def free_bytes(self) -> int | None:
         """Space left on a local disk; None for object stores."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 State = Literal["done", "failed"]
 
@@ -46,9 +46,9 @@ class Record:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Record:
-        """Read back; unknown fields of a later version are passed over."""
-        known: dict[str, Any] = {
-            k: v for k, v in json.loads(data).items() if k in cls.__dataclass_fields__
-        }
-        return cls(**known)
+    def from_json(cls, data: bytes) -> Record | None:
+        """Read back; None for what a power cut left of one: such a block is not done."""
+        try:
+            return cls(**json.loads(data))
+        except (ValueError, TypeError):
+            return None

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import ddgm_core
-from ddgm_core.denoiser import Prior
+from ddgm_core.denoiser import Prior, PriorError
 from ddgm_core.projectors import checked_step
-from pipeline import plan as plan_module
-from pipeline import solver as solver_module
-from pipeline import source as source_module
-from pipeline import stages as stages_module
+from pipeline.code import code_digest
+from pipeline.files import Folder
 from pipeline.plan import Plan, checked_plan
 from pipeline.solver import resident_prior, resident_solver
 from pipeline.source import Box, VolumeInfo
-from pipeline.spec import Spec
+from pipeline.spec import Ddgm, Spec
 from pipeline.stages import Job, source_volume
 from pipeline.store import RunStore, StoreError
 
@@ -48,17 +43,21 @@ def prepare(spec: Spec, overwrite: bool = False) -> Prepared:
     plan = checked_plan(spec, source_volume(spec).info)
     prior = resident_prior(spec.prior)
     solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
-    for descent in (spec.method, spec.algebraic):
-        checked_step(descent.step.size(solver.projector.norm), solver.projector.norm)
+    checked_step(spec.method.step.size(solver.projector.norm), solver.projector.norm, "method.step")
+    if "algebraic" in spec.output.layers:
+        norm = solver.projector.norm
+        checked_step(spec.algebraic.step.size(norm), norm, "algebraic.step")
+    _check_sigma(spec, prior)
     first = plan.block(0)
     corner = Box(first.box.start, tuple(s + 1 for s in first.box.start))  # type: ignore[arg-type]
     source_volume(spec).read(corner)  # one read here, before a hundred thousand fail elsewhere
-    root = spec.output.path
+    # absolute: workers elsewhere would take a relative path from their own folder
+    root = Folder(spec.output.path).local_path() or spec.output.path
     store = RunStore(root)
     manifest = describe(plan, prior)
     _check_space(plan, store)
     resumed = store.prepare(plan, manifest, overwrite)
-    return Prepared(Job(plan, root, manifest["digest"], prior.digest), resumed)
+    return Prepared(Job(plan, root, manifest["digest"], prior.digest, manifest["code"]), resumed)
 
 
 def describe(plan: Plan, prior: Prior) -> dict[str, Any]:
@@ -89,22 +88,22 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
     return Plan(Spec.model_validate(manifest["spec"]), VolumeInfo(bounds=bounds, **source))
 
 
-def code_digest() -> str:
-    """SHA-256 of the source files that decide a block's bytes."""
-    core = Path(ddgm_core.__file__).parent
-    files = [p for p in core.rglob("*.py") if "training" not in p.parts]
-    modules = (plan_module, solver_module, source_module, stages_module)
-    files += [Path(str(m.__file__)) for m in modules]
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+def _check_sigma(spec: Spec, prior: Prior) -> None:
+    low, high = prior.card.sigma_range
+    if (
+        isinstance(spec.method, Ddgm)
+        and not low <= spec.method.sigma[1] <= spec.method.sigma[0] <= high
+    ):
+        raise PriorError(
+            f"method.sigma: {list(spec.method.sigma)} is not within {low:g} to {high:g}, the noise "
+            f"levels that {spec.prior.weights} was trained at; stay within them"
+        )
 
 
 def _check_space(plan: Plan, store: RunStore) -> None:
     free = store.folder.free_bytes()
     needed = plan.bytes_to_write() // 2  # compression was measured to save 1.2 to 4 times
-    if free is not None and free < needed and store.folder.is_empty():
+    if free is not None and free < needed and not store.folder.entries():
         raise StoreError(
             f"output.path: {store.root} has {free / 1e9:.2f} GB free, and the run writes up to "
             f"{2 * needed / 1e9:.2f} GB before compression; choose another disk or fewer layers"

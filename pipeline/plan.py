@@ -198,13 +198,19 @@ def checked_plan(spec: Spec, info: VolumeInfo) -> Plan:
     """The plan of a spec on a volume that fits it.
 
     Raises:
-        PlanError: a box outside the volume, no room for a slab, a slab that is not there.
+        PlanError: a box outside the volume, no room for a slab, a slab that is not there, grey
+            levels that would be clipped.
     """
     plan = Plan(spec, info)
     if not plan.box.inside(info.bounds):
         raise PlanError(
             f"source.box: {plan.box} is not inside the volume at mip {info.mip}, "
             f"{info.bounds}; correct the box or the mip"
+        )
+    if info.dtype != "uint8" and (spec.source.intensity is None or spec.output.dtype == "uint8"):
+        raise PlanError(
+            f"source.intensity, output.dtype: the volume is {info.dtype}; say which mean and std "
+            "normalise it, and write float32, since uint8 cannot hold its grey levels"
         )
     _, h, w = plan.axes
     for name, axis, size in (

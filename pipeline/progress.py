@@ -68,6 +68,7 @@ class RunProgress:
                 f"block {event.block}: attempt {event.attempt} failed, trying again: {event.cause}"
             )
         elif isinstance(event, Waiting):
+            self.bar.update(self.task, description="waiting for a worker")
             self._log("no worker is there yet; waiting")
         elif isinstance(event, BlockDone | BlockFailed):
             self.ended += 1

@@ -472,7 +472,7 @@ def _ratio(series: Sequence[Series]) -> float | None:
 def _plain(value: Any) -> str:
     """What JSON holds, as a reader likes it."""
     if isinstance(value, dict):
-        return ", ".join(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_plain(v) for v in value) + "]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,16 @@ from ddgm_core.errors import DdgmError
 from pipeline.events import BlockDone, BlockFailed, BlockRetried, RunStarted, Subscriber, Waiting
 from pipeline.ledger import Record
 from pipeline.manifest import Prepared, prepare
+from pipeline.plan import checked_plan
 from pipeline.spec import Spec
-from pipeline.stages import Job, run_block
+from pipeline.stages import Job, run_block, source_volume
 from pipeline.store import RunStore
 from workers.clusters import connect
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+log = logging.getLogger(__name__)
 
 WINDOW = 2  # blocks in flight per worker thread: one at work, one on its way
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -76,10 +81,10 @@ def run_alone(spec: Spec, block: int) -> Record:
     Raises:
         DdgmError: what is wrong with the block, or that there is no such block.
     """
-    prepared = prepare(spec)
-    if not 0 <= block < (count := prepared.job.plan.block_count):
+    count = checked_plan(spec, source_volume(spec).info).block_count
+    if not 0 <= block < count:
         raise RunError(f"--block: there is no block {block}; the plan has 0 to {count - 1}")
-    return run_block(prepared.job, block)
+    return run_block(prepare(spec).job, block)
 
 
 class _Window:
@@ -95,20 +100,32 @@ class _Window:
 
     def drain(self, pending: Iterator[int]) -> None:
         """Submit, collect and submit again until every block has ended."""
+        try:
+            self._fill(pending)
+            while self.flying:
+                ended = self._ended()
+                for future in ended:
+                    self._collect(future)
+                self._watch(progress=bool(ended))
+                self._fill(pending)
+        except (CancelledError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # a disk's; Dask's own have no number
+            raise RunError(
+                "cluster: the scheduler is gone; start it and run the same spec again: finished "
+                "blocks are kept"
+            ) from error
+
+    def _ended(self) -> set[Future]:
+        """Blocks that have ended, after a few seconds at the latest."""
         from distributed import wait
 
-        self._fill(pending)
-        while self.flying:
-            try:
-                # distributed's types say these are coroutines; with a plain client none is
-                ended: Any = wait(list(self.flying), timeout=5, return_when="FIRST_COMPLETED")
-                ended = ended.done
-            except TimeoutError:
-                ended = set()
-            for future in ended:
-                self._collect(future)
-            self._watch(progress=bool(ended))
-            self._fill(pending)
+        try:
+            # distributed's types say these are coroutines; with a plain client none is
+            waited: Any = wait(list(self.flying), timeout=5, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            return set()
+        return waited.done
 
     def _fill(self, pending: Iterator[int]) -> None:
         threads: Any = self.client.nthreads()
@@ -127,13 +144,16 @@ class _Window:
             pure=False,
         )
         self.flying[future] = block, attempt
+        log.info("block %d: attempt %d submitted", block, attempt)
 
     def _collect(self, future: Future) -> None:
         block, attempt = self.flying.pop(future)
         try:
             if future.status == "finished":
                 self.summary.done += 1
-                self.emit(BlockDone(future.result()))
+                record: Any = future.result()
+                log.info("block %d: done by %s, seconds %s", block, record.worker, record.seconds)
+                self.emit(BlockDone(record))
                 return
             error: Any = future.exception() or RuntimeError(f"the task was {future.status}")
             trace: Any = future.traceback()
@@ -145,6 +165,7 @@ class _Window:
     def _mishap(self, block: int, attempt: int, error: BaseException, detail: str) -> None:
         """Try a block again, count it as failed, or end the run, as its error asks for."""
         cause = one_line(error)
+        log.info("block %d: attempt %d failed: %s\n%s", block, attempt, cause, detail)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise RunError(
                 f"output.path: {self.job.root}: {cause}; make room or mend the permissions and "
@@ -169,17 +190,20 @@ class _Window:
         elif time.monotonic() - self.stalled_since > (
             limit := self.job.plan.spec.limits.block_seconds
         ):
-            self.client.cancel(list(self.flying), force=True)
-            stuck, self.flying = list(self.flying.values()), {}
-            error = TimeoutError(f"no block ended within limits.block_seconds, {limit:g} s")
-            for block, _ in stuck:
-                self._mishap(block, self.job.plan.spec.limits.attempts, error, "")
+            stuck = ", ".join(str(block) for block, _ in self.flying.values())
+            raise RunError(
+                f"limits.block_seconds: no block has ended for {limit:g} s; blocks {stuck} were in "
+                "flight; look at the workers, raise the limit if blocks take so long, and run the "
+                "same spec again: finished blocks are kept"
+            )
 
 
 def worth_retrying(error: BaseException) -> bool:
     """Whether the same block may succeed at another try with nothing mended."""
     if isinstance(error, DdgmError):
         return bool(getattr(error, "retryable", False))
+    if type(error).__name__ == "KilledWorker":  # Dask has tried it on worker after worker
+        return False
     return not isinstance(error, ImportError | TypeError | AttributeError)
 
 

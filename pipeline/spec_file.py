@@ -31,7 +31,7 @@ def load_spec(path: Path) -> Spec:
         data = YAML(typ="safe", pure=True).load(path.read_text())
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}; give the path of a spec") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:
         what = " ".join(str(error).split())
         raise SpecError(f"{path}: not YAML: {what}") from error
     if not isinstance(data, dict):
@@ -57,7 +57,8 @@ def _one_line(error: ValidationError) -> str:
 
 def _problem(e: Any) -> str:
     """One of pydantic's errors as `field: what is wrong; remedy`."""
-    place = [str(p) for p in e["loc"] if p not in _BRANCHES]
+    loc = [str(p) for p in e["loc"]]
+    place = [p for before, p in zip([None, *loc], loc, strict=False) if p not in _branches(before)]
     if e["type"] == "extra_forbidden":
         siblings = _fields_beside(place)
         near = difflib.get_close_matches(place[-1], siblings, n=1)
@@ -72,11 +73,14 @@ def _problem(e: Any) -> str:
     return f"{'.'.join(place)}: {message[0].lower()}{message[1:]}{value}"
 
 
-_BRANCHES = {  # names that pydantic puts into a place for the members of a union
-    *("ddgm", "gradient_descent", "local", "address", "scheduler_file"),
-    *("literal['error']", "literal['all']"),
-    *("constrained-int", "tuple[int, ...]"),
-}
+def _branches(field: str | None) -> set[str]:
+    """Names that pydantic puts behind a field for the members of its union."""
+    return {
+        "method": {"ddgm", "gradient_descent"},
+        "cluster": {"local", "address", "scheduler_file"},
+        "missing": {"literal['error']", "constrained-int"},
+        "slabs": {"literal['all']", "tuple[int, ...]"},
+    }.get(field or "", set())
 
 
 def _fields_beside(place: list[str]) -> list[str]:

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
+from pipeline.code import code_digest
 from pipeline.ledger import Record
 from pipeline.plan import Block, Plan
 from pipeline.solver import Solver, resident_prior, resident_solver
@@ -26,6 +28,10 @@ class NumericalError(DdgmError):
     """A reconstruction that is not made of finite numbers."""
 
 
+class CodeError(DdgmError):
+    """A worker that would compute something else than the driver means."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What every task of a run is told; small, and the same for all blocks.
@@ -35,12 +41,14 @@ class Job:
         root: the run's folder.
         digest: of spec, code and weights; stamped on every record.
         weights_digest: SHA-256 of the weights, so that a worker refuses any others.
+        code: hash of the driver's code, so that a worker with another version refuses.
     """
 
     plan: Plan
     root: str
     digest: str
     weights_digest: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,8 @@ def layers_of(plan: Plan, grey: Grey, stacks: dict[Layer, Tensor]) -> dict[Layer
 
 def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dict[str, float]]:
     """Metrics of each slice: `slice` (its voxel along the tilt axis), mse, ssim, residual, seam,
-    and the algebraic reconstruction's, prefixed, where there is one."""
+    and the algebraic reconstruction's, prefixed, where there is one. What is no number, as the
+    seam energy of a constant slice, is left out."""
     truth, y = stacks["truth"], stacks["sinogram"]
     columns = solver.score(stacks["reconstruction"], truth, y)
     if "algebraic" in stacks:
@@ -109,7 +118,7 @@ def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dic
         }
     rows = zip(*(v.tolist() for v in columns.values()), strict=True)
     return [
-        {"slice": place[2], **dict(zip(columns, row, strict=True))}
+        {"slice": place[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}
         for place, row in zip(block.places, rows, strict=True)
     ]
 
@@ -121,6 +130,11 @@ def run_block(job: Job, index: int, attempt: int = 1) -> Record:
         DdgmError: what a user can mend: the source, the weights, the step, the output.
         NumericalError: the result is not finite.
     """
+    if code_digest() != job.code:
+        raise CodeError(
+            f"cluster: {worker_name()} has another version of ddgm than the one that started the "
+            "run; install the same on all machines"
+        )
     torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
     plan, block, clock = job.plan, job.plan.block(index), Clock()
     with clock("load"):

@@ -25,6 +25,8 @@ from pipeline.plan import AXES, Block, Plan
 from pipeline.spec import Layer
 
 VOLUME = "volume.zarr"
+# what a run's folder may hold: anything else is somebody's, and the folder is left alone
+OWN = {VOLUME, "run.json", "ledger", "metrics.parquet", "report.html", "preview.png"}
 
 
 class StoreError(DdgmError):
@@ -36,9 +38,6 @@ class RunStore:
     """One run's folder. Pickles as its path and opens itself where it is used."""
 
     root: str
-
-    def __reduce__(self) -> tuple[type[RunStore], tuple[str]]:
-        return RunStore, (self.root,)
 
     @property
     def folder(self) -> Folder:
@@ -56,7 +55,14 @@ class RunStore:
         data = self.folder.read("run.json")
         if data is None:
             raise StoreError(f"{self.root}: no run.json; give the folder of a run of `ddgm run`")
-        return json.loads(data)
+        try:
+            manifest = json.loads(data)
+            manifest["digest"], manifest["spec"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.root}/run.json is not one that ddgm wrote ({error})"
+            ) from error
+        return manifest
 
     def prepare(self, plan: Plan, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
         """Create the run's arrays and run.json, or find those of an earlier start.
@@ -68,12 +74,13 @@ class RunStore:
             StoreError: the folder belongs to another spec, or holds something else.
         """
         found = self.folder.read("run.json")
-        if found is None and not self.folder.is_empty():
+        if others := sorted(set(self.folder.entries()) - OWN):
             raise StoreError(
-                f"output.path: {self.root} is not empty and holds no run; choose another folder"
+                f"output.path: {self.root} holds {others[0]!r}, which is no part of a run; "
+                "choose another folder"
             )
         if found is not None and not overwrite:
-            theirs, ours = json.loads(found)["digest"], manifest["digest"]
+            theirs, ours = self.manifest()["digest"], manifest["digest"]
             if theirs != ours:
                 raise StoreError(
                     f"output.path: {self.root} belongs to another spec, code or weights (its "
@@ -117,6 +124,7 @@ class RunStore:
 
     def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> dict[str, str]:
         """Write a block, one whole shard of each layer; returns each layer's checksum."""
+        self.forget(block.index)  # from here until its new record, the block is not done
         for layer, data in layers.items():
             self.folder.delete(self._shard_name(plan, layer, block))  # a torn one blocks rewriting
             self.array(layer, "r+")[plan.layer_index(layer, block)] = data
@@ -153,15 +161,16 @@ class RunStore:
         self.folder.write(_record_name(record.block), record.to_json())
 
     def record(self, block: int) -> Record | None:
-        """A block's record, if it has one."""
+        """A block's record, if it has one that can be read."""
         data = self.folder.read(_record_name(block))
         return None if data is None else Record.from_json(data)
 
     def records(self) -> Iterator[Record]:
-        """All records there are, by block."""
+        """All records that can be read, by block."""
         for name in self.folder.names("ledger", ".json"):
-            if (data := self.folder.read(name)) is not None:
-                yield Record.from_json(data)
+            data = self.folder.read(name)
+            if data is not None and (record := Record.from_json(data)) is not None:
+                yield record
 
     def write_metrics(self) -> None:
         """Gather the per-slice metrics of all finished blocks into metrics.parquet."""

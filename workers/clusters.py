@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ddgm_core.errors import DdgmError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+log = logging.getLogger(__name__)
 
 
 class ClusterError(DdgmError):
@@ -33,6 +37,17 @@ class Local(_Cluster):
         default=2, ge=1, description="worker processes; each holds one block at a time"
     )
     memory: str = Field(default="8GiB", description="limit per worker, at which it is restarted")
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_is_a_size(cls, value: str) -> str:
+        from dask.utils import parse_bytes
+
+        try:
+            parse_bytes(value)
+        except ValueError:
+            raise ValueError("must be a size, such as 8GiB") from None
+        return value
 
 
 class Address(_Cluster):
@@ -108,7 +123,7 @@ def _local(cluster: Local) -> Iterator[Client]:
             memory_limit=cluster.memory,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
-            silence_logs=50,  # a block's failure is told once, by the run,
+            silence_logs=logging.INFO if log.isEnabledFor(logging.INFO) else logging.CRITICAL,
         ) as local,
         Client(local) as client,
     ):

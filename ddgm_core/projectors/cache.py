@@ -12,6 +12,8 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+BUILD = 1  # raise it when what is built for the same geometry changes
+
 
 def cache_folder() -> Path:
     """`$DDGM_CACHE`, else `~/.cache/ddgm`."""
@@ -25,7 +27,7 @@ def cached(name: str, build: Callable[[], Arrays], folder: Path | None = None) -
     whole, and one that cannot be read is built again.
     """
     folder = folder or cache_folder()
-    path = folder / f"{name}.npz"
+    path = folder / f"{name}-{BUILD}.npz"
     if (arrays := _read(path)) is not None:
         return arrays
     folder.mkdir(parents=True, exist_ok=True)

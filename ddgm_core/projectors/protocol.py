@@ -52,8 +52,13 @@ class Projector(Protocol):
         ...
 
 
-def checked_step(step: float, norm: float) -> float:
+def checked_step(step: float, norm: float, field: str = "method.step") -> float:
     """The step itself, if gradient descent converges with it.
+
+    Args:
+        step: λ.
+        norm: ‖A‖₂.
+        field: of the spec, for the message.
 
     Raises:
         StepError: `step` is not positive or not below 2 / `norm`².
@@ -61,7 +66,7 @@ def checked_step(step: float, norm: float) -> float:
     limit = 2 / norm**2
     if not 0 < step < limit:
         raise StepError(
-            f"method.step: {step:.4g} would diverge: with ‖A‖₂ = {norm:.4g} it must be positive "
+            f"{field}: {step:.4g} would diverge: with ‖A‖₂ = {norm:.4g} it must be positive "
             f"and below 2 / ‖A‖₂² = {limit:.4g}; use {{relative: 1.42}}, {1.42 / norm**2:.3g} here"
         )
     return step

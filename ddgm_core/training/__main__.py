@@ -10,7 +10,7 @@ import numpy as np
 from ddgm_core.phantom import neuropil
 from ddgm_core.training.data import Volume
 from ddgm_core.training.fit import Recipe, fit
-from ddgm_core.unet import Architecture
+from ddgm_core.unet import Architecture, UNet, parameter_count
 
 PHANTOM = ((192, 192, 192), 1)  # shape and seed of the phantom that is mixed in
 
@@ -37,6 +37,7 @@ def main() -> None:
     if a.phantom:
         volumes.append(Volume("phantom", neuropil(*PHANTOM), a.phantom))
     recipe = Recipe(Architecture(width=a.width), steps=a.steps, batch=a.batch, seed=a.seed)
+    print(f"{parameter_count(UNet(recipe.architecture)):,} parameters")
     held = None if a.validation is None else np.load(a.validation, allow_pickle=False)
     print(f"wrote {fit(recipe, volumes, real, a.out, a.origin, held)}")
 
