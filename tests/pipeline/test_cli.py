@@ -64,7 +64,8 @@ BAD = [
     ({"prior": {"weights": "nonesuch"}}, "'nonesuch' is neither a shipped prior"),
     ({"prior": {"stride": 33}}, "prior.stride: 33 is more than the patch"),
     ({"method": {"step": {"absolute": 1.0}}}, "method.step: 1 would diverge"),
-    ({"algebraic": {"step": {"relative": 2.5}}}, "would diverge"),
+    ({"algebraic": {"step": {"relative": 2.5}}}, "algebraic.step: "),
+    ({"method": {"sigma": [40.0, 0.03]}}, "method.sigma: [40.0, 0.03] is not within"),
     ({"slab": {"thickness": 65}}, "slab.thickness: 65 is more than the box's 64"),
     ({"cluster": {"kind": "scheduler_file", "path": "/not/there.json"}}, "no scheduler file"),
 ]

@@ -92,6 +92,14 @@ def test_a_spec_that_does_not_fit_its_volume_is_refused(
     assert message in str(error.value)
 
 
+def test_grey_levels_that_uint8_would_clip_are_refused() -> None:
+    wide = VolumeInfo(BOUNDS, (16.0, 16.0, 16.0), "uint16", (64, 64, 64), 1, 0)
+    with pytest.raises(PlanError, match="the volume is uint16"):
+        plan(wide)
+    with pytest.raises(PlanError, match="uint8 cannot hold"):
+        plan(wide, source={"intensity": {"mean": 30000, "std": 500}})
+
+
 def test_a_plan_of_a_million_blocks_costs_nothing() -> None:
     huge = VolumeInfo(Box((0, 0, 0), (1600, 16, 80_000_00)), (1, 1, 1), "uint8", (64, 64, 64), 1, 0)
     p = plan(huge)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.events import BlockDone, Event, RunStarted
-from pipeline.runner import Summary, run, run_alone, worth_retrying
+from pipeline.manifest import prepare
+from pipeline.runner import RunError, Summary, run, run_alone, worth_retrying
 from pipeline.source import SourceError, Volume
 from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
+from pipeline.stages import CodeError, run_block
 from pipeline.store import RunStore
 from tests.pipeline.runs import OFFSET, layer, layers, phantom_volume, small_spec
 from tests.pipeline.volumes import chunk_file, serve
+from workers.clusters import SETTINGS, Address
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +166,43 @@ def test_any_axis_may_be_the_tilt_axis(
     written = layer(tmp_path / "run", "truth")
     np.testing.assert_array_equal(written[tuple(index)], truth[tuple(index)])
     assert len(record.metrics) == 8
+
+
+def test_a_worker_with_other_code_refuses(tmp_path: Path, tiny_prior: Path, volume: str) -> None:
+    job = prepare(small_spec(volume, tmp_path / "run", tiny_prior)).job
+    with pytest.raises(CodeError, match="another version of ddgm"):
+        run_block(replace(job, code="older"), 0)
+
+
+def test_a_relative_output_is_the_same_place_for_every_worker(
+    tmp_path: Path, tiny_prior: Path, volume: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert prepare(small_spec(volume, "here/run", tiny_prior)).job.root == str(
+        tmp_path / "here/run"
+    )
+
+
+def test_a_scheduler_that_goes_away_is_said_in_one_line(
+    tmp_path: Path, tiny_prior: Path, volume: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setitem(SETTINGS, "distributed.comm.timeouts.connect", "5s")
+    cluster = LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    )
+    spec = small_spec(volume, tmp_path / "run", tiny_prior, method={"steps": 30})
+    spec = spec.model_copy(
+        update={"cluster": Address(kind="address", address=cluster.scheduler_address)}
+    )
+
+    def end_it(event: Event) -> None:
+        if isinstance(event, BlockDone):
+            cluster.close()
+
+    with pytest.raises(RunError, match="the scheduler is gone"):
+        run(spec, end_it)
 
 
 def test_what_cannot_succeed_is_not_tried_again() -> None:

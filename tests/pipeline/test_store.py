@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ome_zarr_models.v05.image import Image
 
+from pipeline.files import FolderError
 from pipeline.ledger import Record
 from pipeline.plan import Plan, checked_plan
 from pipeline.source import Box, VolumeInfo
@@ -23,7 +24,7 @@ def store(tmp_path: Path) -> tuple[RunStore, Plan]:
     spec = small_spec("a", tmp_path / "run", Path("w"), block={"slices": 12})
     plan = checked_plan(spec, INFO)
     store = RunStore(str(tmp_path / "run"))
-    assert not store.prepare(plan, {"digest": "d"})
+    assert not store.prepare(plan, {"digest": "d", "spec": {}})
     return store, plan
 
 
@@ -94,12 +95,12 @@ def test_damage_is_an_error_and_can_be_written_over(
 def test_an_output_is_resumed_refused_or_replaced(store: tuple[RunStore, Plan]) -> None:
     run, plan = store
     run.put(Record(0, "d", "done"))
-    assert run.prepare(plan, {"digest": "d"})
+    assert run.prepare(plan, {"digest": "d", "spec": {}})
     assert run.record(0) is not None
     with pytest.raises(StoreError, match="belongs to another spec"):
-        run.prepare(plan, {"digest": "e"})
+        run.prepare(plan, {"digest": "e", "spec": {}})
     assert run.record(0) is not None
-    assert not run.prepare(plan, {"digest": "e"}, overwrite=True)
+    assert not run.prepare(plan, {"digest": "e", "spec": {}}, overwrite=True)
     assert run.record(0) is None
 
 
@@ -107,11 +108,54 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("ten years")
     spec = small_spec("a", tmp_path, Path("w"))
     for overwrite in (False, True):
-        with pytest.raises(StoreError, match="holds no run"):
+        with pytest.raises(StoreError, match="no part of a run"):
             RunStore(str(tmp_path)).prepare(
-                checked_plan(spec, INFO), {"digest": "d"}, overwrite=overwrite
+                checked_plan(spec, INFO), {"digest": "d", "spec": {}}, overwrite=overwrite
             )
     assert (tmp_path / "thesis.txt").read_text() == "ten years"
+
+
+def test_a_run_killed_while_it_was_created_can_be_started_again(
+    store: tuple[RunStore, Plan],
+) -> None:
+    run, plan = store
+    (Path(run.root) / "run.json").unlink()  # it is written last
+    assert not run.prepare(plan, {"digest": "d", "spec": {}})
+    run.write(plan, plan.block(0), block_data(plan, 0))
+
+
+def test_somebody_elses_run_json_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    spec = small_spec("a", tmp_path, Path("w"))
+    with pytest.raises(StoreError, match="not one that ddgm wrote"):
+        RunStore(str(tmp_path)).prepare(checked_plan(spec, INFO), {"digest": "d", "spec": {}})
+
+
+def test_a_block_that_is_being_written_again_is_not_done(store: tuple[RunStore, Plan]) -> None:
+    run, plan = store
+    run.put(Record(0, "d", "done"))
+    data = block_data(plan, 0)
+    data["truth"] = data["truth"][:1]  # zarr refuses it in the middle of writing
+    with pytest.raises(ValueError, match="shape"):
+        run.write(plan, plan.block(0), data)
+    assert run.record(0) is None
+
+
+def test_a_torn_record_counts_as_none(store: tuple[RunStore, Plan]) -> None:
+    run, _ = store
+    run.put(Record(3, "d", "done"))
+    (Path(run.root) / "ledger/000/000003.json").write_bytes(b"")
+    assert run.record(3) is None
+    assert list(run.records()) == []
+
+
+@pytest.mark.parametrize("root", ["nonesuch://run", "FILE"])
+def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path, root: str) -> None:
+    if root == "FILE":
+        root = str(tmp_path / "file")
+        Path(root).write_text("")
+    with pytest.raises(FolderError, match=r"output\.path"):
+        RunStore(root).manifest()
 
 
 def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
@@ -130,7 +174,7 @@ def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
 def test_a_store_works_on_any_url_that_fsspec_writes(tmp_path: Path) -> None:
     spec = small_spec("a", f"file://{tmp_path}/run", Path("w"))
     plan, run = checked_plan(spec, INFO), RunStore(spec.output.path)
-    run.prepare(plan, {"digest": "d"})
+    run.prepare(plan, {"digest": "d", "spec": {}})
     block, data = plan.block(0), block_data(plan, 0)
     run.write(plan, block, data)
     np.testing.assert_array_equal(run.read(plan, "truth", block), data["truth"])
