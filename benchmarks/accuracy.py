@@ -102,8 +102,11 @@ def compare(root: str, detector: Detector) -> list[dict[str, Any]]:
     for block in plan.blocks():
         truth = grey.normalised(store.read(plan, "truth", block).transpose(plan.axes))
         y = torch.from_numpy(store.read(plan, "sinogram", block)[0])
+        x, before = torch.zeros_like(truth), 0
         for k in GRID:
-            x = solver.projector.gradient_steps(y, step, k)(torch.zeros_like(truth))
+            if detector == "lateral":  # one product, which crops: it does not compose
+                x, before = torch.zeros_like(truth), 0
+            x, before = solver.projector.gradient_steps(y, step, k - before)(x), k
             means[k] += float(metrics.mse(x, truth).sum()) / plan.slice_count
             ssims[k] += float(metrics.ssim(x, truth).sum()) / plan.slice_count
     best = min(means, key=lambda k: means[k])
