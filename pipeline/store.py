@@ -57,8 +57,9 @@ class RunStore:
             raise StoreError(f"{self.root}: no run.json; give the folder of a run of `ddgm run`")
         try:
             manifest = json.loads(data)
-            manifest["digest"], manifest["spec"]
-        except (ValueError, KeyError, TypeError) as error:
+            if not {"digest", "spec"} <= manifest.keys():
+                raise KeyError("digest, spec")
+        except (ValueError, KeyError, AttributeError) as error:
             raise StoreError(
                 f"{self.root}/run.json is not one that ddgm wrote ({error})"
             ) from error
