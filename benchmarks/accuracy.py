@@ -1,6 +1,6 @@
 """DDGM against gradient descent at its best K, on an array nobody trained on, as a whole run.
 
-    python -m benchmarks.accuracy ../shared/data/fib25/heldout.npy
+    python -m benchmarks.accuracy fib25/heldout.npy
 
 Ingests the array, runs a spec for each detector through the pipeline (all slices along x), and
 scores gradient descent over a grid of K on the same measurements.

@@ -1,6 +1,6 @@
 """Seams at 128 x 1568: jumps across tile borders, tiled and not, on the phantom and real EM.
 
-    python -m benchmarks.seams --real ../shared/data/fib25/train_a.npy
+    python -m benchmarks.seams --real fib25/train_a.npy
 
 The real volume is mirrored to the width. Seam energy is the mean jump across the tiles' lateral
 borders over the mean jump elsewhere, over the truth's own; the untiled reconstruction, the

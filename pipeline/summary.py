@@ -127,8 +127,10 @@ def _pace_rows(done: list[Record], plan: Plan, left: int) -> list[Row]:
     times = sorted(datetime.fromisoformat(r.finished).timestamp() for r in done)
     rows = [("last block ended", max(r.finished for r in done))]
     gaps = [b - a for a, b in pairwise(times)]
-    if gaps and (typical := fmean(sorted(gaps)[: max(1, int(0.9 * len(gaps)))])) > 0:
-        # the longest gaps are those between one start of the run and the next
+    if gaps:
+        # gaps far longer than most lie between one start of the run and the next
+        longest = 10 * sorted(gaps)[int(0.75 * len(gaps))]
+        typical = max(fmean(g for g in gaps if g <= longest), 1e-3)
         z, y, x = plan.shard
         rows.append(("rate", f"{z * y * x / typical / 1e6:.3g} Mvoxel/s"))
         rows.append(("left, at this rate", duration(left * typical) if left else "nothing"))

@@ -13,8 +13,9 @@ import pytest
 
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors import matrix
-from ddgm_core.projectors.cache import Arrays, cache_folder, cached
+from ddgm_core.projectors.cache import BUILD, Arrays, cache_folder, cached
 
+FILE = f"a-{BUILD}.npz"
 PROCESSES = 3
 GEOMETRY = TiltGeometry.uniform(8, 10, 6)
 
@@ -61,7 +62,7 @@ def test_processes_that_ask_at_once_build_once_and_get_the_same(tmp_path: Path) 
     assert len(got) == PROCESSES
     assert all(equal(arrays, matrix._build(GEOMETRY)) for arrays in got)
     left = {p.name for p in (tmp_path / "cache").iterdir()}
-    assert left == {"shared.npz", "shared.lock"}
+    assert left == {f"shared-{BUILD}.npz", "shared.lock"}
 
 
 def test_what_is_there_is_not_built_again(tmp_path: Path) -> None:
@@ -77,32 +78,32 @@ def test_each_name_is_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_is_built_again(tmp_path: Path, share: float) -> None:
     cached("a", small, tmp_path)
-    whole = (tmp_path / "a.npz").read_bytes()
-    (tmp_path / "a.npz").write_bytes(whole[: int(share * len(whole))])
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[: int(share * len(whole))])
     assert equal(cached("a", small, tmp_path), small())
     assert equal(cached("a", never, tmp_path), small())
 
 
 @pytest.mark.parametrize("garbage", [b"garbage", b"\x80\x04garbage", b"PK\x03\x04garbage" * 99])
 def test_a_garbage_file_is_built_again(tmp_path: Path, garbage: bytes) -> None:
-    (tmp_path / "a.npz").write_bytes(garbage)
+    (tmp_path / FILE).write_bytes(garbage)
     assert equal(cached("a", small, tmp_path), small())
 
 
 def test_a_file_of_another_kind_is_built_again(tmp_path: Path) -> None:
-    with (tmp_path / "a.npz").open("wb") as f:
+    with (tmp_path / FILE).open("wb") as f:
         np.save(f, np.ones(3))
     assert equal(cached("a", small, tmp_path), small())
 
 
 def test_no_flipped_bit_in_the_numbers_goes_unseen(tmp_path: Path) -> None:
     cached("a", small, tmp_path)
-    whole = (tmp_path / "a.npz").read_bytes()
+    whole = (tmp_path / FILE).read_bytes()
     rng = np.random.default_rng(0)
     for at in rng.integers(1000, 8000, size=150):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << int(rng.integers(8))
-        (tmp_path / "a.npz").write_bytes(damaged)
+        (tmp_path / FILE).write_bytes(damaged)
         assert equal(cached("a", small, tmp_path), small()), at
 
 
