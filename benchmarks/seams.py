@@ -27,6 +27,10 @@ from ddgm_core.schedules import geometric
 from ddgm_core.tiling import TiledDenoiser, tile_starts
 
 WIDTH = 1568
+NOTES = """
+Ticks in the pictures are the tiles' borders. `train_a` is FIB-25, mirrored to the width, and the
+prior was trained on it: read its seams, not its scores.
+"""
 
 
 def main() -> None:
@@ -61,7 +65,9 @@ def main() -> None:
                 }
             )
         picture(name, {**pictures, "truth": truth})
-    report("seams", f"Seams: {a.slices} slices of 128 x {WIDTH}, lateral, N = 50, K = 25", rows)
+    report(
+        "seams", f"Seams: {a.slices} slices of 128 x {WIDTH}, lateral, N = 50, K = 25", rows, NOTES
+    )
 
 
 def mirrored(volume: np.ndarray) -> np.ndarray:
