@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.common import medians, report
 from ddgm_core import samplers
-from ddgm_core.denoiser import NetworkDenoiser, load_prior
+from ddgm_core.denoiser import NetworkDenoiser, Prior, load_prior
 from ddgm_core.geometry import TiltGeometry
-from ddgm_core.noise import NoiseField
+from ddgm_core.noise import NoiseField, Place
 from ddgm_core.phantom import neuropil
 from ddgm_core.projectors import FourierProjector, MatrixProjector, Projector
 from ddgm_core.schedules import geometric
@@ -42,7 +42,7 @@ def main() -> None:
     truth = torch.from_numpy((grey - prior.card.mean) / prior.card.std)
     truth = truth.permute(2, 0, 1)[: a.slices].contiguous()
     step = 1.42 / both["fourier"].norm ** 2
-    places = [(0, 0, i) for i in range(a.slices)]
+    places: list[Place] = [(0, 0, i) for i in range(a.slices)]
     clean = both["matrix"].forward(truth)
     y = clean + 4.1 * NoiseField(0, "sinogram").batch((g.views, g.bins), places)
     rows = []
@@ -90,7 +90,9 @@ def main() -> None:
     )
 
 
-def reconstruct(p: Projector, y: torch.Tensor, prior, step: float, k: int, places) -> torch.Tensor:
+def reconstruct(
+    p: Projector, y: torch.Tensor, prior: Prior, step: float, k: int, places: list[Place]
+) -> torch.Tensor:
     """DDGM with the same noise, whichever projector."""
     field = NoiseField(0, "sampler")
     shape = p.geometry.thickness, p.geometry.width

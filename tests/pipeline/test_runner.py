@@ -190,7 +190,7 @@ def test_a_scheduler_that_goes_away_is_said_in_one_line(
 
     monkeypatch.setitem(SETTINGS, "distributed.comm.timeouts.connect", "5s")
     cluster = LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     )
     spec = small_spec(volume, tmp_path / "run", tiny_prior, method={"steps": 30})
     spec = spec.model_copy(
