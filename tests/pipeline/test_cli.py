@@ -159,7 +159,7 @@ def test_a_full_disk_ends_the_run_at_once_and_finished_blocks_are_kept(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:
     # eight blocks of about 130 kB, most of it sinograms, which hardly compress
-    with small_disk(tmp_path / "disk", "800k") as disk:
+    with small_disk(tmp_path / "disk", "900k") as disk:
         data = spec_data(volume, disk / "run", tiny_prior)
         path = write_spec(tmp_path, data)
         status, _, err = ddgm(capsys, "run", path)
