@@ -17,7 +17,8 @@ from pipeline.spec import Ddgm
 from workers.clusters import Local
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
-PROCESS_BYTES = 700_000_000  # Python with torch, cloud-volume and Dask (measured: 0.6 to 0.7 GB)
+# Python with torch, cloud-volume and Dask (measured: 0.37 GB), and room for what malloc keeps
+PROCESS_BYTES = 700_000_000
 FLOAT = 4
 
 
@@ -88,8 +89,8 @@ def worker_memory(plan: Plan) -> Memory:
     card = resident_prior(spec.prior).card
     pixels, measured = g.thickness * g.width, g.views * g.bins
     stacks = 3 if "algebraic" in spec.output.layers else 2
-    # a U-Net of constant width keeps about 6 maps of the finest level alive at once (measured)
-    activations = 6 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
+    # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
+    activations = 12 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
