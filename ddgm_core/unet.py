@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ddgm_core.group_norm import GroupNorm
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -35,9 +37,9 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, width)
+        self.norm1 = GroupNorm(groups, width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.norm2 = nn.GroupNorm(groups, width)
+        self.norm2 = GroupNorm(groups, width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         for p in self.conv2.parameters():  # each unit starts as the identity: deep nets train so
             nn.init.zeros_(p)
@@ -68,7 +70,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(1, a.width, 3, padding=1)
         self.down = nn.ModuleList(block() for _ in range(a.levels))
         self.up = nn.ModuleList(block() for _ in range(a.levels - 1))
-        self.norm = nn.GroupNorm(a.groups, a.width)
+        self.norm = GroupNorm(a.groups, a.width)
         self.head = nn.Conv2d(a.width, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
