@@ -1,4 +1,4 @@
-"""Training patches: any position, orientation and noise level, each a function of its index."""
+"""Training patches: any position, orientation and noise level, each a function of its number."""
 
 from __future__ import annotations
 
@@ -9,32 +9,63 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, Sampler
 
-SIGMA_RANGE = (0.03, 30.0)  # paper, section 3: the interval of log σ
+from ddgm_core.errors import DdgmError
+from ddgm_core.training.rotation import Rotation
+
+AXES = "zyx"
+
+
+class PatchError(DdgmError):
+    """A volume that patches cannot be drawn from."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume to draw patches from: (z, y, x) grey levels, and its share of the patches."""
+    """A volume to draw patches from.
+
+    Attributes:
+        name: for messages and the card.
+        bricks: parts of it, (z, y, x) grey levels, read when they are asked for.
+        share: of the patches; relative to the other volumes'.
+        rotation: which bricks are drawn from, and when; default: all, always.
+    """
 
     name: str
-    data: np.ndarray
-    share: float
+    bricks: Sequence[np.ndarray]
+    share: float = 1.0
+    rotation: Rotation | None = None
+
+    def window(self, n: int) -> tuple[int, ...]:
+        """Numbers of the bricks that this volume's n-th patch may come from."""
+        return self.rotation.window(n) if self.rotation else tuple(range(len(self.bricks)))
+
+
+def planes(shape: Sequence[int], patch: int) -> list[tuple[int, int]]:
+    """Pairs of axes along which a patch fits into a volume.
+
+    Raises:
+        PatchError: there are none.
+    """
+    found = [(a, b) for a in range(3) for b in range(a) if min(shape[a], shape[b]) >= patch]
+    if not found:
+        size = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, shape, strict=True))
+        raise PatchError(
+            f"a volume of {size} voxels holds no patch of {patch} x {patch}; give a larger box "
+            "or make `patch` smaller"
+        )
+    return found
 
 
 def random_patch(volume: np.ndarray, patch: int, rng: np.random.Generator) -> np.ndarray:
     """A (patch, patch) view at a random position, in a random orientation, flip and transpose.
 
     Raises:
-        ValueError: the volume has no two axes of at least `patch` voxels.
+        PatchError: the volume has no two axes of at least `patch` voxels.
     """
-    planes = [
-        (a, b) for a in range(3) for b in range(a) if min(volume.shape[a], volume.shape[b]) >= patch
-    ]
-    if not planes:
-        raise ValueError(f"a volume of {volume.shape} voxels holds no patch of {patch} x {patch}")
-    a, b = planes[rng.integers(len(planes))]
+    options = planes(volume.shape, patch)
+    a, b = options[rng.integers(len(options))]
     index: list[int | slice] = [int(rng.integers(n)) for n in volume.shape]
     for axis in (a, b):
         start = int(rng.integers(volume.shape[axis] - patch + 1))
@@ -43,11 +74,18 @@ def random_patch(volume: np.ndarray, patch: int, rng: np.random.Generator) -> np
     return image.T if rng.integers(2) else image
 
 
-class NoisyPatches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless (σε + x, ε) pairs, each (1, patch, patch) float32, from sample `start` on.
+class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
+    """Endless noisy images x + σε with their noise ε, (1, patch, patch) float32 each, and σ.
 
-    log σ is uniform over `SIGMA_RANGE` (paper, section 3). Sample i depends on (seed, i)
-    alone, so a training that is resumed sees what an undisturbed one would have seen.
+    log σ is uniform over the log of `sigma_range` (paper, section 3). Number i depends on
+    (seed, i) alone, so a training that is resumed, or fed by more processes, sees the same.
+
+    Args:
+        volumes: where patches come from.
+        mean, std: x = (grey - mean) / std.
+        patch: side, in pixels.
+        sigma_range: lowest and highest σ.
+        seed: of all that is drawn.
     """
 
     def __init__(
@@ -56,31 +94,50 @@ class NoisyPatches(IterableDataset[tuple[Tensor, Tensor]]):
         mean: float,
         std: float,
         patch: int = 128,
+        sigma_range: tuple[float, float] = (0.03, 30.0),
         seed: int = 0,
-        start: int = 0,
     ) -> None:
         self.volumes, self.mean, self.std = list(volumes), mean, std
-        self.patch, self.seed, self.start = patch, seed, start
-        self.shares = np.cumsum([v.share for v in volumes]) / sum(v.share for v in volumes)
+        self.patch, self.seed = patch, seed
+        self.log_sigma = math.log(sigma_range[0]), math.log(sigma_range[1])
+        shares = np.array([v.share for v in volumes])
+        self.shares = shares / shares.sum()
+        self.bounds = np.cumsum(self.shares)
 
-    def sample(self, i: int) -> tuple[Tensor, Tensor]:
-        """The i-th pair of noisy image and noise."""
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor, np.float32]:
         rng = np.random.default_rng((self.seed, i))
-        volume = self.volumes[int(np.searchsorted(self.shares, rng.random(), side="right"))]
-        x = (random_patch(volume.data, self.patch, rng).astype(np.float32) - self.mean) / self.std
-        sigma = math.exp(rng.uniform(math.log(SIGMA_RANGE[0]), math.log(SIGMA_RANGE[1])))
+        v = min(int(np.searchsorted(self.bounds, rng.random(), "right")), len(self.volumes) - 1)
+        window = self.volumes[v].window(self.drawn(v, i))
+        brick = self.volumes[v].bricks[window[rng.integers(len(window))]]
+        x = (random_patch(brick, self.patch, rng).astype(np.float32) - self.mean) / self.std
+        sigma = np.float32(math.exp(rng.uniform(*self.log_sigma)))
         noise = rng.standard_normal(x.shape, dtype=np.float32)
-        noisy = x + np.float32(sigma) * noise
-        return torch.from_numpy(noisy)[None], torch.from_numpy(noise)[None]
+        noisy = x + sigma * noise
+        return torch.from_numpy(noisy)[None], torch.from_numpy(noise)[None], sigma
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        info = get_worker_info()
-        if info is not None and info.num_workers > 1:
-            raise ValueError("NoisyPatches runs in one loader process: batches are in order")
-        i = self.start
+    def drawn(self, v: int, i: int) -> int:
+        """Patches that volume v has given before number i, on average: where its rotation is."""
+        return int(i * self.shares[v])
+
+
+class InOrder(Sampler[list[int]]):
+    """Batches of numbers of patches, 0, 1, 2, …, of which each device takes its part.
+
+    Args:
+        batch: patches to a batch.
+        start: batches of this device that were taken before.
+        device: which one this is, of `devices`; batch k · devices + device is its k-th.
+    """
+
+    def __init__(self, batch: int, start: int = 0, device: int = 0, devices: int = 1) -> None:
+        self.batch, self.start, self.device, self.devices = batch, start, device, devices
+
+    def __iter__(self) -> Iterator[list[int]]:
+        k = self.start
         while True:
-            yield self.sample(i)
-            i += 1
+            first = (k * self.devices + self.device) * self.batch
+            yield list(range(first, first + self.batch))
+            k += 1
 
 
 def fixed_patches(

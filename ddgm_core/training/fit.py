@@ -1,135 +1,199 @@
-"""One training: volumes in, checkpoints on the way, weights with their card out."""
+"""One training: patches in, checkpoints on the way, the averaged network out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.accelerators import CUDAAccelerator
+from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
-from ddgm_core.denoiser import PriorCard, save_prior
-from ddgm_core.training.data import SIGMA_RANGE, NoisyPatches, Volume, fixed_patches
+from ddgm_core.memory import keep_freed_memory
+from ddgm_core.training.callbacks import SIGNALS, Interrupted, TrainingError, Watch, ignore_signals
+from ddgm_core.training.data import InOrder, NoisyPatches
+from ddgm_core.training.events import Observer, Started, Validated
 from ddgm_core.training.module import NoisePrediction
-from ddgm_core.unet import Architecture
-
-CHECKPOINT_STEPS = 100  # steps that an interruption may lose
-VALIDATION_STEPS = 250
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training does; with the volumes, all that its result depends on."""
-
-    architecture: Architecture = field(default_factory=Architecture)
-    steps: int = 380_000
-    batch: int = 64
-    lr: float = 1e-3
-    warmup: int = 100
-    patch: int = 128
-    seed: int = 0
-    voxel_size_nm: float = 16.0
-    precision: str = "bf16-mixed"
+from ddgm_core.training.recipe import Recipe, Running
+from ddgm_core.training.validation import validate
+from ddgm_core.unet import Architecture, UNet, parameter_count
 
 
 class Patches(lightning.LightningDataModule):
-    """Feeds the loop, from the sample on where a resumed training stands."""
+    """Feeds the loop, from the pair on where a resumed training stands."""
 
-    def __init__(self, samples: NoisyPatches, batch: int, validation: torch.Tensor | None) -> None:
+    def __init__(self, pairs: NoisyPatches, recipe: Recipe, running: Running) -> None:
         super().__init__()
-        self.samples, self.batch, self.validation = samples, batch, validation
+        self.pairs, self.recipe, self.running = pairs, recipe, running
 
     def train_dataloader(self) -> DataLoader:
-        assert self.trainer is not None
-        self.samples.start = self.trainer.global_step * self.batch
-        return DataLoader(self.samples, self.batch, num_workers=1, prefetch_factor=4)
-
-    def val_dataloader(self) -> list[DataLoader]:
-        if self.validation is None:
-            return []
-        return [DataLoader(self.validation, 32)]  # type: ignore[arg-type]
-
-
-def statistics(volumes: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Mean and standard deviation over all voxels of all volumes, in grey levels.
-
-    Raises:
-        ValueError: all voxels are equal, so nothing can be normalised or learnt.
-    """
-    count = sum(v.size for v in volumes)
-    mean = sum(float(v.sum(dtype=np.float64)) for v in volumes) / count
-    square = sum(float(np.square(v, dtype=np.float64).sum()) for v in volumes) / count
-    if (variance := square - mean**2) <= 0:
-        raise ValueError("all training voxels are equal: there is nothing to learn")
-    return mean, variance**0.5
+        trainer = self.trainer
+        assert trainer is not None
+        batch = self.recipe.batch // (self.recipe.accumulate * trainer.world_size)
+        order = InOrder(
+            batch,
+            trainer.global_step * self.recipe.accumulate,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        return DataLoader(
+            self.pairs,
+            batch_sampler=order,
+            num_workers=self.running.loaders,
+            prefetch_factor=4,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=ignore_signals,
+        )
 
 
 def fit(
     recipe: Recipe,
-    volumes: Sequence[Volume],
-    statistics_of: Sequence[np.ndarray],
+    pairs: NoisyPatches,
     folder: Path,
-    origin: str,
-    validation: np.ndarray | None = None,
-) -> Path:
-    """Train, or go on from `folder`'s last checkpoint, and write `folder`/prior.safetensors.
+    running: Running | None = None,
+    validation: Tensor | None = None,
+    observers: Sequence[Observer] = (),
+) -> UNet:
+    """Train, or go on from `folder`'s checkpoint.
 
     Args:
         recipe: what to do.
-        volumes: where patches are drawn from, with their shares.
-        statistics_of: the volumes whose voxels give the normalising mean and std.
-        folder: for checkpoints, the logs (CSV, one a start) and the weights.
-        origin: data and licence, one sentence for the card.
-        validation: a volume never trained on; its error by σ goes to the log.
+        pairs: what to learn from.
+        folder: for the checkpoint, `last.ckpt`.
+        running: how to do it.
+        validation: (B, 1, patch, patch) clean patches, normalised, never trained on.
+        observers: told of every event.
+
+    Returns:
+        The network with the averaged weights.
+
+    Raises:
+        TrainingError: the batch cannot be shared out, the checkpoint cannot be read, or a loss
+            is no number.
+        Interrupted: SIGTERM or SIGINT asked to stop; the state is saved.
     """
+    running = running or Running()
+    parts = recipe.accumulate * running.devices
+    if recipe.batch % parts:
+        raise TrainingError(
+            f"batch: {recipe.batch} must be a multiple of accumulate x devices, {parts}"
+        )
+    checkpoint = folder / "last.ckpt"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     lightning.seed_everything(recipe.seed, verbose=False)
-    mean, std = statistics(statistics_of)
-    module = NoisePrediction(recipe.architecture, recipe.steps, recipe.lr, recipe.warmup)
-    module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    samples = NoisyPatches(volumes, mean, std, recipe.patch, recipe.seed)
-    held = None if validation is None else fixed_patches(validation, 32, mean, std, recipe.patch)
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints", every_n_train_steps=CHECKPOINT_STEPS, save_last=True, save_top_k=1
+    module = NoisePrediction(recipe)
+    watch = Watch(
+        checkpoint,
+        running.save_every,
+        observers,
+        _validator(recipe, running, validation),
+        running.validate_every,
     )
-    trainer = lightning.Trainer(
+    trainer = _trainer(recipe, running, watch)
+    if trainer.is_global_zero:
+        _tell_start(checkpoint, recipe, trainer, observers)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        trainer.fit(
+            module,
+            datamodule=Patches(pairs, recipe, running),
+            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+            weights_only=True,  # nothing in a checkpoint is executed
+        )
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if watch.asked_to_stop and trainer.global_step < recipe.steps:
+        raise Interrupted(
+            f"stopped after {trainer.global_step} of {recipe.steps} updates, and saved; run the "
+            "same spec again to go on"
+        )
+    return module.averaged
+
+
+def _trainer(recipe: Recipe, running: Running, watch: Watch) -> lightning.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")  # advice on what is done on purpose
+    return lightning.Trainer(
         max_steps=recipe.steps,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        gradient_clip_val=1.0,
+        precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip,
         accelerator="auto",
-        logger=CSVLogger(folder, name="log", flush_logs_every_n_steps=50),
-        callbacks=[checkpoint, TQDMProgressBar(refresh_rate=20)],
-        val_check_interval=VALIDATION_STEPS if validation is not None else None,
-        check_val_every_n_epoch=None,
-        log_every_n_steps=10,
-        num_sanity_val_steps=0,
+        devices=running.devices,
+        strategy="auto" if running.devices == 1 else "ddp",
+        use_distributed_sampler=False,
+        logger=False,
+        callbacks=[watch],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
     )
-    last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(
-        module,
-        datamodule=Patches(samples, recipe.batch, held),
-        ckpt_path=str(last) if last.exists() else None,
+
+
+def _validator(
+    recipe: Recipe, running: Running, patches: Tensor | None
+) -> Callable[[NoisePrediction, int], Validated] | None:
+    if patches is None:
+        return None
+
+    def work(module: NoisePrediction, step: int) -> Validated:
+        on_device = patches.to(module.device)
+        return validate(module.averaged, recipe.precision, on_device, step, running.slices)
+
+    return work
+
+
+def _tell_start(
+    checkpoint: Path, recipe: Recipe, trainer: lightning.Trainer, observers: Sequence[Observer]
+) -> None:
+    started = Started(
+        _step_of(checkpoint),
+        recipe.steps,
+        parameter_count(UNet(recipe.architecture)),
+        multiply_adds(recipe.architecture, recipe.patch),
+        f"{running_on(trainer)}, {recipe.precision}",
     )
-    card = PriorCard(
-        architecture=recipe.architecture,
-        mean=mean,
-        std=std,
-        voxel_size_nm=recipe.voxel_size_nm,
-        patch=recipe.patch,
-        sigma_range=SIGMA_RANGE,
-        training={
-            "origin": origin,
-            "volumes": {v.name: v.share for v in volumes},
-            "steps": trainer.global_step,
-            "batch": recipe.batch,
-            "lr": recipe.lr,
-            "seed": recipe.seed,
-        },
-    )
-    save_prior(folder / "prior.safetensors", module.averaged, card)
-    return folder / "prior.safetensors"
+    for observe in observers:
+        observe(started)
+
+
+def running_on(trainer: lightning.Trainer) -> str:
+    """The devices in words."""
+    if isinstance(trainer.accelerator, CUDAAccelerator):
+        return f"{trainer.world_size} x {torch.cuda.get_device_name()}"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def multiply_adds(architecture: Architecture, patch: int) -> int:
+    """Multiply-adds of a network's convolutions for one image of patch × patch."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        UNet(architecture)(torch.empty(1, 1, patch, patch))
+    return counter.get_total_flops() // 2
+
+
+def _step_of(checkpoint: Path) -> int:
+    """Updates that a checkpoint has seen; 0 where there is none.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    if not checkpoint.exists():
+        return 0
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        return int(state["global_step"])
+    except Exception as error:  # whatever a damaged file makes torch raise
+        what = " ".join(str(error).split())[:200]
+        raise TrainingError(
+            f"{checkpoint}: not a checkpoint of a training ({what}); delete it to start anew"
+        ) from error

@@ -1,0 +1,140 @@
+"""What watches the loop: losses that are no numbers, speed, checkpoints, signals, validation."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from ddgm_core.errors import DdgmError
+from ddgm_core.training.events import Event, Observer, Saved, Stepped, Validated
+from ddgm_core.training.module import NoisePrediction
+
+LOOK_STEPS = 10  # updates between two looks at the loss: each waits for a GPU
+SIGNALS = signal.SIGTERM, signal.SIGINT
+
+
+class TrainingError(DdgmError):
+    """A training that cannot go on."""
+
+
+class Interrupted(DdgmError):
+    """A training that was asked to stop, and has saved what it had."""
+
+
+class Watch(Callback):
+    """Looks at the losses, tells observers, and keeps a checkpoint that can be gone on from.
+
+    A loss that is no number stops the training before a checkpoint could hold what follows
+    from it. SIGTERM and SIGINT have it save and stop after the update that is under way.
+
+    Args:
+        checkpoint: the file; put in place whole, the one before stays until then.
+        save_every: updates from one checkpoint to the next.
+        observers: told of every event, in the first device's process alone.
+        validate: makes an event of the module and the update's number; None for no validation.
+        validate_every: updates from one validation to the next; the last update has one, too.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        save_every: int,
+        observers: Sequence[Observer] = (),
+        validate: Callable[[NoisePrediction, int], Validated] | None = None,
+        validate_every: int = 1000,
+    ) -> None:
+        self.checkpoint, self.save_every = checkpoint, save_every
+        self.observers, self.validate, self.validate_every = observers, validate, validate_every
+        self.losses: list[Tensor] = []
+        self.patches = 0
+        self.waited = 0.0
+        self.asked_to_stop = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        def note(number: int, frame: Any) -> None:
+            self.asked_to_stop = True
+
+        for number in SIGNALS:  # after Lightning has set its own, which lose the state
+            signal.signal(number, note)
+        self.since = self.ended = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.waited += time.perf_counter() - self.ended
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.losses.append(outputs["loss"].detach())
+        self.patches += len(batch[0]) * trainer.world_size
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._after_update(trainer, pl_module)
+        self.ended = time.perf_counter()
+
+    def _after_update(self, trainer: Trainer, module: NoisePrediction) -> None:
+        step, last = trainer.global_step, trainer.global_step == trainer.max_steps
+        stop = self.asked_to_stop
+        if trainer.world_size > 1:  # all devices must leave the loop at the same update
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        save = stop or last or step % self.save_every == 0
+        if save or step % LOOK_STEPS == 0:
+            self._look(trainer, module)
+        if save:
+            self._save(trainer)
+        if self.validate and (last or step % self.validate_every == 0) and not stop:
+            if trainer.is_global_zero:
+                self._tell(trainer, self.validate(module, step))
+            trainer.strategy.barrier()
+            self.since = time.perf_counter()
+        trainer.should_stop = trainer.should_stop or stop
+
+    def _look(self, trainer: Trainer, module: NoisePrediction) -> None:
+        losses = torch.stack(self.losses)
+        if not bool(torch.isfinite(losses).all()):
+            back = len(losses) - int(torch.nonzero(~torch.isfinite(losses))[0])
+            step = trainer.global_step - (back - 1) // trainer.accumulate_grad_batches
+            kept = (
+                f"the last good checkpoint, {self.checkpoint}, is kept"
+                if self.checkpoint.exists()
+                else "no checkpoint had been saved yet"
+            )
+            raise TrainingError(
+                f"the loss is {float(losses[-back])} at update {step}; {kept}: train anew with a "
+                "lower `lr` or a `clip` of 1"
+            )
+        seconds = time.perf_counter() - self.since
+        rate = self.patches / seconds if seconds else 0.0
+        lr = module.trainer.optimizers[0].param_groups[0]["lr"]
+        waiting = min(self.waited / seconds, 1.0) if seconds else 0.0
+        mean = float(losses.mean())
+        self._tell(trainer, Stepped(trainer.global_step, mean, lr, rate, waiting))
+        self.losses, self.patches, self.waited = [], 0, 0.0
+        self.since = time.perf_counter()
+
+    def _save(self, trainer: Trainer) -> None:
+        # not to the name itself: Lightning writes to the system's folder for temporary files
+        # and moves from there, which is a copy where that is another disk
+        partial = self.checkpoint.with_name(self.checkpoint.name + ".partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            partial.replace(self.checkpoint)
+        self._tell(trainer, Saved(trainer.global_step, self.checkpoint))
+
+    def _tell(self, trainer: Trainer, event: Event) -> None:
+        if trainer.is_global_zero:
+            for observe in self.observers:
+                observe(event)
+
+
+def ignore_signals(worker: int) -> None:
+    """For loader processes: they end with the loop, not by a signal meant for all."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

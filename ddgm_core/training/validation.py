@@ -1,0 +1,118 @@
+"""How good a network is as a prior: noise errors, denoised and made-up images, DDGM's error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from ddgm_core.denoiser import Denoiser, NetworkDenoiser, Precision
+from ddgm_core.geometry import TiltGeometry
+from ddgm_core.least_squares import gradient_descent
+from ddgm_core.metrics import mse
+from ddgm_core.noise import NoiseField, Place
+from ddgm_core.projectors import Projector, projector
+from ddgm_core.samplers import ddgm, generate
+from ddgm_core.schedules import exponential, geometric
+from ddgm_core.training.events import Validated
+from ddgm_core.unet import UNet
+
+SIGMAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+SHOWN = (0.3, 1.0, 3.0)  # noise levels of the denoising picture
+IMAGES = 6  # columns of a picture
+ALPHA, BETA = 0.183, 0.5  # paper, section 3.1
+TILT_NOISE = 4.1  # paper, section 3.2
+
+
+def noise_errors(
+    denoise: Denoiser, patches: Tensor, sigmas: Sequence[float] = SIGMAS, seed: int = 0
+) -> dict[float, float]:
+    """Mean ‖ε - ε̂‖² per pixel of (B, 1, H, W) clean patches, at each σ, on noise that stays."""
+    generator = torch.Generator().manual_seed(seed)
+    errors = {}
+    for sigma in sigmas:
+        noise = torch.randn(patches.shape, generator=generator).to(patches)
+        parts = zip(patches.split(16), noise.split(16), strict=True)
+        total = sum(float(((denoise(x + sigma * n) - n) ** 2).sum()) for x, n in parts)
+        errors[sigma] = total / patches.numel()
+    return errors
+
+
+def denoised(denoise: Denoiser, patches: Tensor, seed: int = 0) -> Tensor:
+    """Clean patches, then noisy and denoised in turn for each σ of `SHOWN`: (rows, B, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = [patches]
+    for sigma in SHOWN:
+        noisy = patches + sigma * torch.randn(patches.shape, generator=generator).to(patches)
+        rows += [noisy, noisy - sigma * denoise(noisy)]
+    return torch.stack(rows)[:, :, 0]
+
+
+def reconstruction_errors(
+    denoise: Denoiser, slices: Tensor, steps: int = 50, gradient_steps: int = 25
+) -> tuple[float, float]:
+    """DDGM's MSE on (B, H, W) slices, lateral detector, and its ratio to gradient descent's.
+
+    Gradient descent has K = 100, the paper's and our best; both see the same measurements.
+    """
+    a = _projector(*slices.shape[1:], str(slices.device))
+    step = 1.42 / a.norm**2
+    places: list[Place] = [(0, 0, i) for i in range(len(slices))]
+    y = a.forward(slices)
+    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places).to(y)
+    field, shape = NoiseField(0, "sampler"), tuple(slices.shape[1:])
+    ours = ddgm(
+        a,
+        y,
+        denoise,
+        lambda n: field.batch(shape, places, n),
+        geometric(3.0, 0.03, steps),
+        step,
+        gradient_steps,
+    )
+    ours_mse = float(mse(ours, slices).mean())
+    return ours_mse, ours_mse / float(mse(gradient_descent(a, y, step, 100), slices).mean())
+
+
+@cache
+def _projector(thickness: int, width: int, device: str) -> Projector:
+    geometry = TiltGeometry.uniform(thickness, width, detector="lateral")
+    return projector(geometry, device=torch.device(device))
+
+
+@torch.inference_mode()
+def validate(
+    network: UNet, precision: Precision, patches: Tensor, step: int, slices: int = 4
+) -> Validated:
+    """All of it, for one network.
+
+    Args:
+        network: as it is after `step` updates.
+        precision: of its products.
+        patches: (B, 1, patch, patch) clean and never trained on, on the network's device.
+        step: updates done.
+        slices: how many patches are also reconstructed with DDGM; 0 leaves that out.
+    """
+    was_training = network.training
+    denoise = NetworkDenoiser(network, precision, patches.device)
+    few = patches[:IMAGES]
+    shape = tuple(patches.shape[-2:])
+    field, places = NoiseField(0, "generation"), [(0, 0, i) for i in range(IMAGES)]
+    sigmas = exponential(30.0, ALPHA, BETA, 50)
+    made = generate(
+        denoise, lambda n: field.batch(shape, places, n).to(patches), sigmas, ALPHA, BETA
+    )
+    nothing = float("nan"), float("nan")
+    mean, ratio = reconstruction_errors(denoise, patches[:slices, 0]) if slices else nothing
+    pictures = {"denoised": denoised(denoise, few), "samples": torch.stack([few[:, 0], made])}
+    event = Validated(
+        step,
+        noise_errors(denoise, patches),
+        mean,
+        ratio,
+        {name: p.float().cpu().numpy() for name, p in pictures.items()},
+    )
+    network.train(was_training)
+    return event
