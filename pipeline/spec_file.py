@@ -6,22 +6,28 @@ import difflib
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ddgm_core.errors import DdgmError
 from pipeline.spec import Spec
 
+S = TypeVar("S", bound=BaseModel)
+
 
 class SpecError(DdgmError):
     """A spec that cannot be read or does not make sense."""
 
 
-def load_spec(path: Path) -> Spec:
-    """Read and check a spec.
+@overload
+def load_spec(path: Path) -> Spec: ...
+@overload
+def load_spec(path: Path, model: type[S]) -> S: ...
+def load_spec(path: Path, model: type[BaseModel] = Spec) -> BaseModel:
+    """Read and check a spec: a pipeline's, or another model's.
 
     Raises:
         SpecError: the file is missing, not YAML, or says something that it must not.
@@ -37,12 +43,12 @@ def load_spec(path: Path) -> Spec:
     if not isinstance(data, dict):
         raise SpecError(f"{path}: a spec is a mapping of parts; see `ddgm spec --example`")
     try:
-        return Spec.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{path}: {_one_line(error)}") from error
+        raise SpecError(f"{path}: {_one_line(error, model)}") from error
 
 
-def dump_spec(spec: Spec) -> str:
+def dump_spec(spec: BaseModel) -> str:
     """The spec, defaults and all, as YAML."""
     yaml = YAML()
     yaml.default_flow_style = None
@@ -51,16 +57,16 @@ def dump_spec(spec: Spec) -> str:
     return out.getvalue()
 
 
-def _one_line(error: ValidationError) -> str:
-    return "; ".join(_problem(e) for e in error.errors())
+def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
+    return "; ".join(_problem(e, model) for e in error.errors())
 
 
-def _problem(e: Any) -> str:
+def _problem(e: Any, model: type[BaseModel]) -> str:
     """One of pydantic's errors as `field: what is wrong; remedy`."""
     loc = [str(p) for p in e["loc"]]
     place = [p for before, p in zip([None, *loc], loc, strict=False) if p not in _branches(before)]
     if e["type"] == "extra_forbidden":
-        siblings = _fields_beside(place)
+        siblings = _fields_beside(place, model)
         near = difflib.get_close_matches(place[-1], siblings, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(siblings)}"
         return f"{'.'.join(place)}: unknown key; {hint}"
@@ -83,9 +89,9 @@ def _branches(field: str | None) -> set[str]:
     }.get(field or "", set())
 
 
-def _fields_beside(place: list[str]) -> list[str]:
+def _fields_beside(place: list[str], model: type[BaseModel]) -> list[str]:
     """Keys that the spec's schema knows where an unknown key stands."""
-    schema = Spec.model_json_schema()
+    schema = model.model_json_schema()
 
     def options(node: dict[str, Any]) -> list[dict[str, Any]]:
         if "$ref" in node:

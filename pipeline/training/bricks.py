@@ -1,0 +1,187 @@
+"""A volume for training, larger than memory: bricks of it, fetched into a bounded folder."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, prod
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from ddgm_core.errors import DdgmError
+from ddgm_core.training.events import Event, Started, Stepped
+from ddgm_core.training.rotation import Rotation
+from ddgm_core.training.statistics import Moments
+from pipeline.source import Box, Volume
+
+AHEAD = 2  # bricks that are fetched before they are needed
+PATIENCE = 1800.0  # seconds to wait for a brick: a source's own time-outs end long before
+
+
+def cut(box: Box, side: int) -> list[Box]:
+    """A box in bricks of about equal size, none longer than `side`, z slowest."""
+    spans = []
+    for start, length in zip(box.start, box.shape, strict=True):
+        edges = np.linspace(start, start + length, ceil(length / side) + 1).round().astype(int)
+        spans.append(list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)))
+    return [Box((z0, y0, x0), (z1, y1, x1)) for (z0, z1), (y0, y1), (x0, x1) in product(*spans)]
+
+
+@dataclass(frozen=True)
+class Bricks(Sequence[np.ndarray]):
+    """The bricks of one volume, as files of a folder that other processes fill.
+
+    Attributes:
+        volume: where they come from.
+        boxes: what each holds.
+        folder: where they lie; shared with no other training.
+    """
+
+    volume: Volume
+    boxes: tuple[Box, ...]
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, k: int) -> np.ndarray:  # type: ignore[override]
+        """Brick k, (z, y, x), mapped into memory; waits until it is there.
+
+        Raises:
+            DdgmError: it could not be fetched, or did not come.
+        """
+        path, failure = self.path(k), self.failure(k)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                return np.load(path, mmap_mode="r", allow_pickle=False)
+            except FileNotFoundError:
+                if failure.exists():
+                    raise DdgmError(failure.read_text()) from None
+                time.sleep(0.05)
+        raise DdgmError(f"{self.volume.url}: brick {self.boxes[k]} did not come in {PATIENCE:g} s")
+
+    def path(self, k: int) -> Path:
+        """Where brick k lies; the name says all that its voxels depend on."""
+        box = self.boxes[k]
+        key = repr((self.volume.url, self.volume.mip, self.volume.missing, box.start, box.stop))
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+
+    def failure(self, k: int) -> Path:
+        """Where it is said why brick k could not be fetched."""
+        return self.path(k).with_suffix(".failed")
+
+    @property
+    def bytes(self) -> int:
+        """Of all bricks."""
+        return sum(self.bytes_of(box) for box in self.boxes)
+
+    def bytes_of(self, box: Box) -> int:
+        """Of one of them."""
+        return prod(box.shape) * np.dtype(self.volume.info.dtype).itemsize
+
+
+def fetch(bricks: Bricks, k: int, keep: bool) -> Moments:
+    """Read brick k and, to keep it, put it in place whole; its moments in any case.
+
+    Raises:
+        SourceError: it cannot be read.
+        StatisticsError: some voxels are not finite.
+    """
+    path = bricks.path(k)
+    if path.exists():
+        return Moments.of(np.load(path, mmap_mode="r", allow_pickle=False))
+    data = bricks.volume.read(bricks.boxes[k]).data
+    moments = Moments.of(data)
+    if keep:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as f:
+            np.save(f, data)
+        partial.replace(path)
+    return moments
+
+
+def fetchers(count: int) -> ProcessPoolExecutor:
+    """Processes that fetch; started afresh, since cloud-volume does not live through a fork."""
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+def moments(
+    volumes: Sequence[tuple[Bricks, Rotation]], pool: ProcessPoolExecutor
+) -> Iterator[Moments]:
+    """The moments of every brick, in order, as a streaming pass; the first ones needed are kept."""
+    tasks = [
+        pool.submit(fetch, bricks, k, k in rotation.window(0, AHEAD))
+        for bricks, rotation in volumes
+        for k in range(len(bricks))
+    ]
+    try:
+        yield from (task.result() for task in tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class Feeder:
+    """Keeps the bricks at hand that a training draws from, and the next; removes the others.
+
+    It observes the training (see `Event`), and works in a thread and processes of its own.
+
+    Args:
+        volumes: bricks, how they rotate, and the volume's share of the patches.
+        batch: patches to an update.
+        processes: how many fetch at once.
+    """
+
+    def __init__(
+        self, volumes: Sequence[tuple[Bricks, Rotation, float]], batch: int, processes: int
+    ) -> None:
+        self.volumes, self.batch = volumes, batch
+        self.pool = fetchers(processes)
+        self.pending: dict[Path, Future[Moments]] = {}
+        self.lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started | Stepped):
+            self.turn(event.step * self.batch)
+
+    def turn(self, patch: int) -> None:
+        """Bring the folder up to what pair number `patch` and the next ones need."""
+        for bricks, rotation, share in self.volumes:
+            wanted = rotation.window(int(patch * share), AHEAD)
+            keep = {bricks.path(k) for k in wanted}
+            for k in range(len(bricks)):
+                if bricks.path(k) not in keep:
+                    bricks.path(k).unlink(missing_ok=True)
+            for k in dict.fromkeys(wanted):
+                self._fetch(bricks, k)
+
+    def _fetch(self, bricks: Bricks, k: int) -> None:
+        path = bricks.path(k)
+        with self.lock:
+            if path.exists() or path in self.pending:
+                return
+            bricks.failure(k).unlink(missing_ok=True)
+            self.pending[path] = task = self.pool.submit(fetch, bricks, k, True)
+
+        def done(task: Future[Moments]) -> None:
+            with self.lock:
+                self.pending.pop(path, None)
+            if not task.cancelled() and (error := task.exception()):
+                bricks.failure(k).write_text(str(error))
+
+        task.add_done_callback(done)
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)

@@ -1,0 +1,175 @@
+"""What a training learns from: volumes in bricks, and the numbers that normalise them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ddgm_core.errors import DdgmError
+from ddgm_core.phantom import neuropil
+from ddgm_core.training.data import AXES, NoisyPatches, Volume, planes, random_patch
+from ddgm_core.training.rotation import Rotation
+from ddgm_core.training.statistics import Moments
+from pipeline import source
+from pipeline.progress import bar
+from pipeline.source import Box
+from pipeline.spec import Intensity
+from pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
+from pipeline.training.spec import Region, TrainingSpec
+
+ORIENTATIONS = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """A volume's bricks, which of them are at hand when, and its share of all patches."""
+
+    bricks: Bricks
+    rotation: Rotation
+    share: float
+
+
+def open_region(region: Region, patch: int, field: str) -> tuple[source.Volume, Box]:
+    """A region's volume, and its box in voxels.
+
+    Raises:
+        DdgmError: the volume cannot be read, or the box lies outside it or holds no patch.
+    """
+    volume = source.Volume(region.url, region.mip, region.missing)
+    bounds = volume.info.bounds
+    box = bounds
+    if region.box is not None:
+        spans = [region.box[axis] for axis in AXES]  # type: ignore[index]
+        box = Box(tuple(a for a, _ in spans), tuple(b for _, b in spans))  # type: ignore[arg-type]
+    if not box.inside(bounds):
+        raise DdgmError(f"{field}.box: {box} reaches outside the volume, {bounds}; make it smaller")
+    try:
+        planes(box.shape, patch)
+    except DdgmError as error:
+        raise DdgmError(f"{field}: {error}") from error
+    return volume, box
+
+
+def parts(spec: TrainingSpec) -> list[Part]:
+    """The volumes of a spec in bricks, as many of them at hand as the cache has room for.
+
+    Raises:
+        DdgmError: a volume cannot be used, or the cache has no room for its bricks.
+    """
+    data, patch = spec.data, spec.training.patch
+    opened = [open_region(r, patch, f"data.volumes[{i}]") for i, r in enumerate(data.volumes)]
+    sizes = {volume.info.voxel_size_nm for volume, _ in opened}
+    if len(sizes) > 1:
+        raise DdgmError(f"data.volumes: voxels of {sorted(sizes)} nm; mix volumes of one size")
+    boxes = zip(data.volumes, opened, strict=True)
+    weights = np.array([region.share or prod(box.shape) for region, (_, box) in boxes])
+    shares = weights / weights.sum() * (1 - (data.phantom.share if data.phantom else 0.0))
+    folder = Path(data.cache.folder or Path(spec.output) / "bricks").expanduser().absolute()
+    side = max(data.cache.brick, patch)
+    bricks = [Bricks(volume, tuple(cut(box, side)), folder) for volume, box in opened]
+    fits = sum(b.bytes for b in bricks) <= data.cache.gigabytes * 1e9
+    return [
+        Part(b, _rotation(b, None if fits else share * data.cache.gigabytes * 1e9, spec), share)
+        for b, share in zip(bricks, shares.tolist(), strict=True)
+    ]
+
+
+def _rotation(bricks: Bricks, room: float | None, spec: TrainingSpec) -> Rotation:
+    """How a volume's bricks take turns in `room` bytes; None has room for all.
+
+    A brick stays until its voxels have been seen about once in each orientation.
+    """
+    count, largest = len(bricks), max(bricks.boxes, key=lambda box: prod(box.shape))
+    turnover = ORIENTATIONS * prod(largest.shape) // spec.training.patch**2 + 1
+    if room is None:
+        return Rotation(count, count, turnover, spec.training.seed)
+    brick = bricks.bytes_of(largest)
+    resident = int(room // brick) - AHEAD
+    if resident < 1:
+        raise DdgmError(
+            f"data.cache.gigabytes: {spec.data.cache.gigabytes:g} has no room for {AHEAD + 1} "
+            f"bricks of {brick / 1e9:.2g} GB of {bricks.volume.url} beside the other volumes; "
+            "raise it, or lower data.cache.brick"
+        )
+    return Rotation(count, resident, turnover, spec.training.seed)
+
+
+def intensity(spec: TrainingSpec, volumes: Sequence[Part], console: Console) -> Intensity:
+    """The normalising mean and std: the spec's, or measured once in a pass over all voxels.
+
+    Raises:
+        DdgmError: a brick cannot be read, or all voxels are equal.
+    """
+    if spec.data.intensity is not None:
+        return spec.data.intensity
+    kept = Path(spec.output) / "intensity.json"
+    if kept.exists():
+        return Intensity.model_validate_json(kept.read_text())
+    count = sum(len(v.bricks) for v in volumes)
+    total = Moments()
+    with bar(console) as progress, fetchers(min(spec.data.cache.processes, count)) as pool:
+        task = progress.add_task("reading, measuring", total=count)
+        for found in moments([(v.bricks, v.rotation) for v in volumes], pool):
+            total += found
+            progress.advance(task)
+    measured = Intensity(mean=total.mean, std=total.std)
+    partial = kept.with_suffix(".partial")
+    partial.write_text(json.dumps({**measured.model_dump(), "voxels": total.count}) + "\n")
+    partial.replace(kept)
+    return measured
+
+
+def noisy_patches(spec: TrainingSpec, volumes: Sequence[Part], normal: Intensity) -> NoisyPatches:
+    """What the network learns from."""
+    names = [f"{v.bricks.volume.url} (mip {v.bricks.volume.mip})" for v in volumes]
+    drawn = [
+        Volume(name, v.bricks, v.share, v.rotation) for name, v in zip(names, volumes, strict=True)
+    ]
+    if phantom := spec.data.phantom:
+        made = neuropil((phantom.side, phantom.side, phantom.side), phantom.seed)
+        drawn.append(Volume("phantom", [made], phantom.share))
+    t = spec.training
+    return NoisyPatches(drawn, normal.mean, normal.std, t.patch, t.sigma, t.seed)
+
+
+def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
+    """(patches, 1, patch, patch) normalised patches at random but fixed places; or none.
+
+    Raises:
+        DdgmError: the volume cannot be read, or holds no patch.
+    """
+    tried, patch = spec.validation, spec.training.patch
+    if tried is None:
+        return None
+    volume, box = open_region(tried, patch, "validation")
+    images = random_images(volume, box, tried.patches, patch, seed=0)
+    return torch.from_numpy((images - normal.mean) / normal.std).float()[:, None]
+
+
+def random_images(volume: source.Volume, box: Box, count: int, patch: int, seed: int) -> np.ndarray:
+    """(count, patch, patch) grey levels at random places of a box, reading little else.
+
+    Raises:
+        PatchError: the box holds no patch.
+        SourceError: it cannot be read.
+    """
+    rng = np.random.default_rng(seed)
+    options = planes(box.shape, patch)
+    images = []
+    for _ in range(count):
+        along = options[rng.integers(len(options))]
+        sides = [patch if axis in along else 1 for axis in range(3)]
+        room = [n - side for n, side in zip(box.shape, sides, strict=True)]
+        start = [a + int(rng.integers(r + 1)) for a, r in zip(box.start, room, strict=True)]
+        stop = [a + side for a, side in zip(start, sides, strict=True)]
+        thin = Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
+        images.append(random_patch(volume.read(thin).data, patch, rng))
+    return np.stack(images).astype(np.float32)

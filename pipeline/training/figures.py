@@ -1,0 +1,77 @@
+"""A training's pictures: arrays and tables in, PNG bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipeline.figures import DPI, FAINT, OURS, STYLE, png
+from pipeline.prior_figures import GAP, Curve, Plot, grid, plots
+
+Rows = Sequence[dict[str, float]]
+
+SMOOTH = 20  # rows of the loss that its smooth curve averages
+LIGHT = "#86bce0"  # OURS, paler
+LABELS = {
+    "denoised": ("clean", "σ = 0.3", "denoised", "σ = 1", "denoised", "σ = 3", "denoised"),
+    "samples": ("real", "generated"),
+}
+
+
+def curves(losses: Rows, validations: Rows) -> bytes:
+    """The loss; the noise error by σ as it was and is; DDGM's error on validation slices."""
+    return plots([_loss(losses), _errors(validations), _reconstruction(validations)])
+
+
+def picture(name: str, image: np.ndarray, step: int) -> bytes:
+    """A validation picture: (rows, columns, height, width) images, each row with its label."""
+    rows, columns, height, width = image.shape
+    low, high = np.percentile(image[0], (0.5, 99.5))
+    whole = grid(image.reshape(rows * columns, height, width), columns)
+    dots = 110 * columns / whole.shape[1]
+    with matplotlib.rc_context(STYLE):
+        size = (whole.shape[1] * dots / DPI + 1.0, whole.shape[0] * dots / DPI + 0.35)
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(whole, cmap="gray", vmin=low, vmax=high)
+        middles = [(height + GAP) * i + height / 2 for i in range(rows)]
+        axes.set_yticks(middles, LABELS.get(name, [""] * rows))
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"after {step:,} updates", fontsize=9)
+        return png(figure)
+
+
+def _loss(rows: Rows) -> Plot:
+    x, y = _column(rows, "step"), _column(rows, "loss")
+    lines = [Curve("each 10 updates", FAINT, x, y)]
+    if len(y) >= 2 * SMOOTH:
+        smooth = np.convolve(y, np.ones(SMOOTH) / SMOOTH, "valid")
+        lines.append(Curve(f"mean of {SMOOTH * 10}", OURS, x[SMOOTH - 1 :], smooth))
+    return Plot("Loss", ("update", "loss"), lines, ("linear", "log"))
+
+
+def _errors(rows: Rows) -> Plot:
+    """The latest errors over σ, with the first and a middle one paler."""
+    chosen = sorted({0, len(rows) // 4, len(rows) - 1} & set(range(len(rows))))
+    shades = (FAINT, LIGHT, OURS)[-len(chosen) :]
+    lines = []
+    for i, shade in zip(chosen, shades, strict=True):
+        errors = {float(k[6:]): v for k, v in rows[i].items() if k.startswith("error_")}
+        sigma, error = np.array(list(errors)), np.array(list(errors.values()))
+        lines.append(Curve(f"after {rows[i]['step']:,.0f}", shade, sigma, error))
+    return Plot("Noise error, validation", ("σ", "‖ε − ε̂‖² per pixel"), lines, ("log", "log"))
+
+
+def _reconstruction(rows: Rows) -> Plot:
+    scored = [row for row in rows if "ratio" in row]
+    line = Curve("DDGM", OURS, _column(scored, "step"), _column(scored, "ratio"))
+    return Plot("DDGM's MSE over gradient descent's", ("update", "ratio"), [line])
+
+
+def _column(rows: Rows, name: str) -> np.ndarray:
+    return np.array([row[name] for row in rows])

@@ -1,0 +1,177 @@
+"""The training spec: what `ddgm train` depends on, as a checked and frozen model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from ddgm_core.denoiser import Precision
+from ddgm_core.training.recipe import Optimizer, Recipe, Running, Schedule
+from ddgm_core.unet import Architecture
+from pipeline.spec import Axis, Intensity, Part
+
+
+class Region(Part):
+    """A box of a volume."""
+
+    url: str = Field(description="any URL that cloud-volume reads, passed on untouched")
+    mip: int = Field(default=0, ge=0, description="level of resolution")
+    box: dict[Axis, tuple[int, int]] | None = Field(
+        default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
+    )
+    missing: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="grey level for chunks that are not there; default: an error"
+    )
+
+    @model_validator(mode="after")
+    def _box_is_whole(self) -> Region:
+        if self.box is not None and set(self.box) != {"z", "y", "x"}:
+            raise ValueError("box: needs a start and a stop for each of z, y and x")
+        for axis, (start, stop) in (self.box or {}).items():
+            if stop <= start:
+                raise ValueError(f"box.{axis}: stop {stop} is not above start {start}")
+        return self
+
+
+class TrainingRegion(Region):
+    """A box of a volume to learn from."""
+
+    share: float | None = Field(
+        default=None, gt=0, description="of the patches, relative; default: by voxels"
+    )
+
+
+class Phantom(Part):
+    """Procedural neuropil, mixed in."""
+
+    share: float = Field(gt=0, lt=1, description="of all patches")
+    side: int = Field(default=192, ge=8, description="of its cube, in voxels")
+    seed: int = Field(default=1, ge=0)
+
+
+class Validation(Region):
+    """What the network is tried on as it learns, and never learns from."""
+
+    patches: int = Field(default=64, ge=1, description="at random but fixed places")
+    every: int = Field(default=5000, ge=1, description="updates from one to the next")
+    slices: int = Field(
+        default=4, ge=0, description="patches that are also reconstructed with DDGM; 0 for none"
+    )
+
+
+class Cache(Part):
+    """Where what is read is kept on this machine."""
+
+    folder: str | None = Field(
+        default=None, description="a fast local disk; default: `bricks` in the output"
+    )
+    gigabytes: float = Field(default=20.0, gt=0, description="never more than this")
+    brick: int = Field(default=512, ge=32, description="longest side of what is read at once")
+    processes: int = Field(default=2, ge=1, description="that read at once")
+
+
+class Data(Part):
+    """What is learnt from."""
+
+    volumes: tuple[TrainingRegion, ...] = Field(min_length=1)
+    origin: str = Field(min_length=1, description="of the data, with its licence, for the card")
+    phantom: Phantom | None = None
+    intensity: Intensity | None = Field(
+        default=None, description="normalising mean and std; default: measured on all voxels"
+    )
+    cache: Cache = Cache()
+
+    @model_validator(mode="after")
+    def _shares_are_all_or_none(self) -> Data:
+        given = [v.share is not None for v in self.volumes]
+        if any(given) and not all(given):
+            raise ValueError("volumes: give a share to each or to none")
+        return self
+
+
+class Network(Part):
+    """The U-Net."""
+
+    width: int = Field(default=128, ge=1, description="feature maps, the same at all levels")
+    levels: int = Field(default=5, ge=1, le=8, description="of resolution")
+    convolutions: int = Field(default=6, ge=2, description="in each block; even")
+    groups: int = Field(default=8, ge=1, description="of each GroupNorm")
+
+    @model_validator(mode="after")
+    def _parts_divide(self) -> Network:
+        if self.convolutions % 2:
+            raise ValueError(f"convolutions: {self.convolutions} must be even: two to a unit")
+        if self.width % self.groups:
+            raise ValueError(f"width: {self.width} must be a multiple of groups, {self.groups}")
+        return self
+
+
+class Training(Part):
+    """The updates; the defaults are the paper's."""
+
+    steps: int = Field(default=380_000, ge=1, description="updates of the weights")
+    batch: int = Field(default=64, ge=1, description="patches to an update, over all devices")
+    accumulate: int = Field(
+        default=1, ge=1, description="parts of a device's share of a batch, to save memory"
+    )
+    patch: int = Field(default=128, ge=8, description="side, in pixels")
+    sigma: tuple[float, float] = Field(default=(0.03, 30.0), description="log-uniform between")
+    weighting: float = Field(
+        default=0.0, ge=0, le=1, description="0: Eq. 1; 1: all noise levels count alike"
+    )
+    optimizer: Optimizer = Field(
+        default="adam", description="muon learns in fewer updates, see docs/decisions.md"
+    )
+    lr: float = Field(default=1e-3, gt=0, description="peak learning rate of Adam")
+    warmup: int = Field(default=0, ge=0, description="updates in which the rate rises to it")
+    schedule: Schedule = Field(default="constant", description="after that; cosine falls to 0")
+    clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
+    average: float = Field(
+        default=0.999, ge=0, lt=1, description="decay of the averaged weights, which are kept"
+    )
+    precision: Precision = "bfloat16"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _sigma_rises(self) -> Training:
+        if not 0 < self.sigma[0] < self.sigma[1]:
+            raise ValueError(f"sigma: {list(self.sigma)} must rise and stay above 0")
+        return self
+
+
+class TrainingSpec(Part):
+    """All that a training depends on."""
+
+    data: Data
+    output: str = Field(description="folder for checkpoints, logs, pictures and the weights")
+    validation: Validation | None = None
+    network: Network = Network()
+    training: Training = Training()
+    devices: int = Field(default=1, ge=1, description="GPUs; or processes that share the CPU")
+    loaders: int = Field(default=1, ge=1, description="processes to a device that make patches")
+    save_every: int = Field(
+        default=1000, ge=1, description="updates from one checkpoint to the next"
+    )
+
+    @model_validator(mode="after")
+    def _network_fits_patch(self) -> TrainingSpec:
+        multiple = self.recipe().architecture.multiple
+        if self.training.patch % multiple:
+            raise ValueError(
+                f"training.patch: {self.training.patch} must be a multiple of {multiple} for a "
+                f"network of {self.network.levels} levels"
+            )
+        return self
+
+    def recipe(self) -> Recipe:
+        """All of it that decides the weights, but for the data."""
+        fields = self.training.model_dump()
+        sigma_range = fields.pop("sigma")
+        architecture = Architecture(**self.network.model_dump())
+        return Recipe(architecture=architecture, sigma_range=sigma_range, **fields)
+
+    def running(self) -> Running:
+        """How it runs."""
+        tried = self.validation or Validation(url="none")
+        return Running(self.devices, self.loaders, self.save_every, tried.every, tried.slices)

@@ -1,0 +1,118 @@
+"""One training, from its spec to the weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from ddgm_core.denoiser import PriorCard, save_prior
+from ddgm_core.errors import DdgmError
+from ddgm_core.training.events import Observer
+from ddgm_core.training.fit import fit
+from pipeline.spec import Intensity
+from pipeline.spec_file import dump_spec, load_spec
+from pipeline.training.bricks import Feeder
+from pipeline.training.data import Part, intensity, noisy_patches, parts, validation_patches
+from pipeline.training.log import TrainingLog
+from pipeline.training.progress import TrainingProgress
+from pipeline.training.spec import TrainingSpec
+
+FREE = {"devices", "loaders", "save_every"}  # may change when a training goes on
+WEIGHTS = "prior.safetensors"
+
+
+def train(spec: TrainingSpec, console: Console) -> Path:
+    """Train, or go on where an earlier start of the same spec stopped; write the weights.
+
+    Returns:
+        The weights, `prior.safetensors` in the spec's output.
+
+    Raises:
+        DdgmError: data, recipe or output do not make sense, the loss is no number, or the
+            training was asked to stop, and can be gone on with.
+    """
+    folder = Path(spec.output).expanduser().absolute()
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several devices' processes speaks
+        console = Console(quiet=True)
+    claim(folder, spec)
+    volumes = parts(spec)
+    normal = intensity(spec, volumes, console)
+    console.print(f"x = (grey - {normal.mean:.2f}) / {normal.std:.2f}")
+    pairs = noisy_patches(spec, volumes, normal)
+    validation = validation_patches(spec, normal)
+    with ExitStack() as stack:
+        progress = stack.enter_context(TrainingProgress(console, spec.training.batch))
+        observers: list[Observer] = [TrainingLog(folder), progress]
+        if any(v.rotation.resident < v.rotation.count for v in volumes):
+            observers.append(stack.enter_context(feeder(spec, volumes)))
+        network = fit(spec.recipe(), pairs, folder, spec.running(), validation, observers)
+    weights = folder / WEIGHTS
+    save_prior(weights, network, card(spec, volumes, normal))
+    if spec.data.cache.folder is None:
+        shutil.rmtree(folder / "bricks", ignore_errors=True)
+    return weights
+
+
+def claim(folder: Path, spec: TrainingSpec) -> None:
+    """Make the folder this spec's, or find that it is.
+
+    Raises:
+        DdgmError: it holds something else, a training of another spec, or one that is done.
+    """
+    kept = folder / "spec.yaml"
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not kept.exists()):
+        raise DdgmError(f"output: {folder} holds something else; choose another folder")
+    if kept.exists():
+        before = load_spec(kept, TrainingSpec)
+        if changed := differences(before, spec):
+            raise DdgmError(
+                f"output: {folder} holds a training of another spec, which differs in "
+                f"{', '.join(changed)}; put that back or choose another folder"
+            )
+        if (folder / WEIGHTS).exists():
+            raise DdgmError(f"output: {folder} holds a training that is done, {WEIGHTS}")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(dump_spec(spec))
+
+
+def differences(a: TrainingSpec, b: TrainingSpec) -> list[str]:
+    """Fields in which two specs would not train the same network, as part.field."""
+    found = []
+    left, right = (s.model_dump(mode="json", exclude={*FREE, "output"}) for s in (a, b))
+    for part in left:
+        if isinstance(left[part], dict) and isinstance(right[part], dict):
+            names = sorted({*left[part], *right[part]} - {"cache"})
+            found += [f"{part}.{n}" for n in names if left[part].get(n) != right[part].get(n)]
+        elif left[part] != right[part]:
+            found.append(part)
+    return found
+
+
+def feeder(spec: TrainingSpec, volumes: Sequence[Part]) -> Feeder:
+    """What keeps the volumes' bricks coming."""
+    rotating = [(v.bricks, v.rotation, v.share) for v in volumes]
+    return Feeder(rotating, spec.training.batch, spec.data.cache.processes)
+
+
+def card(spec: TrainingSpec, volumes: Sequence[Part], normal: Intensity) -> PriorCard:
+    """What travels with the weights."""
+    recipe = spec.recipe()
+    return PriorCard(
+        architecture=recipe.architecture,
+        mean=normal.mean,
+        std=normal.std,
+        voxel_size_nm=max(volumes[0].bricks.volume.info.voxel_size_nm),
+        patch=recipe.patch,
+        sigma_range=recipe.sigma_range,
+        training={
+            "origin": spec.data.origin,
+            "volumes": [v.model_dump(mode="json") for v in spec.data.volumes],
+            "phantom": spec.data.phantom.model_dump() if spec.data.phantom else None,
+            **spec.training.model_dump(mode="json"),
+        },
+    )
