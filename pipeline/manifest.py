@@ -15,15 +15,19 @@ from pipeline.code import code_digest
 from pipeline.files import Folder
 from pipeline.plan import Plan, checked_plan
 from pipeline.solver import resident_prior, resident_solver
-from pipeline.source import Box, VolumeInfo
+from pipeline.source import Box, SourceError, VolumeInfo
 from pipeline.spec import Ddgm, Spec
-from pipeline.stages import Job, source_volume
+from pipeline.stages import Job, grey_scale, source_volume
 from pipeline.store import RunStore, StoreError
 
 PACKAGES = (
     "astra-toolbox", "cloud-volume", "dask", "ddgm", "distributed", "numpy", "scipy", "torch",
     "torchmetrics", "zarr",
 )  # fmt: skip
+
+
+LOOK = 64  # side of the box whose grey levels are looked at before a run, in voxels
+STRANGE = 4.0  # normalised mean or std at which they cannot be what the prior learnt
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,7 @@ def prepare(spec: Spec, overwrite: bool = False) -> Prepared:
         norm = solver.projector.norm
         checked_step(spec.algebraic.step.size(norm), norm, "algebraic.step")
     _check_sigma(spec, prior)
-    first = plan.block(0)
-    corner = Box(first.box.start, tuple(s + 1 for s in first.box.start))  # type: ignore[arg-type]
-    source_volume(spec).read(corner)  # one read here, before a hundred thousand fail elsewhere
+    _check_grey(plan, prior)
     # absolute: workers elsewhere would take a relative path from their own folder
     root = Folder(spec.output.path).local_path() or spec.output.path
     store = RunStore(root)
@@ -98,6 +100,32 @@ def _check_sigma(spec: Spec, prior: Prior) -> None:
             f"method.sigma: {list(spec.method.sigma)} is not within {low:g} to {high:g}, the noise "
             f"levels that {spec.prior.weights} was trained at; stay within them"
         )
+
+
+def _check_grey(plan: Plan, prior: Prior) -> None:
+    """One read here, before a hundred thousand fail elsewhere: can it be what the prior knows?"""
+    box = plan.block(0).box
+    middle = [(a + b) // 2 for a, b in zip(box.start, box.stop, strict=True)]
+    start = [max(a, m - LOOK // 2) for a, m in zip(box.start, middle, strict=True)]
+    stop = [min(b, m + LOOK // 2) for b, m in zip(box.stop, middle, strict=True)]
+    try:
+        voxels = source_volume(plan.spec).read(Box(tuple(start), tuple(stop))).data  # type: ignore[arg-type]
+    except SourceError as error:
+        if error.kind in ("missing", "corrupt"):  # of one place: the block there says so itself
+            return
+        raise
+    grey = grey_scale(plan, prior.digest)
+    x = grey.normalised(voxels)
+    mean, std = float(x.mean()), float(x.std())
+    if abs(mean) <= STRANGE and std <= STRANGE:
+        return
+    chosen = plan.spec.source.intensity
+    raise PriorError(
+        f"source.intensity: with mean {grey.mean:.4g} and std {grey.std:.4g} "
+        f"({'the spec' if chosen else plan.spec.prior.weights}'s), the volume's middle is "
+        f"{mean:.3g} ± {std:.3g} where the prior learnt 0 ± 1; give the volume's own mean and std, "
+        f"near {voxels.mean():.4g} and {voxels.std():.3g}"
+    )
 
 
 def _check_space(plan: Plan, store: RunStore) -> None:
