@@ -1,0 +1,125 @@
+"""A prior on patches nobody trained on: noise errors, DDGM against gradient descent, realism.
+
+    python -m benchmarks.prior fib25/heldout.npy
+
+Uses the half of the array with z >= 78, which is for tests. DDGM has N = 50, K = 25; gradient
+descent is scored at every K of a grid, on the same measurements, and its best is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.common import RESULTS, report
+from ddgm_core import metrics
+from ddgm_core.denoiser import NetworkDenoiser, load_prior
+from ddgm_core.geometry import TiltGeometry
+from ddgm_core.noise import NoiseField
+from ddgm_core.projectors import Projector, projector
+from ddgm_core.samplers import ddgm
+from ddgm_core.schedules import geometric
+from ddgm_core.training.data import fixed_patches
+from ddgm_core.training.validation import TILT_NOISE, noise_errors
+from pipeline.prior_figures import reconstructions
+
+TEST_HALF = 78  # first z of heldout.npy's test half
+GRID = (20, 40, 60, 80, 100, 120, 150, 200)
+BATCH = 16
+Detector = Literal["perpendicular", "lateral"]
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("array", type=Path)
+    parser.add_argument("--weights", default="small")
+    parser.add_argument("--patches", type=int, default=64)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    a = parser.parse_args()
+    prior = load_prior(a.weights)
+    denoise = NetworkDenoiser(prior.network, a.precision)
+    volume = np.load(a.array, mmap_mode="r", allow_pickle=False)[TEST_HALF:]
+    truth = fixed_patches(volume, a.patches, prior.card.mean, prior.card.std, prior.card.patch)
+    errors = noise_errors(denoise, truth)
+    rows: list[dict[str, Any]] = [
+        {"what": "noise error", "at": f"σ = {sigma:g}", "value": f"{error:.5f}"}
+        for sigma, error in errors.items()
+    ]
+    shown = {}
+    for detector in ("perpendicular", "lateral"):
+        scored, shown[detector] = compare(denoise, truth[:, 0], detector)
+        rows += scored
+    rows.append({"what": "network", "at": a.precision, "value": f"{seconds(denoise, truth):.4f} s"})
+    name = f"prior-{Path(a.weights).stem}"
+    (RESULTS / f"{name}-reconstructions.png").write_bytes(reconstructions(shown))
+    report(
+        name,
+        f"The prior `{a.weights}` on {a.patches} patches of `{a.array.name}`, z >= {TEST_HALF}",
+        rows,
+        f"Weights {prior.digest[:12]}…; patches at random but fixed places (seed 0), noise and "
+        "sampler seed 0, σ_y = 4.1. Errors are standard errors over patches, which overlap, so "
+        f"they are too small by some factor. Network: a patch, in batches of {BATCH}.",
+    )
+
+
+def compare(
+    denoise: NetworkDenoiser, truth: Tensor, detector: Detector
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Rows of DDGM and of gradient descent at its best K, and the first slices of each."""
+    thickness, width = truth.shape[1:]
+    geometry = TiltGeometry.uniform(thickness, width, detector=detector)
+    a = projector(geometry)
+    step = 1.42 / a.norm**2
+    found = [_solve(denoise, a, x, i * BATCH, step) for i, x in enumerate(truth.split(BATCH))]
+    names = list(found[0])
+    images = {name: torch.cat([f[name] for f in found]) for name in names}
+    mse = {name: metrics.mse(x, truth) for name, x in images.items()}
+    ssim = {name: metrics.ssim(x, truth) for name, x in images.items()}
+    best = min(names[1:], key=lambda name: float(mse[name].mean()))
+    ratio = float(mse["DDGM"].mean() / mse[best].mean())
+    rows = [
+        {"what": f"{detector}, {name}", "at": measure, "value": _mean(values[name])}
+        for name in ("DDGM", best)
+        for measure, values in (("MSE", mse), ("SSIM", ssim))
+    ]
+    rows.append({"what": f"{detector}, ratio of MSE", "at": "", "value": f"{ratio:.4f}"})
+    return rows, {"truth": truth[:4], best: images[best][:4], "DDGM": images["DDGM"][:4]}
+
+
+def _solve(
+    denoise: NetworkDenoiser, a: Projector, x: Tensor, first: int, step: float
+) -> dict[str, Tensor]:
+    places = [(0, 0, first + i) for i in range(len(x))]
+    y = a.forward(x)
+    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places)
+    field, shape = NoiseField(0, "sampler"), tuple(x.shape[1:])
+    sigmas = geometric(3.0, 0.03, 50)
+    found = {"DDGM": ddgm(a, y, denoise, lambda n: field.batch(shape, places, n), sigmas, step, 25)}
+    for k in GRID:
+        found[f"gradient descent, K = {k}"] = a.gradient_steps(y, step, k)(torch.zeros_like(x))
+    return found
+
+
+def _mean(values: Tensor) -> str:
+    return f"{values.mean():.4f} ± {values.std() / len(values) ** 0.5:.4f}"
+
+
+def seconds(denoise: NetworkDenoiser, patches: Tensor) -> float:
+    """Median seconds of a patch over batches."""
+    times = []
+    for x in patches.split(BATCH) * 3:
+        start = time.perf_counter()
+        denoise(x)
+        times.append((time.perf_counter() - start) / len(x))
+    return float(np.median(times))
+
+
+if __name__ == "__main__":
+    main()
