@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose = Literal["sinogram", "sampler"]
+Purpose = Literal["sinogram", "sampler", "generation"]
 Place = tuple[int, int, int]
 
 

@@ -14,3 +14,22 @@ def geometric(first: float, last: float, steps: int) -> tuple[float, ...]:
     if min(first, last) <= 0 or steps < 1:
         raise ValueError(f"levels must be positive and steps at least 1, not {first, last, steps}")
     return tuple(float(s) for s in np.geomspace(first, last, steps))
+
+
+def exponential(first: float, alpha: float, beta: float, steps: int) -> tuple[float, ...]:
+    """σ_n = σ_1 ((1 - α)² + αβ)^((n - 1) / 2), n = 1 … N (Eq. 2), normalised units.
+
+    A step takes α of the noise away and adds αβ of its variance, so the noise that is there
+    falls from σ_n to σ_{n+1} where the denoiser is right (Kadkhodaie and Simoncelli, 2021).
+
+    Raises:
+        ValueError: σ_1 is not positive, α is not within 0 and 1, β is below 0 or above 1, or
+            there are no steps.
+    """
+    if first <= 0 or not 0 < alpha < 1 or not 0 <= beta <= 1 or steps < 1:
+        raise ValueError(
+            "σ_1 must be positive, α within 0 and 1, β from 0 to 1 and steps at least 1, not "
+            f"{first, alpha, beta, steps}"
+        )
+    fall = ((1 - alpha) ** 2 + alpha * beta) ** 0.5
+    return tuple(first * fall**n for n in range(steps))

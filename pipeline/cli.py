@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from ddgm_core.errors import DdgmError
+from pipeline import prior_commands
+from pipeline.console import console
 
 if TYPE_CHECKING:
     from pipeline.runner import Summary
@@ -31,8 +32,6 @@ app = typer.Typer(
 class Stopped(DdgmError):
     """Ctrl-C."""
 
-
-console = Console(soft_wrap=True, highlight=False)
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
@@ -217,6 +216,9 @@ def spec(
         print(dump_spec(_load(path)), end="")
     else:
         raise DdgmError("ddgm spec: name a spec, or ask for --schema or --example")
+
+
+prior_commands.register(app)
 
 
 def _load(path: Path) -> Spec:

@@ -117,7 +117,7 @@ def stack(panels: Sequence[Panel], width: int, pixel_nm: float, note: str) -> by
             axes = _axes(figure, (figure_width - columns) // 2, y, columns, tall)
             _draw(axes, panel, width, unit)
         _foot(figure, width * dots, pixel_nm * width, note, unit)
-        return _png(figure)
+        return png(figure)
 
 
 def _axes(figure: Figure, x: float, y: float, w: float, h: float) -> Axes:
@@ -176,7 +176,7 @@ def distributions(mse: Sequence[Series], ssim: Sequence[Series]) -> bytes:
         left, right = figure.subplots(1, 2)
         _histogram(left, mse, "MSE, lower is better")
         _histogram(right, ssim, "SSIM, higher is better")
-        return _png(figure)
+        return png(figure)
 
 
 def residuals(series: Sequence[Series], at_noise: bool) -> bytes:
@@ -186,7 +186,7 @@ def residuals(series: Sequence[Series], at_noise: bool) -> bytes:
         axes = figure.subplots()
         label = "data residual, in units of the noise" if at_noise else "mean square residual"
         _histogram(axes, series, label, mark=1.0 if at_noise else None)
-        return _png(figure)
+        return png(figure)
 
 
 def _histogram(axes: Axes, series: Sequence[Series], label: str, mark: float | None = None) -> None:
@@ -231,7 +231,7 @@ def positions(where: np.ndarray, slabs: np.ndarray, series: Sequence[Series], ax
         axes.margins(x=0.01)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, fontsize=8)
-        return _png(figure)
+        return png(figure)
 
 
 def _with_gaps(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -259,10 +259,10 @@ def timings(seconds: Mapping[str, float]) -> bytes:
             frameon=False, fontsize=8, ncols=len(seconds) or 1, loc="lower left",
             bbox_to_anchor=(0, 1), columnspacing=1.2, handlelength=1, handletextpad=0.4,
         )  # fmt: skip
-        return _png(figure)
+        return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor="white", metadata={"Software": None})
     return out.getvalue()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 
 from rich.console import Console
@@ -33,6 +35,26 @@ def bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
     )
+
+
+@contextmanager
+def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call as show(done, total) while the context lasts."""
+    started = logged = time.monotonic()
+    shown = bar(console)
+    task = shown.add_task(what, total=None)
+
+    def show(done: int, total: int) -> None:
+        nonlocal logged
+        shown.update(task, completed=done, total=total)
+        now = time.monotonic()
+        if not console.is_terminal and now - logged >= LOG_SECONDS:
+            logged = now
+            left = (now - started) / max(done, 1) * (total - done)
+            console.print(f"{done}/{total} {what}, ETA {duration(left)}")
+
+    with shown if console.is_terminal else nullcontext():
+        yield show
 
 
 class RunProgress:

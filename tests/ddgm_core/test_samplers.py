@@ -1,4 +1,4 @@
-"""DDGM is Algorithm 1, to its order of operations and to its distribution."""
+"""DDGM is Algorithm 1, and generation Eq. 2: to their order of operations and distribution."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ddgm_core.denoiser import Denoiser
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors import DataStep, MatrixProjector, StepError
 from ddgm_core.projectors.astra_matrix import projection_matrix
-from ddgm_core.samplers import ddgm
-from ddgm_core.schedules import geometric
+from ddgm_core.samplers import ddgm, generate
+from ddgm_core.schedules import exponential, geometric
 
 SIDE = 8
 PIXELS = SIDE * SIDE
@@ -176,3 +176,45 @@ def test_samples_of_a_gaussian_prior_scatter_as_they_should(
     assert (np.abs(x.mean(axis=0) - mean) < 5 * deviation / SAMPLES**0.5).all()
     limit = 6 * np.outer(deviation, deviation) * (2 / SAMPLES) ** 0.5
     assert (np.abs(np.cov(x.T) - covariance) < limit).all()
+
+
+def test_generation_reads_as_equation_2() -> None:
+    """From noise alone, at each level: denoise by α, add √(αβ) of fresh noise, report; N times."""
+    r, sigmas, alpha, beta = Recorder(), (2.0, 1.0, 0.5), 0.2, 0.8
+    result = generate(r.denoise, r.noise, sigmas, alpha, beta, r.progress)
+    diary: list[tuple[str, float]] = [("noise 0", 0.0)]
+    x = sigmas[0] * 10.0
+    for n, sigma in enumerate(sigmas):
+        diary += [("denoise", x), (f"noise {n + 1}", 0.0)]
+        x = x - alpha * sigma * x / 4 + (alpha * beta) ** 0.5 * sigma * (11.0 + n)
+        diary.append((f"progress {n}", x))
+    assert [what for what, _ in r.diary] == [what for what, _ in diary]
+    assert [value for _, value in r.diary] == pytest.approx([value for _, value in diary])
+    assert result.shape == (2, SIDE, SIDE)
+    assert torch.allclose(result, torch.full_like(result, x))
+
+
+def test_generation_of_a_gaussian_prior_has_the_mean_and_variance_of_its_recursion() -> None:
+    """White N(m, s²): ε̂ = σ (x - m) / (s² + σ²), so each step is affine in x."""
+    alpha, beta, m, s = 0.183, 0.5, 0.7, 0.4
+    sigmas = exponential(30.0, alpha, beta, 50)
+    levels = iter(sigmas)
+
+    def denoise(x: Tensor) -> Tensor:
+        sigma = next(levels)
+        return sigma * (x - m) / (s**2 + sigma**2)
+
+    generator = torch.Generator().manual_seed(0)
+    x = generate(
+        denoise, lambda n: torch.randn(4, 64, 64, generator=generator), sigmas, alpha, beta
+    )
+    mean, variance = 0.0, sigmas[0] ** 2
+    for sigma in sigmas:
+        keep = 1 - alpha * sigma**2 / (s**2 + sigma**2)
+        mean = keep * (mean - m) + m
+        variance = keep**2 * variance + alpha * beta * sigma**2
+    assert float(x.mean()) == pytest.approx(mean, abs=5 * (variance / x.numel()) ** 0.5)
+    assert float(x.var()) == pytest.approx(variance, rel=5 * (2 / x.numel()) ** 0.5)
+    # and the recursion ends near the prior: what Eq. 2 is for
+    assert mean == pytest.approx(m, abs=0.05)
+    assert variance**0.5 == pytest.approx(s, rel=0.1)

@@ -10,7 +10,7 @@ from rich.console import Console
 from pipeline import progress as module
 from pipeline.events import BlockDone, BlockFailed, BlockRetried, RunStarted, Waiting
 from pipeline.ledger import Record
-from pipeline.progress import RunProgress, duration, size
+from pipeline.progress import RunProgress, counted, duration, size
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,24 @@ def test_a_log_gets_lines_with_counts_rate_and_eta(monkeypatch: pytest.MonkeyPat
     assert "block 7: attempt 1 failed, trying again: timed out" in lines
     assert "block 8 failed: gone" in lines
     assert lines[-1] == "no worker is there yet; waiting"
+
+
+def test_what_is_counted_gets_a_line_in_a_log_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with counted(Console(file=out), "steps") as show:
+        for done in range(1, 6):
+            now[0] += 10
+            show(done, 10)
+    assert out.getvalue().splitlines() == ["2/10 steps, ETA 1 min 20 s", "4/10 steps, ETA 1 min"]
+
+
+def test_what_is_counted_gets_a_bar_on_a_terminal() -> None:
+    out = io.StringIO()
+    with counted(Console(file=out, force_terminal=True, width=100), "steps") as show:
+        show(3, 10)
+    assert "steps" in out.getvalue()
+    assert "3/10" in out.getvalue()

@@ -1,0 +1,106 @@
+"""The commands about priors: what they make of noise. `cli` registers them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddgm_core.errors import DdgmError
+from pipeline.console import console
+
+if TYPE_CHECKING:
+    from ddgm_core.realism import Realism
+    from pipeline.generation import Real, Request
+    from pipeline.source import Box
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(generate)
+
+
+def generate(
+    prior: Annotated[str, typer.Option(help="a shipped prior's name, or its file")] = "small",
+    count: Annotated[int, typer.Option(help="images to make")] = 16,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", help="of an image, in pixels; default: the prior's patch"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="another one makes other images")] = 0,
+    real: Annotated[
+        str | None, typer.Option(metavar="URL", help="a precomputed volume to score against")
+    ] = None,
+    mip: Annotated[int, typer.Option(help="of that volume")] = 0,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="Z:Z,Y:Y,X:X", help="its part to draw from, one not trained on"),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16 (quicker where the processor has it)")
+    ] = "float32",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="made if need be")] = Path("samples"),
+) -> None:
+    """Make images of noise with a prior (Eq. 2), and say how real they are.
+
+    Writes samples.npy (grey levels) and samples.png; with a real volume, also realism.json and
+    realism.png: how far power spectrum, intensities and gradients are from real patches', beside
+    how far real ones are from each other.
+
+    Examples: `ddgm generate --real precomputed://file:///data/em --count 32`,
+    `ddgm generate --count 1 --size 512 1568`
+    """
+    from pipeline import generation
+    from pipeline.progress import counted
+
+    if box is not None and real is None:
+        raise DdgmError(f"--box: {box} is a part of a volume; name the volume with --real")
+    if precision not in ("float32", "bfloat16"):
+        raise DdgmError(f"--precision: {precision!r} must be float32 or bfloat16")
+    request = generation.Request(
+        prior, count, size, seed, "bfloat16" if precision == "bfloat16" else "float32"
+    )
+    beside = None if real is None else _real(request, real, mip, _box(box))
+    folder = generation.prepared(out, request)
+    with counted(console, "noise levels") as progress:
+        images = generation.make(request, progress)
+    realism = generation.write(folder, request, images, beside)
+    if realism is not None:
+        _print_scores(realism)
+    console.print(f"wrote {out}/samples.png" + (f" and {out}/realism.png" if realism else ""))
+
+
+def _real(request: Request, url: str, mip: int, box: Box | None) -> Real:
+    from pipeline.generation import read_real
+    from pipeline.progress import counted
+    from pipeline.source import Volume
+
+    volume, voxel = Volume(url, mip), request.weights.card.voxel_size_nm
+    if any(abs(side / voxel - 1) > 0.01 for side in volume.info.voxel_size_nm):
+        sides = " x ".join(f"{s:g}" for s in volume.info.voxel_size_nm)
+        console.print(f"note: voxels of {sides} nm; {request.prior} was trained at {voxel:g}")
+    with counted(console, "real patches") as progress:
+        return read_real(request, volume, box, progress)
+
+
+def _box(text: str | None) -> Box | None:
+    from pipeline.source import Box
+
+    if text is None:
+        return None
+    numbers = re.fullmatch(r"(-?\d+):(-?\d+),(-?\d+):(-?\d+),(-?\d+):(-?\d+)", text)
+    if numbers is None:
+        raise DdgmError(f"--box: {text!r} must be z0:z1,y0:y1,x0:x1, as in 0:128,0:512,0:512")
+    z0, z1, y0, y1, x0, x1 = map(int, numbers.groups())
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _print_scores(realism: Realism) -> None:
+    for name, unit, d in (
+        ("power spectrum", "decades", realism.spectrum),
+        ("intensity", "standard deviations", realism.intensity),
+        ("gradient", "standard deviations per pixel", realism.gradient),
+    ):
+        console.print(f"{name}: {d.generated:.3g} {unit} from real (real from real: {d.real:.3g})")
