@@ -27,11 +27,12 @@ from ddgm_core.samplers import ddgm
 from ddgm_core.schedules import geometric
 from ddgm_core.training.data import fixed_patches
 from ddgm_core.training.validation import TILT_NOISE, noise_errors
-from pipeline.prior_figures import reconstructions
+from pipeline.prior_figures import table
 
 TEST_HALF = 78  # first z of heldout.npy's test half
 GRID = (20, 40, 60, 80, 100, 120, 150, 200)
 BATCH = 16
+SHOWN = 6
 Detector = Literal["perpendicular", "lateral"]
 
 
@@ -52,13 +53,15 @@ def main() -> None:
         {"what": "noise error", "at": f"σ = {sigma:g}", "value": f"{error:.5f}"}
         for sigma, error in errors.items()
     ]
-    shown = {}
+    shown: dict[str, Tensor] = {}
     for detector in ("perpendicular", "lateral"):
-        scored, shown[detector] = compare(denoise, truth[:, 0], detector)
+        scored, images = compare(denoise, truth[:, 0], detector)
         rows += scored
+        shown |= images
     rows.append({"what": "network", "at": a.precision, "value": f"{seconds(denoise, truth):.4f} s"})
     name = f"prior-{Path(a.weights).stem}"
-    (RESULTS / f"{name}-reconstructions.png").write_bytes(reconstructions(shown))
+    png = table(torch.stack(list(shown.values())).numpy(), list(shown), str(a.array.name))
+    (RESULTS / f"{name}-reconstructions.png").write_bytes(png)
     report(
         name,
         f"The prior `{a.weights}` on {a.patches} patches of `{a.array.name}`, z >= {TEST_HALF}",
@@ -90,7 +93,9 @@ def compare(
         for measure, values in (("MSE", mse), ("SSIM", ssim))
     ]
     rows.append({"what": f"{detector}, ratio of MSE", "at": "", "value": f"{ratio:.4f}"})
-    return rows, {"truth": truth[:4], best: images[best][:4], "DDGM": images["DDGM"][:4]}
+    pictures = {f"{detector},
+{name}": images[name][:SHOWN] for name in (best, "DDGM")}
+    return rows, {**pictures, "truth": truth[:SHOWN]}
 
 
 def _solve(

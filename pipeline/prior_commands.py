@@ -1,4 +1,4 @@
-"""The commands about priors: what they make of noise. `cli` registers them."""
+"""The commands about priors: how they are made, and what they make of noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,25 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
+    app.command()(train)
     app.command()(generate)
+
+
+def train(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="a training spec (YAML)")],
+) -> None:
+    """Train a prior on volumes, or go on where an earlier start of the same spec stopped.
+
+    Writes checkpoints, loss.csv, validation.csv, pictures and, at the end, prior.safetensors,
+    which a pipeline spec can name as prior.weights. Ctrl-C and SIGTERM save and stop.
+
+    Example: `ddgm train deploy/specs/train-fib25.yaml`
+    """
+    from pipeline.spec_file import load_spec
+    from pipeline.training.spec import TrainingSpec
+    from pipeline.training.train import train as run
+
+    console.print(f"wrote {run(load_spec(spec, TrainingSpec), console)}")
 
 
 def generate(

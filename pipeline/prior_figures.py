@@ -14,6 +14,7 @@ from pipeline.figures import DPI, INK, OURS, ROOM, STYLE, Panel, grey_window, pn
 
 GAP = 4  # pixels between the images of a grid
 COLUMNS = 8
+TILE = 128  # dots of an image in a table
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Plot:
 
 
 def plots(row: Sequence[Plot]) -> bytes:
-    """Plots side by side, the names of their curves in the first."""
+    """Plots side by side, each with the names of its curves unless the first has the same."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.2), dpi=DPI, layout="constrained")
         for axes, plot in zip(figure.subplots(1, len(row), squeeze=False)[0], row, strict=True):
@@ -53,7 +54,9 @@ def plots(row: Sequence[Plot]) -> bytes:
             axes.set(xlabel=plot.labels[0], ylabel=plot.labels[1])
             axes.set(xscale=plot.scales[0], yscale=plot.scales[1])
             axes.set_title(plot.title, fontsize=9)
-        figure.axes[0].legend(frameon=False, fontsize=8)
+            names = [c.name for c in plot.curves]
+            if plot is row[0] or (len(names) > 1 and names != [c.name for c in row[0].curves]):
+                axes.legend(frameon=False, fontsize=8)
         return png(figure)
 
 
@@ -66,6 +69,25 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
         i, j = k // columns * (height + GAP), k % columns * (width + GAP)
         whole[i : i + height, j : j + width] = image
     return whole
+
+
+def table(images: np.ndarray, labels: Sequence[str], title: str) -> bytes:
+    """(rows, columns, H, W) images, each row with its label, in the shades of the first."""
+    rows, columns, height, width = images.shape
+    low, high = grey_window(images[0])
+    whole = grid(images.reshape(rows * columns, height, width), columns)
+    scale = TILE / width / DPI
+    with matplotlib.rc_context(STYLE):
+        size = whole.shape[1] * scale + 1.4, whole.shape[0] * scale + 0.35
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(whole, cmap="gray", vmin=low, vmax=high)
+        axes.set_yticks([(height + GAP) * i + height / 2 for i in range(rows)], labels)
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(title, fontsize=9)
+        return png(figure)
 
 
 def samples(generated: np.ndarray, real: np.ndarray | None, pixel_nm: float, note: str) -> bytes:

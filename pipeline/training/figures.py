@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
-from pipeline.figures import DPI, FAINT, OURS, STYLE, png
-from pipeline.prior_figures import GAP, Curve, Plot, grid, plots
+from pipeline.figures import FAINT, OURS
+from pipeline.prior_figures import Curve, Plot, plots, table
 
 Rows = Sequence[dict[str, float]]
 
@@ -26,24 +24,9 @@ def curves(losses: Rows, validations: Rows) -> bytes:
     return plots([_loss(losses), _errors(validations), _reconstruction(validations)])
 
 
-def picture(name: str, image: np.ndarray, step: int) -> bytes:
-    """A validation picture: (rows, columns, height, width) images, each row with its label."""
-    rows, columns, height, width = image.shape
-    low, high = np.percentile(image[0], (0.5, 99.5))
-    whole = grid(image.reshape(rows * columns, height, width), columns)
-    dots = 110 * columns / whole.shape[1]
-    with matplotlib.rc_context(STYLE):
-        size = (whole.shape[1] * dots / DPI + 1.0, whole.shape[0] * dots / DPI + 0.35)
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
-        axes.imshow(whole, cmap="gray", vmin=low, vmax=high)
-        middles = [(height + GAP) * i + height / 2 for i in range(rows)]
-        axes.set_yticks(middles, LABELS.get(name, [""] * rows))
-        axes.set_xticks([])
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_title(f"after {step:,} updates", fontsize=9)
-        return png(figure)
+def picture(name: str, images: np.ndarray, step: int) -> bytes:
+    """A validation picture: (rows, columns, height, width) images."""
+    return table(images, LABELS[name], f"after {step:,} updates")
 
 
 def _loss(rows: Rows) -> Plot:
