@@ -182,7 +182,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: bytes | None) -> 
 def test_a_loss_that_is_no_number_stops_it_and_the_last_good_checkpoint_is_kept(
     tmp_path: Path,
 ) -> None:
-    """A weight is NaN from update 7 on; the checkpoint of update 4 is from before."""
+    """Update 7 is the first; the next look is at 8, and the checkpoint of 4 from before."""
 
     class Poisoned(NoisyPatches):
         def __getitem__(self, i: int) -> tuple[Tensor, Tensor, np.float32]:
@@ -207,23 +207,29 @@ def test_a_rate_that_is_too_high_stops_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("save_every", [1, 100])
-def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, save_every: int) -> None:
+def test_weights_that_are_no_numbers_are_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_every: int
+) -> None:
     """The loss of an update is of the weights before it: a finite one proves little."""
 
-    class Overflows(NoisyPatches):
-        def __getitem__(self, i: int) -> tuple[Tensor, Tensor, np.float32]:
-            noisy, noise, sigma = super().__getitem__(i)
-            return noisy, noise * (1e19 if i // RECIPE.batch == 1 else 1), sigma
+    update = NoisePrediction.optimizer_step
 
-    clean = patches()
-    pairs = Overflows(clean.volumes, clean.mean, clean.std, clean.patch)
-    recipe = replace(RECIPE, steps=2)
-    with pytest.raises(TrainingError, match="update 2"):
-        fit(recipe, pairs, tmp_path, Running(save_every=save_every))
+    def poisoned(module: NoisePrediction, *args: Any, **options: Any) -> None:
+        update(module, *args, **options)
+        if module.global_step == 1:  # counted after this: it is the second
+            module.network.head.weight.data[0, 0, 0, 0] = torch.nan
+
+    monkeypatch.setattr(NoisePrediction, "optimizer_step", poisoned)
+    with pytest.raises(TrainingError, match="weights are no numbers after update 2; ") as caught:
+        train(tmp_path, replace(RECIPE, steps=2), Running(save_every=save_every))
     if save_every == 1:
+        assert "the last good checkpoint" in str(caught.value)
         state = checkpoint(tmp_path)
         assert state["global_step"] == 1
         assert all(bool(torch.isfinite(w).all()) for w in state["state_dict"].values())
+    else:
+        assert "no checkpoint had been saved" in str(caught.value)
+        assert not (tmp_path / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

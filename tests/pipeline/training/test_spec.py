@@ -73,7 +73,10 @@ TWO = [{"url": URL, "share": 1.0}, {"url": URL}]
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"colour": 1}, "colour: unknown key; known here: data"),
     ({"training": {"step": 5}}, "training.step: unknown key; did you mean 'steps'?"),
-    ({"data": {"volumes": [{"url": URL, "mips": 0}]}}, "data.volumes.0.mips: unknown key"),
+    (
+        {"data": {"volumes": [{"url": URL, "mips": 0}]}},
+        "data.volumes.0.mips: unknown key; did you mean 'mip'?",
+    ),
     ({"data": {"cache": {"gigabyte": 1}}}, "data.cache.gigabyte: unknown key; did you mean"),
     ({"data": {"volumes": []}}, "data.volumes: "),
     ({"data": {"origin": ""}}, "data.origin: "),

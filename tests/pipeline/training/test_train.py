@@ -17,6 +17,7 @@ import torch
 
 from ddgm_core.denoiser import load_prior
 from ddgm_core.errors import DdgmError
+from ddgm_core.training.module import NoisePrediction
 from pipeline.spec_file import load_spec
 from pipeline.training import bricks as brick_files
 from pipeline.training.spec import TrainingSpec
@@ -155,12 +156,19 @@ def test_a_training_that_goes_on_may_run_otherwise(
     url = volume(tmp_path / "em")
     cache = {"cache": {"folder": str(tmp_path / "cache"), "brick": 32}}
     spec = training_spec(url, tmp_path / "out", cache)
+    step = NoisePrediction.training_step
+
+    def dies(module: NoisePrediction, batch: Any, batch_idx: int) -> torch.Tensor:
+        if module.global_step == 6:
+            raise RuntimeError("killed")
+        return step(module, batch, batch_idx)
+
     with monkeypatch.context() as dying:
-        dying.setattr("pipeline.training.train.save_prior", _fail)
+        dying.setattr(NoisePrediction, "training_step", dies)
         with pytest.raises(RuntimeError, match="killed"):
-            trained(training_spec(url, tmp_path / "out", cache, training={"steps": 12}))
+            trained(spec)
     checkpoint = tmp_path / "out" / "last.ckpt"
-    assert torch.load(checkpoint, weights_only=True)["global_step"] == 12
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 4
     for path in (tmp_path / "cache").iterdir():
         path.unlink()
     other = {"folder": str(tmp_path / "elsewhere"), "gigabytes": 1.0}
@@ -175,10 +183,6 @@ def test_a_training_that_goes_on_may_run_otherwise(
     )
     assert trained(changed) == tmp_path / "out"
     assert same(tmp_path / "out", trained(training_spec(url, tmp_path / "whole")))
-
-
-def _fail(*_: object) -> None:
-    raise RuntimeError("killed")
 
 
 def test_a_given_intensity_needs_no_pass_over_the_voxels(tmp_path: Path) -> None:
