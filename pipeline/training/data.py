@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ddgm_core.errors import DdgmError
 from ddgm_core.phantom import neuropil
+from ddgm_core.training.callbacks import LOOK_STEPS
 from ddgm_core.training.data import AXES, NoisyPatches, Volume, planes, random_patch
 from ddgm_core.training.rotation import Rotation
 from ddgm_core.training.statistics import Moments
@@ -73,7 +74,7 @@ def parts(spec: TrainingSpec) -> list[Part]:
     weights = np.array([region.share or prod(box.shape) for region, (_, box) in boxes])
     shares = weights / weights.sum() * (1 - (data.phantom.share if data.phantom else 0.0))
     folder = Path(data.cache.folder or Path(spec.output) / "bricks").expanduser().absolute()
-    side = max(data.cache.brick, patch)
+    side = max(data.cache.brick, 2 * patch)  # so that about equal parts hold a patch
     bricks = [Bricks(volume, tuple(cut(box, side)), folder) for volume, box in opened]
     fits = sum(b.bytes for b in bricks) <= data.cache.gigabytes * 1e9
     return [
@@ -85,10 +86,12 @@ def parts(spec: TrainingSpec) -> list[Part]:
 def _rotation(bricks: Bricks, room: float | None, spec: TrainingSpec) -> Rotation:
     """How a volume's bricks take turns in `room` bytes; None has room for all.
 
-    A brick stays until its voxels have been seen about once in each orientation.
+    A brick stays until its voxels have been seen about once in each orientation, and until the
+    feeder has heard of the next updates: it fetches no more than `AHEAD` before.
     """
     count, largest = len(bricks), max(bricks.boxes, key=lambda box: prod(box.shape))
-    turnover = ORIENTATIONS * prod(largest.shape) // spec.training.patch**2 + 1
+    seen = ORIENTATIONS * prod(largest.shape) // spec.training.patch**2 + 1
+    turnover = max(seen, LOOK_STEPS * spec.training.batch)
     if room is None:
         return Rotation(count, count, turnover, spec.training.seed)
     brick = bricks.bytes_of(largest)
