@@ -13,14 +13,12 @@ from rich.console import Console
 from ddgm_core.errors import DdgmError
 from ddgm_core.training.callbacks import LOOK_STEPS
 from ddgm_core.training.data import planes
-from pipeline.source import Box, Volume
 from pipeline.spec import Intensity
 from pipeline.training.bricks import AHEAD, fetch
 from pipeline.training.data import (
     intensity,
     noisy_patches,
     parts,
-    random_images,
     validation_patches,
 )
 from tests.pipeline.training.specs import training_spec, volume
@@ -191,15 +189,3 @@ def test_validation_patches_are_normalised_fixed_and_of_their_box(tmp_path: Path
     spec = training_spec(url, "out", validation={"url": url, "box": small})
     with pytest.raises(DdgmError, match=r"^validation: a volume of z 16, y 9, x 9"):
         validation_patches(spec, UNIT)
-
-
-def test_random_images_lie_in_the_volume(tmp_path: Path) -> None:
-    data = np.arange(20 * 21 * 22, dtype=np.uint16).reshape(20, 21, 22)
-    url = write_volume(tmp_path / "em", data)
-    images = random_images(Volume(url, 0), Box((2, 0, 0), (20, 21, 22)), 40, 16, seed=0)
-    assert images.shape == (40, 16, 16)
-    for image in images.astype(int):
-        steps = sorted((abs(image[1, 0] - image[0, 0]), abs(image[0, 1] - image[0, 0])))
-        assert steps in ([1, 22], [1, 462], [22, 462])
-        assert image.min() >= 2 * 462
-    assert images.max() < data.size
