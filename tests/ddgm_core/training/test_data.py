@@ -106,7 +106,9 @@ def test_noise_is_normal_and_of_log_uniform_levels_and_volumes_have_their_shares
 def test_patches_are_normalised() -> None:
     drawn = NoisyPatches([Volume("", [flat(140)])], mean=100.0, std=20.0, patch=8)
     noisy, noise, sigma = drawn[0]
-    torch.testing.assert_close(noisy - sigma * noise, torch.full((1, 8, 8), 2.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        noisy - float(sigma) * noise, torch.full((1, 8, 8), 2.0), atol=1e-4, rtol=0
+    )
 
 
 def test_a_volume_that_rotates_is_drawn_from_the_bricks_of_its_turn() -> None:
@@ -117,7 +119,7 @@ def test_a_volume_that_rotates_is_drawn_from_the_bricks_of_its_turn() -> None:
     seen: set[int] = set()
     for i in range(200):
         noisy, noise, sigma = drawn[i]
-        level = round(float((noisy - sigma * noise).mean()))
+        level = round(float((noisy - float(sigma) * noise).mean()))
         if level != 200:
             assert level // 10 - 1 in rotation.window(i // 2)
             seen.add(level)

@@ -166,7 +166,7 @@ def test_patches_come_from_the_volumes(tmp_path: Path) -> None:
     levels = []
     for i in range(300):
         noisy, noise, sigma = pairs[i]
-        levels.append(float((noisy - sigma * noise).mean()))
+        levels.append(float((noisy - float(sigma) * noise).mean()))
     rounded = np.round(levels, 2)
     assert set(np.abs(rounded)) == {1.0, 2.0}
     assert (rounded < 0).mean() == pytest.approx(0.75, abs=0.08)
