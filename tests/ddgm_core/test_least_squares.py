@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.sparse.linalg import lsqr
 from torch import Tensor
 
 from ddgm_core.geometry import TiltGeometry
-from ddgm_core.least_squares import gradient_descent
+from ddgm_core.least_squares import cgls, gradient_descent
 from ddgm_core.projectors import MatrixProjector, StepError
+from ddgm_core.projectors.astra_matrix import projection_matrix
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +42,18 @@ def test_the_residual_falls_with_every_step(a: MatrixProjector, y: Tensor) -> No
 def test_a_diverging_step_is_refused(a: MatrixProjector, y: Tensor) -> None:
     with pytest.raises(StepError):
         gradient_descent(a, y, 2.01 / a.norm**2, 5)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_cgls_is_scipys(a: MatrixProjector, y: Tensor, count: int) -> None:
+    """LSQR makes the same iterates, slice by slice."""
+    matrix = projection_matrix(a.geometry).astype(float)
+    x = cgls(a, y, count)
+    for found, sinogram in zip(x, y, strict=True):
+        expected = lsqr(matrix, sinogram.flatten().double().numpy(), 0, 0, 0, iter_lim=count)[0]
+        assert torch.allclose(found.flatten().double(), torch.from_numpy(expected), atol=1e-3)
+
+
+def test_cgls_stays_at_a_solution(a: MatrixProjector) -> None:
+    nothing = torch.zeros(2, a.geometry.views, a.geometry.bins)
+    assert torch.equal(cgls(a, nothing, 5), torch.zeros(2, 16, 24))
