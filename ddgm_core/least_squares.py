@@ -1,7 +1,8 @@
-"""Classical reconstructions, with no prior."""
+"""Classical reconstructions, with no learnt prior."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ddgm_core.conjugate_gradients import conjugate_gradients
@@ -44,3 +45,28 @@ def cgls(projector: Projector, y: Tensor, count: int) -> Tensor:
         return projector.adjoint(projector.forward(x))
 
     return conjugate_gradients(normal, projector.adjoint(y), zero, count)
+
+
+def filtered_back_projection(projector: Projector, y: Tensor) -> Tensor:
+    """Filtered back-projection with a Hann window, for either detector and evenly spaced tilts.
+
+    x = Δθ Aᵀ h * y with the ramp h: a lateral detector's bins are cos θ wide to the beam, which
+    its ramp (over cos θ) and its back-projection (each pixel seen 1 / cos θ times) undo.
+
+    Args:
+        projector: A.
+        y: sinograms, (B, views, bins).
+
+    Returns:
+        Normalised slices, (B, thickness, width).
+    """
+    angles, bins = projector.geometry.angles, projector.geometry.bins
+    length = 2 * bins
+    n = torch.arange(length, device=y.device)
+    n = torch.minimum(n, length - n).float()
+    ramp = torch.where(n % 2 == 1, -1 / (torch.pi * n.clamp_min(1)) ** 2, 0.0)
+    ramp[0] = 0.25  # sampled in space, so that the mean comes out right (Kak and Slaney, 3.3.3)
+    hann = torch.hann_window(length, device=y.device).roll(length // 2)[: length // 2 + 1]
+    filtered = torch.fft.irfft(torch.fft.rfft(y, length) * torch.fft.rfft(ramp) * hann, length)
+    spacing = (angles[-1] - angles[0]) / max(len(angles) - 1, 1)
+    return spacing * projector.adjoint(filtered[..., :bins].contiguous())

@@ -121,12 +121,17 @@ def ddx(
     solve = projector.proximal(y)
     x = y.new_zeros(len(y), projector.geometry.thickness, projector.geometry.width)
     for n, sigma in enumerate(sigmas):
-        x = solve(x, tilt_noise**2 / (rho * sigma**2))
+        x = solve(x, trust(tilt_noise, rho, sigma))
         x = x + sigma * noise(n).to(x)
         x = x - sigma * denoise(x[:, None])[:, 0]
         if progress is not None:
             progress(n, x)
     return x
+
+
+def trust(tilt_noise: float, rho: float, sigma: float) -> float:
+    """μ of `ddx`'s proximal step: σ_y² over ρσ², the variance of the data over the image's."""
+    return tilt_noise**2 / (rho * sigma**2)
 
 
 def ddrm(
