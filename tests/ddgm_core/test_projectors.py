@@ -23,6 +23,7 @@ from ddgm_core.projectors import (
     projector,
 )
 from ddgm_core.projectors.astra_matrix import projection_matrix
+from ddgm_core.projectors.dense import DecompositionError, DenseProjector
 from ddgm_core.samplers import ddgm
 from ddgm_core.schedules import geometric
 
@@ -339,3 +340,25 @@ def test_a_lateral_projector_has_its_svd_at_hand(geometry: TiltGeometry) -> None
     y = a.forward(x)
     assert apart(a.slices(a.measured(y)), a.adjoint(y)) < 1e-4
     assert apart(a.slices(a.singular_values**2 * c), a.adjoint(y)) < 1e-3
+
+
+@pytest.mark.parametrize("geometry", [PERPENDICULAR, LATERAL])
+def test_a_dense_projector_has_its_svd_at_hand(geometry: TiltGeometry) -> None:
+    a, x, y, m = DenseProjector(geometry), slices(geometry), sinograms(geometry), dense(geometry)
+    assert isinstance(a, Spectral)
+    exact = torch.linalg.svdvals(m)
+    shown = a.singular_values.flip(0)[: len(exact)]
+    assert torch.allclose(shown.double(), exact[: len(shown)], atol=2e-3 * float(exact[0]))
+    assert apart(a.slices(a.coefficients(x)), x) < 1e-5
+    assert apart(a.slices(a.measured(y)), a.adjoint(y)) < 1e-5
+    mu = 0.5
+    normal = m.T @ m + mu * torch.eye(m.shape[1], dtype=torch.float64)
+    right = y.flatten(1).double() @ m + mu * x.flatten(1).double()
+    expected = torch.linalg.solve(normal, right.T).T.reshape(x.shape)
+    assert apart(a.proximal(y)(x, mu), expected) < 1e-3
+
+
+def test_a_decomposition_without_room_is_refused_before_it_starts() -> None:
+    wide = TiltGeometry.uniform(128, 1568, 3)
+    with pytest.raises(DecompositionError, match=r"128 x 1568 take .* GB .* lateral detector"):
+        DenseProjector(wide)
