@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ddgm_core.errors import DdgmError
 from ddgm_core.geometry import TiltGeometry
+from ddgm_core.memory import available_bytes
 from ddgm_core.projectors.astra_matrix import projection_matrix
 from ddgm_core.projectors.cache import Arrays, cached
 from ddgm_core.projectors.matrix import MatrixProjector
