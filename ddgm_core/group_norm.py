@@ -40,7 +40,8 @@ class _GroupNorm(torch.autograd.Function):
         dy = grads[0]
         b, c, h, w = x.shape
         groups = mean.shape[1]
-        mean, rstd = (t.float().repeat_interleave(c // groups, 1) for t in (mean, rstd))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        mean, rstd = (t.to(wide).repeat_interleave(c // groups, 1) for t in (mean, rstd))
         sum_dy = _sum(dy)
         sum_dy_xhat = (_sum(dy * x) - mean * sum_dy) * rstd
 
@@ -57,9 +58,10 @@ class _GroupNorm(torch.autograd.Function):
 
 
 def _sum(t: Tensor) -> Tensor:
-    """(B, C) float32 sums over the pixels of (B, C, H, W).
+    """(B, C) sums over the pixels of (B, C, H, W), in float32 or better.
 
     Row by row in the tensor's dtype (which torch accumulates in float32), then in float32, with
     the channels last: other ways to say it take 10 to 30 times as long in bfloat16.
     """
-    return t.permute(0, 2, 3, 1).sum(2).float().sum(1)
+    rows = t.permute(0, 2, 3, 1).sum(2)
+    return rows.to(torch.promote_types(t.dtype, torch.float32)).sum(1)

@@ -23,8 +23,10 @@ from ddgm_core.noise import NoiseField, Place
 from ddgm_core.realism import Realism, compare
 from ddgm_core.schedules import exponential
 from ddgm_core.tiling import tile_starts
+from ddgm_core.training.data import PatchError
 from pipeline import prior_figures
 from pipeline.files import Folder
+from pipeline.patches import random_patches
 from pipeline.solver import default_device, tiled_denoiser
 from pipeline.source import Box, Volume
 from pipeline.spec import PriorSpec
@@ -173,34 +175,14 @@ def read_real(
         GenerationError: no patch fits.
     """
     box = box or volume.info.bounds
-    planes = random_planes(box, request.side, 2 * request.patches, request.seed)
-    card, patches = request.weights.card, []
-    for done, plane in enumerate(planes, 1):
-        grey = volume.read(plane).data.astype(np.float32).reshape(request.side, request.side)
-        patches.append((grey - card.mean) / card.std)
-        if progress is not None:
-            progress(done, len(planes))
-    return Real(volume, box, np.stack(patches))
-
-
-def random_planes(box: Box, side: int, count: int, seed: int) -> list[Box]:
-    """Squares of `side` voxels, one voxel thin, anywhere in a box and in every orientation.
-
-    Raises:
-        GenerationError: the box has no two axes that are long enough.
-    """
-    rng = np.random.default_rng(seed)
-    shapes = [tuple(1 if axis == normal else side for axis in range(3)) for normal in range(3)]
-    fitting = [s for s in shapes if all(n >= m for n, m in zip(box.shape, s, strict=True))]
-    if not fitting:
-        raise GenerationError(
-            f"--real: box {box} holds no patch of {side} x {side} voxels; choose a larger one"
+    try:
+        grey = random_patches(
+            volume, box, request.side, 2 * request.patches, request.seed, progress
         )
-    planes = []
-    for shape in rng.choice(fitting, count):
-        start = box.start + rng.integers(np.subtract(box.shape, shape) + 1)
-        planes.append(Box(tuple(start.tolist()), tuple((start + shape).tolist())))
-    return planes
+    except PatchError as error:
+        raise GenerationError(f"--real: {error}") from error
+    card = request.weights.card
+    return Real(volume, box, (grey - card.mean) / card.std)
 
 
 def prepared(out: Path, request: Request) -> Folder:

@@ -119,12 +119,13 @@ def _check_grey(plan: Plan, prior: Prior) -> None:
     grey = grey_scale(plan, prior.digest)
     x = grey.normalised(voxels)
     mean, std = float(x.mean()), float(x.std())
-    if abs(mean) <= STRANGE and std <= STRANGE:
+    strange = abs(mean) > STRANGE or std > STRANGE  # NaN is not: the blocks say so themselves
+    if not strange or voxels.min() == voxels.max():  # nor is the emptiness beside a tissue
         return
     chosen = plan.spec.source.intensity
     raise PriorError(
         f"source.intensity: with mean {grey.mean:.4g} and std {grey.std:.4g} "
-        f"({'the spec' if chosen else plan.spec.prior.weights}'s), the volume's middle is "
+        f"({'the spec' if chosen else plan.spec.prior.weights}'s), the first block's middle is "
         f"{mean:.3g} ± {std:.3g} where the prior learnt 0 ± 1; give the volume's own mean and std, "
         f"near {voxels.mean():.4g} and {voxels.std():.3g}"
     )

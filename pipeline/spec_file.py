@@ -101,6 +101,6 @@ def _fields_beside(place: list[str], model: type[BaseModel]) -> list[str]:
 
     nodes = options(schema)
     for key in place[:-1]:
-        found = (n["properties"][key] for n in nodes if key in n.get("properties", {}))
-        nodes = [o for f in found for o in options(f)]
+        found = (n.get("items") or n.get("properties", {}).get(key) for n in nodes)
+        nodes = [o for f in found if f for o in options(f)]
     return sorted({k for n in nodes for k in n.get("properties", {})})

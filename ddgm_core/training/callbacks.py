@@ -88,7 +88,7 @@ class Watch(Callback):
         if save or step % LOOK_STEPS == 0:
             self._look(trainer, module)
         if save:
-            self._save(trainer)
+            self._save(trainer, module)
         if self.validate and (last or step % self.validate_every == 0) and not stop:
             if trainer.is_global_zero:
                 self._tell(trainer, self.validate(module, step))
@@ -97,19 +97,13 @@ class Watch(Callback):
         trainer.should_stop = trainer.should_stop or stop
 
     def _look(self, trainer: Trainer, module: NoisePrediction) -> None:
-        losses = torch.stack(self.losses)
+        # Lightning has divided each by the parts of a batch; and each device has its own
+        losses = torch.stack(self.losses) * trainer.accumulate_grad_batches
+        losses = trainer.strategy.reduce(losses, reduce_op="mean")
         if not bool(torch.isfinite(losses).all()):
             back = len(losses) - int(torch.nonzero(~torch.isfinite(losses))[0])
             step = trainer.global_step - (back - 1) // trainer.accumulate_grad_batches
-            kept = (
-                f"the last good checkpoint, {self.checkpoint}, is kept"
-                if self.checkpoint.exists()
-                else "no checkpoint had been saved yet"
-            )
-            raise TrainingError(
-                f"the loss is {float(losses[-back])} at update {step}; {kept}: train anew with a "
-                "lower `lr` or a `clip` of 1"
-            )
+            raise self._lost(f"the loss is {float(losses[-back])} at update {step}")
         seconds = time.perf_counter() - self.since
         rate = self.patches / seconds if seconds else 0.0
         lr = module.trainer.optimizers[0].param_groups[0]["lr"]
@@ -119,7 +113,9 @@ class Watch(Callback):
         self.losses, self.patches, self.waited = [], 0, 0.0
         self.since = time.perf_counter()
 
-    def _save(self, trainer: Trainer) -> None:
+    def _save(self, trainer: Trainer, module: NoisePrediction) -> None:
+        if not all(bool(torch.isfinite(p).all()) for p in module.network.parameters()):
+            raise self._lost(f"weights are no numbers after update {trainer.global_step}")
         # not to the name itself: Lightning writes to the system's folder for temporary files
         # and moves from there, which is a copy where that is another disk
         partial = self.checkpoint.with_name(self.checkpoint.name + ".partial")
@@ -127,6 +123,14 @@ class Watch(Callback):
         if trainer.is_global_zero:
             partial.replace(self.checkpoint)
         self._tell(trainer, Saved(trainer.global_step, self.checkpoint))
+
+    def _lost(self, what: str) -> TrainingError:
+        kept = (
+            f"the last good checkpoint, {self.checkpoint}, is kept"
+            if self.checkpoint.exists()
+            else "no checkpoint had been saved yet"
+        )
+        return TrainingError(f"{what}; {kept}: train anew with a lower `lr` or a `clip` of 1")
 
     def _tell(self, trainer: Trainer, event: Event) -> None:
         if trainer.is_global_zero:

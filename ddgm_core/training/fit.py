@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddgm_core.errors import DdgmError
 from ddgm_core.memory import keep_freed_memory
 from ddgm_core.training.callbacks import SIGNALS, Interrupted, TrainingError, Watch, ignore_signals
 from ddgm_core.training.data import InOrder, NoisyPatches
@@ -75,8 +76,8 @@ def fit(
         The network with the averaged weights.
 
     Raises:
-        TrainingError: the batch cannot be shared out, the checkpoint cannot be read, or a loss
-            is no number.
+        TrainingError: the batch cannot be shared out, the checkpoint cannot be read, a loss is
+            no number, or a patch cannot be had.
         Interrupted: SIGTERM or SIGINT asked to stop; the state is saved.
     """
     running = running or Running()
@@ -109,10 +110,16 @@ def fit(
             ckpt_path=str(checkpoint) if checkpoint.exists() else None,
             weights_only=True,  # nothing in a checkpoint is executed
         )
+    except DdgmError as error:
+        *trace, said = str(error).splitlines()
+        if not trace:
+            raise
+        # of a loader process: torch puts the trace there before what was said
+        raise TrainingError(said.partition(": ")[2]) from error
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    if watch.asked_to_stop and trainer.global_step < recipe.steps:
+    if trainer.global_step < recipe.steps:  # also where another device's process was asked to
         raise Interrupted(
             f"stopped after {trainer.global_step} of {recipe.steps} updates, and saved; run the "
             "same spec again to go on"

@@ -8,6 +8,8 @@ import numpy as np
 
 from ddgm_core.errors import DdgmError
 
+FLAT = 1e-9  # standard deviation over mean that equal voxels may have by rounding
+
 
 class StatisticsError(DdgmError):
     """Voxels that nothing can be learnt from."""
@@ -56,6 +58,6 @@ class Moments:
         Raises:
             StatisticsError: all voxels are equal, or there are none.
         """
-        if self.squares <= 0:
+        if self.squares <= self.count * (FLAT * self.mean) ** 2:
             raise StatisticsError("all training voxels are equal: there is nothing to learn")
         return (self.squares / self.count) ** 0.5

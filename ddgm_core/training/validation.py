@@ -99,7 +99,7 @@ def validate(
     denoise = NetworkDenoiser(network, precision, patches.device)
     few = patches[:IMAGES]
     shape = tuple(patches.shape[-2:])
-    field, places = NoiseField(0, "generation"), [(0, 0, i) for i in range(IMAGES)]
+    field, places = NoiseField(0, "generation"), [(0, 0, i) for i in range(len(few))]
     sigmas = exponential(30.0, ALPHA, BETA, 50)
     made = generate(
         denoise, lambda n: field.batch(shape, places, n).to(patches), sigmas, ALPHA, BETA

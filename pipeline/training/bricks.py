@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 from ddgm_core.errors import DdgmError
 from ddgm_core.training.events import Event, Started, Stepped
 from ddgm_core.training.rotation import Rotation
-from ddgm_core.training.statistics import Moments
+from ddgm_core.training.statistics import Moments, StatisticsError
 from pipeline.source import Box, Volume
 
 AHEAD = 2  # bricks that are fetched before they are needed
@@ -95,11 +97,14 @@ def fetch(bricks: Bricks, k: int, keep: bool) -> Moments:
         SourceError: it cannot be read.
         StatisticsError: some voxels are not finite.
     """
-    path = bricks.path(k)
+    path, box = bricks.path(k), bricks.boxes[k]
     if path.exists():
         return Moments.of(np.load(path, mmap_mode="r", allow_pickle=False))
-    data = bricks.volume.read(bricks.boxes[k]).data
-    moments = Moments.of(data)
+    data = bricks.volume.read(box).data
+    try:
+        moments = Moments.of(data)
+    except StatisticsError as error:
+        raise StatisticsError(f"{bricks.volume.url}, box {box}: {error}") from None
     if keep:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -109,9 +114,22 @@ def fetch(bricks: Bricks, k: int, keep: bool) -> Moments:
     return moments
 
 
+def _begin() -> None:
+    """For a process that fetches: it ends with its parent, and not by a Ctrl-C meant for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # the pool would wait for ever for what a killed parent does not send
+
+
 def fetchers(count: int) -> ProcessPoolExecutor:
     """Processes that fetch; started afresh, since cloud-volume does not live through a fork."""
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(count, get_context("spawn"), _begin)
 
 
 def moments(
@@ -136,15 +154,20 @@ class Feeder:
     It observes the training (see `Event`), and works in a thread and processes of its own.
 
     Args:
-        volumes: bricks, how they rotate, and the volume's share of the patches.
+        volumes: bricks, and how they rotate.
+        drawn: patches that volume v has given before number i (see `NoisyPatches.drawn`).
         batch: patches to an update.
         processes: how many fetch at once.
     """
 
     def __init__(
-        self, volumes: Sequence[tuple[Bricks, Rotation, float]], batch: int, processes: int
+        self,
+        volumes: Sequence[tuple[Bricks, Rotation]],
+        drawn: Callable[[int, int], int],
+        batch: int,
+        processes: int,
     ) -> None:
-        self.volumes, self.batch = volumes, batch
+        self.volumes, self.drawn, self.batch = volumes, drawn, batch
         self.pool = fetchers(processes)
         self.pending: dict[Path, Future[Moments]] = {}
         self.lock = threading.Lock()
@@ -155,8 +178,8 @@ class Feeder:
 
     def turn(self, patch: int) -> None:
         """Bring the folder up to what pair number `patch` and the next ones need."""
-        for bricks, rotation, share in self.volumes:
-            wanted = rotation.window(int(patch * share), AHEAD)
+        for v, (bricks, rotation) in enumerate(self.volumes):
+            wanted = rotation.window(self.drawn(v, patch), AHEAD)
             keep = {bricks.path(k) for k in wanted}
             for k in range(len(bricks)):
                 if bricks.path(k) not in keep:
@@ -176,7 +199,10 @@ class Feeder:
             with self.lock:
                 self.pending.pop(path, None)
             if not task.cancelled() and (error := task.exception()):
-                bricks.failure(k).write_text(str(error))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(".failing")
+                partial.write_text(str(error))
+                partial.replace(bricks.failure(k))
 
         task.add_done_callback(done)
 

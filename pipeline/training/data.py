@@ -15,10 +15,12 @@ from torch import Tensor
 
 from ddgm_core.errors import DdgmError
 from ddgm_core.phantom import neuropil
-from ddgm_core.training.data import AXES, NoisyPatches, Volume, planes, random_patch
+from ddgm_core.training.callbacks import LOOK_STEPS
+from ddgm_core.training.data import AXES, NoisyPatches, Volume, planes
 from ddgm_core.training.rotation import Rotation
 from ddgm_core.training.statistics import Moments
 from pipeline import source
+from pipeline.patches import random_patches
 from pipeline.progress import bar
 from pipeline.source import Box
 from pipeline.spec import Intensity
@@ -73,7 +75,7 @@ def parts(spec: TrainingSpec) -> list[Part]:
     weights = np.array([region.share or prod(box.shape) for region, (_, box) in boxes])
     shares = weights / weights.sum() * (1 - (data.phantom.share if data.phantom else 0.0))
     folder = Path(data.cache.folder or Path(spec.output) / "bricks").expanduser().absolute()
-    side = max(data.cache.brick, patch)
+    side = max(data.cache.brick, 2 * patch)  # so that about equal parts hold a patch
     bricks = [Bricks(volume, tuple(cut(box, side)), folder) for volume, box in opened]
     fits = sum(b.bytes for b in bricks) <= data.cache.gigabytes * 1e9
     return [
@@ -85,10 +87,12 @@ def parts(spec: TrainingSpec) -> list[Part]:
 def _rotation(bricks: Bricks, room: float | None, spec: TrainingSpec) -> Rotation:
     """How a volume's bricks take turns in `room` bytes; None has room for all.
 
-    A brick stays until its voxels have been seen about once in each orientation.
+    A brick stays until its voxels have been seen about once in each orientation, and until the
+    feeder has heard of the next updates: it fetches no more than `AHEAD` before.
     """
     count, largest = len(bricks), max(bricks.boxes, key=lambda box: prod(box.shape))
-    turnover = ORIENTATIONS * prod(largest.shape) // spec.training.patch**2 + 1
+    seen = ORIENTATIONS * prod(largest.shape) // spec.training.patch**2 + 1
+    turnover = max(seen, LOOK_STEPS * spec.training.batch)
     if room is None:
         return Rotation(count, count, turnover, spec.training.seed)
     brick = bricks.bytes_of(largest)
@@ -150,26 +154,5 @@ def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
     if tried is None:
         return None
     volume, box = open_region(tried, patch, "validation")
-    images = random_images(volume, box, tried.patches, patch, seed=0)
-    return torch.from_numpy((images - normal.mean) / normal.std).float()[:, None]
-
-
-def random_images(volume: source.Volume, box: Box, count: int, patch: int, seed: int) -> np.ndarray:
-    """(count, patch, patch) grey levels at random places of a box, reading little else.
-
-    Raises:
-        PatchError: the box holds no patch.
-        SourceError: it cannot be read.
-    """
-    rng = np.random.default_rng(seed)
-    options = planes(box.shape, patch)
-    images = []
-    for _ in range(count):
-        along = options[rng.integers(len(options))]
-        sides = [patch if axis in along else 1 for axis in range(3)]
-        room = [n - side for n, side in zip(box.shape, sides, strict=True)]
-        start = [a + int(rng.integers(r + 1)) for a, r in zip(box.start, room, strict=True)]
-        stop = [a + side for a, side in zip(start, sides, strict=True)]
-        thin = Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
-        images.append(random_patch(volume.read(thin).data, patch, rng))
-    return np.stack(images).astype(np.float32)
+    grey = random_patches(volume, box, patch, tried.patches, seed=0)
+    return torch.from_numpy((grey - normal.mean) / normal.std).float()[:, None]

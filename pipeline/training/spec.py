@@ -68,7 +68,9 @@ class Cache(Part):
         default=None, description="a fast local disk; default: `bricks` in the output"
     )
     gigabytes: float = Field(default=20.0, gt=0, description="never more than this")
-    brick: int = Field(default=512, ge=32, description="longest side of what is read at once")
+    brick: int = Field(
+        default=512, ge=32, description="longest side of what is read at once, or two patches"
+    )
     processes: int = Field(default=2, ge=1, description="that read at once")
 
 
@@ -136,7 +138,7 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _sigma_rises(self) -> Training:
-        if not 0 < self.sigma[0] < self.sigma[1]:
+        if not 0 < self.sigma[0] < self.sigma[1] < float("inf"):
             raise ValueError(f"sigma: {list(self.sigma)} must rise and stay above 0")
         return self
 
@@ -162,6 +164,12 @@ class TrainingSpec(Part):
             raise ValueError(
                 f"training.patch: {self.training.patch} must be a multiple of {multiple} for a "
                 f"network of {self.network.levels} levels"
+            )
+        phantom = self.data.phantom
+        if phantom and phantom.side < self.training.patch:
+            raise ValueError(
+                f"data.phantom.side: {phantom.side} must be at least training.patch, "
+                f"{self.training.patch}"
             )
         return self
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ddgm_core.denoiser import PriorCard, save_prior
 from ddgm_core.errors import DdgmError
+from ddgm_core.training.data import NoisyPatches
 from ddgm_core.training.events import Observer
 from ddgm_core.training.fit import fit
 from pipeline.spec import Intensity
@@ -37,8 +38,9 @@ def train(spec: TrainingSpec, console: Console) -> Path:
             training was asked to stop, and can be gone on with.
     """
     folder = Path(spec.output).expanduser().absolute()
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several devices' processes speaks
-        console = Console(quiet=True)
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if not first:  # one of several devices' processes speaks, and writes
+        console.quiet = True
     claim(folder, spec)
     volumes = parts(spec)
     normal = intensity(spec, volumes, console)
@@ -48,13 +50,13 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     with ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(console, spec.training.batch))
         observers: list[Observer] = [TrainingLog(folder), progress]
-        if any(v.rotation.resident < v.rotation.count for v in volumes):
-            observers.append(stack.enter_context(feeder(spec, volumes)))
+        observers.append(stack.enter_context(feeder(spec, volumes, pairs)))
         network = fit(spec.recipe(), pairs, folder, spec.running(), validation, observers)
     weights = folder / WEIGHTS
-    save_prior(weights, network, card(spec, volumes, normal))
-    if spec.data.cache.folder is None:
-        shutil.rmtree(folder / "bricks", ignore_errors=True)
+    if first:
+        save_prior(weights, network, card(spec, volumes, normal))
+        if spec.data.cache.folder is None:
+            shutil.rmtree(folder / "bricks", ignore_errors=True)
     return weights
 
 
@@ -93,10 +95,10 @@ def differences(a: TrainingSpec, b: TrainingSpec) -> list[str]:
     return found
 
 
-def feeder(spec: TrainingSpec, volumes: Sequence[Part]) -> Feeder:
+def feeder(spec: TrainingSpec, volumes: Sequence[Part], pairs: NoisyPatches) -> Feeder:
     """What keeps the volumes' bricks coming."""
-    rotating = [(v.bricks, v.rotation, v.share) for v in volumes]
-    return Feeder(rotating, spec.training.batch, spec.data.cache.processes)
+    rotating = [(v.bricks, v.rotation) for v in volumes]
+    return Feeder(rotating, pairs.drawn, spec.training.batch, spec.data.cache.processes)
 
 
 def card(spec: TrainingSpec, volumes: Sequence[Part], normal: Intensity) -> PriorCard:

@@ -18,7 +18,8 @@ from ddgm_core.samplers import generate
 from ddgm_core.schedules import exponential
 from ddgm_core.unet import Architecture, UNet
 from pipeline import cli, generation, prior_figures
-from pipeline.generation import GenerationError, Request, cut, make, random_planes, read_real
+from pipeline.generation import Request, cut, make, read_real
+from pipeline.patches import random_planes
 from pipeline.source import Box, Volume
 from tests.pipeline.runs import OFFSET, SHAPE, phantom_volume
 
@@ -94,25 +95,6 @@ def test_progress_counts_noise_levels_of_all_batches(tiny_prior: Path) -> None:
     seen: list[tuple[int, int]] = []
     make(Request(str(tiny_prior), 9), lambda done, total: seen.append((done, total)))
     assert seen == [(k, 100) for k in range(1, 101)]
-
-
-def test_planes_are_thin_inside_the_box_everywhere_and_in_every_orientation() -> None:
-    box = Box((-5, 10, 100), (35, 60, 150))
-    planes = random_planes(box, 32, 300, seed=0)
-    shapes = {p.shape for p in planes}
-    assert shapes == {(1, 32, 32), (32, 1, 32), (32, 32, 1)}
-    assert all(p.inside(box) for p in planes)
-    starts = np.array([p.start for p in planes if p.shape == (32, 32, 1)])
-    assert starts.min(axis=0).tolist() == [-5, 10, 100]
-    assert starts.max(axis=0)[:2].tolist() == [3, 28]
-    assert planes == random_planes(box, 32, 300, seed=0) != random_planes(box, 32, 300, seed=1)
-
-
-def test_orientations_that_do_not_fit_are_left_out() -> None:
-    box = Box((0, 0, 0), (8, 40, 40))
-    assert {p.shape for p in random_planes(box, 32, 50, seed=0)} == {(1, 32, 32)}
-    with pytest.raises(GenerationError, match=r"holds no patch of 41 x 41"):
-        random_planes(box, 41, 1, seed=0)
 
 
 def test_real_patches_are_the_volumes_own_normalised_as_the_prior_has_them(

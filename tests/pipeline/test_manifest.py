@@ -1,0 +1,84 @@
+"""What is looked at before a run: can these grey levels be what the prior knows?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddgm_core.denoiser import PriorError
+from pipeline.manifest import prepare
+from pipeline.runner import run_alone
+from pipeline.source import SourceError
+from tests.pipeline.runs import CHUNK, OFFSET, SHAPE, phantom_volume, small_spec
+from tests.pipeline.volumes import chunk_file, grey, write_volume
+
+FAR = {"mean": 20_000.0, "std": 5.0}
+
+
+def near(message: str) -> tuple[float, float]:
+    """The mean and std that a refusal advises."""
+    found = re.search(r"near ([\d.e+]+) and ([\d.e+]+)$", message)
+    assert found, message
+    return float(found[1]), float(found[2])
+
+
+def test_an_intensity_far_from_the_volumes_is_refused_with_what_would_do(
+    tmp_path: Path, tiny_prior: Path
+) -> None:
+    url = phantom_volume(tmp_path / "em")
+    run = tmp_path / "run"
+    with pytest.raises(
+        PriorError, match=r"^source\.intensity: with mean 2e\+04 and std 5"
+    ) as caught:
+        prepare(small_spec(url, run, tiny_prior, source={"intensity": FAR}))
+    assert "(the spec's)" in str(caught.value)
+    assert "where the prior learnt 0 ± 1" in str(caught.value)
+    assert not run.exists()
+    mean, std = near(str(caught.value))
+    advised = {"mean": mean, "std": std}
+    prepare(small_spec(url, run, tiny_prior, source={"intensity": advised}))
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1, 1000), (40, 0), (1, 30_000)])
+def test_a_volume_that_the_priors_own_numbers_do_not_fit_is_refused(
+    tmp_path: Path, tiny_prior: Path, scale: int, shift: int
+) -> None:
+    """Another range of grey levels than the one that the prior was trained on: 128 ± 34."""
+    levels = grey(SHAPE, "uint16") * scale + shift
+    url = write_volume(tmp_path / "em", levels.astype(np.uint16), chunk=CHUNK, offset=OFFSET)
+    with pytest.raises(PriorError, match=r"source\.intensity: ") as caught:
+        prepare(small_spec(url, tmp_path / "run", tiny_prior))
+    assert str(tiny_prior) in str(caught.value)
+    mean, std = near(str(caught.value))
+    assert mean == pytest.approx(float(levels.mean()), rel=0.05)
+    assert std == pytest.approx(float(levels.std()), rel=0.1)
+
+
+def test_a_missing_chunk_is_the_blocks_affair(tmp_path: Path, tiny_prior: Path) -> None:
+    """The run starts, and the block says what it lacks."""
+    url = phantom_volume(tmp_path / "em", chunk=(32, 140, 8))
+    chunk_file(tmp_path / "em", OFFSET).unlink()
+    spec = small_spec(url, tmp_path / "run", tiny_prior)
+    prepare(spec)
+    with pytest.raises(SourceError, match="missing"):
+        run_alone(spec, 0)
+
+
+def hollow(dtype: str, value: float) -> np.ndarray:
+    """Tissue, but for the first slices."""
+    data = np.random.default_rng(0).normal(128, 34, SHAPE).clip(0, 255).astype(dtype)
+    data[:, :, :8] = value
+    return data
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint8", 0), ("float32", np.nan)])
+def test_emptiness_beside_a_tissue_is_no_reason_to_refuse(
+    tmp_path: Path, tiny_prior: Path, dtype: str, value: float
+) -> None:
+    url = write_volume(tmp_path / "em", hollow(dtype, value), chunk=CHUNK, offset=OFFSET)
+    source: dict[str, Any] = {"intensity": {"mean": 160.0, "std": 30.0}}
+    prepare(small_spec(url, tmp_path / "run", tiny_prior, source=source))
