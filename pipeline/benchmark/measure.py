@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from multiprocessing import get_context
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +53,9 @@ class Trial:
     data: str
 
 
+SHOWN = 6  # slices whose reconstructions are kept, for the picture
+
+
 @dataclass(frozen=True)
 class Result:
     """One method's scores, patch by patch, and what they cost."""
@@ -90,7 +95,10 @@ def measure(
         record = json.loads(kept) if kept else {}
         if record.get("key") != key:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                result = pool.submit(solve, name, trial, patches).result()
+                result, images = pool.submit(solve, name, trial, patches).result()
+            buffer = BytesIO()
+            np.save(buffer, images)
+            folder.write(f"results/{name}.npy", buffer.getvalue())
             record = {"key": key, "result": asdict(result)}
             folder.write(f"results/{name}.json", json.dumps(record).encode())
         results[name] = Result(**record["result"])
@@ -98,14 +106,14 @@ def measure(
     return results
 
 
-def solve(name: str, trial: Trial, patches: Tensor) -> Result:
-    """One method on all patches, in this process."""
+def solve(name: str, trial: Trial, patches: Tensor) -> tuple[Result, np.ndarray]:
+    """One method on all patches, in this process; and its first few reconstructions."""
     method, device = METHODS[name], default_device()
     prior = load_prior(trial.prior, trial.digest)
     denoise = NetworkDenoiser(prior.network, trial.precision, device)
     a = projector_for(method, TiltGeometry.uniform(*patches.shape[1:], detector=trial.detector))
     scores: dict[str, list[float]] = {"mse": [], "ssim": [], "residual": []}
-    seconds = 0.0
+    seconds, shown = 0.0, []
     for first in range(0, len(patches), trial.batch):
         truth = patches[first : first + trial.batch].to(device)
         problem = _problem(a, denoise, trial, truth, first)
@@ -114,11 +122,13 @@ def solve(name: str, trial: Trial, patches: Tensor) -> Result:
             x = method.solve(problem)
         x = x.cpu()  # waits for a GPU
         seconds += time.perf_counter() - start
+        shown.append(x)
         scores["mse"] += metrics.mse(x, truth.cpu()).tolist()
         scores["ssim"] += metrics.ssim(x, truth.cpu()).tolist()
         residual = metrics.data_residual(a, x.to(device), problem.y, trial.tilt_noise)
         scores["residual"] += residual.tolist()
-    return Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
+    result = Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
+    return result, torch.cat(shown)[:SHOWN].numpy()
 
 
 def projector_for(method: Method, geometry: TiltGeometry) -> Projector:
