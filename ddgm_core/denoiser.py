@@ -66,9 +66,10 @@ class Prior:
 
 
 class NetworkDenoiser:
-    """A network as a `Denoiser`: no gradients, channels last, in float32 or bfloat16.
+    """A network as a `Denoiser`: channels last, in float32 or bfloat16.
 
-    In bfloat16 the products are; norms, input and output stay float32 (autocast).
+    In bfloat16 the products are; norms, input and output stay float32 (autocast). Gradients flow
+    to x where it asks for them, and are not kept anywhere else.
     """
 
     def __init__(
@@ -78,11 +79,12 @@ class NetworkDenoiser:
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.autocast = precision == "bfloat16"
 
-    @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            return self.network(x).float()
+        with (
+            torch.inference_mode(not x.requires_grad),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast),
+        ):
+            return self.network(x.contiguous(memory_format=torch.channels_last)).float()
 
 
 def save_prior(path: Path, network: UNet, card: PriorCard) -> None:

@@ -33,3 +33,20 @@ def exponential(first: float, alpha: float, beta: float, steps: int) -> tuple[fl
         )
     fall = ((1 - alpha) ** 2 + alpha * beta) ** 0.5
     return tuple(first * fall**n for n in range(steps))
+
+
+def annealed(first: float, last: float, steps: int, beta: float) -> float:
+    """α for which Eq. 2's noise levels fall from σ_1 to σ_N in N steps, given β.
+
+    The smaller root of (1 - α)² + αβ = (σ_N / σ_1)^(2 / (N - 1)).
+
+    Raises:
+        ValueError: there are fewer than two steps, the levels do not fall, or no α does it.
+    """
+    if steps < 2 or not 0 < last < first:
+        raise ValueError(f"levels must fall in two steps or more, not {first, last, steps}")
+    kept = (last / first) ** (2 / (steps - 1))
+    root = (2 - beta) ** 2 - 4 * (1 - kept)
+    if root < 0 or not 0 <= beta <= 1:
+        raise ValueError(f"β = {beta} puts too much noise back for {steps} steps to {last}")
+    return ((2 - beta) - root**0.5) / 2

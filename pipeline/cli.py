@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm_core.errors import DdgmError
-from pipeline import prior_commands
+from pipeline import benchmark_command, prior_commands
 from pipeline.console import console
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ def spec(
 
 
 prior_commands.register(app)
+benchmark_command.register(app)
 
 
 def _load(path: Path) -> Spec:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ddgm_core.tiling import tile_starts
+from pipeline.method import Ddgm, Ddx
 from pipeline.plan import Plan
 from pipeline.solver import resident_prior, resident_solver
 from pipeline.source import Triple
-from pipeline.spec import Ddgm
 from workers.clusters import Local
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
@@ -126,12 +126,12 @@ def calibrate(plan: Plan) -> Time:
     torch.set_num_threads(spec.cluster.threads)
     x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
     y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)
-    step = spec.method.step.size(solver.projector.norm)
-    descend = solver.projector.gradient_steps(y, step, spec.method.gradient_steps)
-    data = _seconds(lambda: descend(x))
-    rounds = spec.method.steps if isinstance(spec.method, Ddgm) else 1
+    data_step = solver.data_step(y, sigma=1.0)
+    data = _seconds(lambda: data_step(x))
+    diffuses = isinstance(spec.method, Ddgm | Ddx)
+    rounds = spec.method.steps if isinstance(spec.method, Ddgm | Ddx) else 1
     network = 0.0
-    if isinstance(spec.method, Ddgm):
+    if diffuses:
         side = prior.card.patch
         patches = torch.randn(spec.prior.batch, 1, side, side, device=solver.device)
         network = _seconds(lambda: solver.denoise(patches))

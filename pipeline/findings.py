@@ -13,7 +13,6 @@ from pipeline.figures import CLASSICAL, OURS, Series
 from pipeline.ledger import Record
 from pipeline.manifest import plan_of
 from pipeline.plan import AXES, Plan
-from pipeline.spec import Ddgm
 from pipeline.store import RunStore, StoreError
 
 SHOWN = 50  # failures that are listed; a run can have very many
@@ -43,7 +42,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        return "DDGM" if isinstance(self.plan.spec.method, Ddgm) else "Gradient descent"
+        return self.plan.spec.method.title
 
     @property
     def tilt_axis(self) -> str:

@@ -13,10 +13,11 @@ from ddgm_core.denoiser import Prior, PriorError
 from ddgm_core.projectors import checked_step
 from pipeline.code import code_digest
 from pipeline.files import Folder
+from pipeline.method import Ddgm, Ddx
 from pipeline.plan import Plan, checked_plan
 from pipeline.solver import resident_prior, resident_solver
 from pipeline.source import Box, SourceError, VolumeInfo
-from pipeline.spec import Ddgm, Spec
+from pipeline.spec import Spec
 from pipeline.stages import Job, grey_scale, source_volume
 from pipeline.store import RunStore, StoreError
 
@@ -47,9 +48,10 @@ def prepare(spec: Spec, overwrite: bool = False) -> Prepared:
     plan = checked_plan(spec, source_volume(spec).info)
     prior = resident_prior(spec.prior)
     solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
-    checked_step(spec.method.step.size(solver.projector.norm), solver.projector.norm, "method.step")
+    norm = solver.projector.norm
+    if not isinstance(spec.method, Ddx):
+        checked_step(spec.method.step.size(norm), norm, "method.step")
     if "algebraic" in spec.output.layers:
-        norm = solver.projector.norm
         checked_step(spec.algebraic.step.size(norm), norm, "algebraic.step")
     _check_sigma(spec, prior)
     _check_grey(plan, prior)
@@ -93,7 +95,7 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
 def _check_sigma(spec: Spec, prior: Prior) -> None:
     low, high = prior.card.sigma_range
     if (
-        isinstance(spec.method, Ddgm)
+        isinstance(spec.method, Ddgm | Ddx)
         and not low <= spec.method.sigma[1] <= spec.method.sigma[0] <= high
     ):
         raise PriorError(

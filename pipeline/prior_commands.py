@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from ddgm_core.errors import DdgmError
 from pipeline.console import console
+from pipeline.options import parsed_box, parsed_precision
 
 if TYPE_CHECKING:
     from ddgm_core.realism import Realism
@@ -75,12 +75,8 @@ def generate(
 
     if box is not None and real is None:
         raise DdgmError(f"--box: {box} is a part of a volume; name the volume with --real")
-    if precision not in ("float32", "bfloat16"):
-        raise DdgmError(f"--precision: {precision!r} must be float32 or bfloat16")
-    request = generation.Request(
-        prior, count, size, seed, "bfloat16" if precision == "bfloat16" else "float32"
-    )
-    beside = None if real is None else _real(request, real, mip, _box(box))
+    request = generation.Request(prior, count, size, seed, parsed_precision(precision))
+    beside = None if real is None else _real(request, real, mip, parsed_box(box))
     folder = generation.prepared(out, request)
     with counted(console, "noise levels") as progress:
         images = generation.make(request, progress)
@@ -101,18 +97,6 @@ def _real(request: Request, url: str, mip: int, box: Box | None) -> Real:
         console.print(f"note: voxels of {sides} nm; {request.prior} was trained at {voxel:g}")
     with counted(console, "real patches") as progress:
         return read_real(request, volume, box, progress)
-
-
-def _box(text: str | None) -> Box | None:
-    from pipeline.source import Box
-
-    if text is None:
-        return None
-    numbers = re.fullmatch(r"(-?\d+):(-?\d+),(-?\d+):(-?\d+),(-?\d+):(-?\d+)", text)
-    if numbers is None:
-        raise DdgmError(f"--box: {text!r} must be z0:z1,y0:y1,x0:x1, as in 0:128,0:512,0:512")
-    z0, z1, y0, y1, x0, x1 = map(int, numbers.groups())
-    return Box((z0, y0, x0), (z1, y1, x1))
 
 
 def _print_scores(realism: Realism) -> None:

@@ -11,11 +11,12 @@ from torch import Tensor
 from ddgm_core import least_squares, metrics, samplers
 from ddgm_core.denoiser import NetworkDenoiser, Prior, PriorError, load_prior
 from ddgm_core.noise import NoiseField, Place
-from ddgm_core.projectors import Projector, projector
+from ddgm_core.projectors import DataStep, Projector, projector
 from ddgm_core.schedules import geometric
 from ddgm_core.tiling import TiledDenoiser
+from pipeline.method import Ddx, GradientDescent
 from pipeline.plan import Plan
-from pipeline.spec import Ddgm, PriorSpec, Spec
+from pipeline.spec import PriorSpec, Spec
 from workers.resident import resident
 
 BatchWork = Callable[[Tensor, Sequence[Place]], Tensor]
@@ -67,26 +68,33 @@ class Solver:
 
     def reconstruct(self, sinograms: Tensor, places: Sequence[Place]) -> Tensor:
         """Slices by the spec's method."""
-        method = self.spec.method
-        step = method.step.size(self.projector.norm)
-        if not isinstance(method, Ddgm):
+        method, a = self.spec.method, self.projector
+        if isinstance(method, GradientDescent):
+            step = method.step.size(a.norm)
             return self._descend(sinograms, places, step, method.gradient_steps)
         sigmas = geometric(*method.sigma, method.steps)
         field = NoiseField(method.seed, "sampler")
-        shape = self.projector.geometry.thickness, self.projector.geometry.width
+        shape = a.geometry.thickness, a.geometry.width
 
         def work(y: Tensor, places: Sequence[Place]) -> Tensor:
-            return samplers.ddgm(
-                self.projector,
-                y,
-                self.denoise,
-                lambda n: field.batch(shape, places, n),
-                sigmas,
-                step,
-                method.gradient_steps,
-            )
+            def noise(n: int) -> Tensor:
+                return field.batch(shape, places, n)
+
+            if isinstance(method, Ddx):
+                tilt_noise = self.spec.tilts.noise
+                return samplers.ddx(a, y, self.denoise, noise, sigmas, tilt_noise, method.rho)
+            step, count = method.step.size(a.norm), method.gradient_steps
+            return samplers.ddgm(a, y, self.denoise, noise, sigmas, step, count)
 
         return self._in_batches(work, sinograms, places)
+
+    def data_step(self, y: Tensor, sigma: float) -> DataStep:
+        """What the spec's method does to slices at a noise level before it denoises them."""
+        method, a = self.spec.method, self.projector
+        if isinstance(method, Ddx):
+            solve, mu = a.proximal(y), samplers.trust(self.spec.tilts.noise, method.rho, sigma)
+            return lambda x: solve(x, mu)
+        return a.gradient_steps(y, method.step.size(a.norm), method.gradient_steps)
 
     def algebraic(self, sinograms: Tensor, places: Sequence[Place]) -> Tensor:
         """Slices by the classical baseline (Eq. 4)."""

@@ -6,21 +6,17 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ddgm_core.denoiser import Precision
 from ddgm_core.geometry import Detector
 from ddgm_core.tiling import Bump
+from pipeline.method import Algebraic, Ddgm, Ddx, GradientDescent
+from pipeline.part import Part
 from workers.clusters import Cluster, Local
 
 Axis = Literal["z", "y", "x"]
 Layer = Literal["reconstruction", "truth", "algebraic", "sinogram"]
-
-
-class Part(BaseModel):
-    """A part of the spec: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Intensity(Part):
@@ -111,64 +107,6 @@ class PriorSpec(Part):
     batch: int = Field(default=8, ge=1, description="patches to a network call")
 
 
-class Step(Part):
-    """λ of the gradient steps, as a share of 1 / ‖A‖₂² or as it is: one of the two."""
-
-    relative: float | None = Field(
-        default=None, gt=0, description="the paper's 9e-5 at 128 x 128 is 1.42"
-    )
-    absolute: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Step:
-        if (self.relative is None) == (self.absolute is None):
-            raise ValueError("give one of {relative: 1.42} and {absolute: 9.0e-5}")
-        return self
-
-    def size(self, norm: float) -> float:
-        """λ for an operator of this norm, ‖A‖₂."""
-        if self.absolute is not None:
-            return self.absolute
-        assert self.relative is not None
-        return self.relative / norm**2
-
-
-class _Descent(Part):
-    gradient_steps: int = Field(ge=1)
-    step: Step = Step(relative=1.42)
-
-
-class Ddgm(_Descent):
-    """The paper's method (Algorithm 1)."""
-
-    name: Literal["ddgm"] = "ddgm"
-    steps: int = Field(default=50, ge=1, description="N, noise levels: network evaluations a slice")
-    gradient_steps: int = Field(
-        default=25, ge=1, description="K, gradient steps before each of them"
-    )
-    sigma: tuple[float, float] = Field(default=(3.0, 0.03), description="σ_1 and σ_N")
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _sigma_falls(self) -> Ddgm:
-        if not self.sigma[0] >= self.sigma[1] > 0:
-            raise ValueError(f"sigma: {list(self.sigma)} must fall and stay above 0")
-        return self
-
-
-class GradientDescent(_Descent):
-    """Least squares by gradient descent, stopped early (Eq. 4)."""
-
-    name: Literal["gradient_descent"]
-    gradient_steps: int = Field(default=100, ge=1, description="K")
-
-
-class Algebraic(_Descent):
-    """The classical reconstruction beside the method's, for comparison."""
-
-    gradient_steps: int = Field(default=100, ge=1, description="K; the paper's best is 100")
-
-
 class Output(Part):
     """What is written, and where."""
 
@@ -221,11 +159,20 @@ class Spec(Part):
     slab: Slab = Slab()
     tilts: Tilts = Tilts()
     prior: PriorSpec = PriorSpec()
-    method: Annotated[Ddgm | GradientDescent, Field(discriminator="name")] = Ddgm()
+    method: Annotated[Ddgm | Ddx | GradientDescent, Field(discriminator="name")] = Ddgm()
     algebraic: Algebraic = Algebraic()
     block: BlockSpec = BlockSpec()
     cluster: Cluster = Local()
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _data_have_noise(self) -> Spec:
+        if isinstance(self.method, Ddx) and self.tilts.noise == 0:
+            raise ValueError(
+                "tilts.noise: 0 leaves ddx nothing to weigh data and prior by; give the noise of "
+                "the tilts, or choose another method"
+            )
+        return self
 
     def results_digest(self, **others: Any) -> str:
         """SHA-256 of all that the written bytes depend on, with `others` that do.

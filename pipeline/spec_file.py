@@ -82,7 +82,7 @@ def _problem(e: Any, model: type[BaseModel]) -> str:
 def _branches(field: str | None) -> set[str]:
     """Names that pydantic puts behind a field for the members of its union."""
     return {
-        "method": {"ddgm", "gradient_descent"},
+        "method": {"ddgm", "ddx", "gradient_descent"},
         "cluster": {"local", "address", "scheduler_file"},
         "missing": {"literal['error']", "constrained-int"},
         "slabs": {"literal['all']", "tuple[int, ...]"},

@@ -9,13 +9,22 @@ import torch
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors.fourier import FourierProjector
 from ddgm_core.projectors.matrix import MatrixProjector
-from ddgm_core.projectors.protocol import DataStep, Projector, StepError, checked_step
+from ddgm_core.projectors.protocol import (
+    DataStep,
+    Projector,
+    ProximalStep,
+    Spectral,
+    StepError,
+    checked_step,
+)
 
 __all__ = [
     "DataStep",
     "FourierProjector",
     "MatrixProjector",
     "Projector",
+    "ProximalStep",
+    "Spectral",
     "StepError",
     "checked_step",
     "projector",

@@ -13,7 +13,7 @@ is gradient descent on a wider slab, cropped (measured, see docs/results/project
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from ddgm_core.geometry import TiltGeometry, reach
 from ddgm_core.projectors.astra_matrix import projection_matrix
 from ddgm_core.projectors.cache import Arrays, cached
-from ddgm_core.projectors.protocol import DataStep, checked_step
+from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
 
 
 class FourierProjector:
@@ -62,6 +62,40 @@ class FourierProjector:
             return self._crop(_product(power, self._slices(x)) + target)
 
         return descend
+
+    def proximal(self, y: Tensor) -> ProximalStep:
+        """See `Projector`; exact, on the extended slab."""
+        measured, squares = self.measured(y), self.singular_values**2
+
+        def step(x: Tensor, mu: float) -> Tensor:
+            return self.slices((measured + mu * self.coefficients(x)) / (squares + mu))
+
+        return step
+
+    @cached_property
+    def singular_values(self) -> Tensor:
+        """(frequencies, thickness, 1)."""
+        return self._eigenvalues.clamp_min(0).sqrt().float()[..., None].to(self._device)
+
+    @cached_property
+    def _v(self) -> Tensor:
+        return self._eigenvectors.to(self._device)
+
+    @cached_property
+    def _vh(self) -> Tensor:
+        return self._v.mH.contiguous()
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """See `Spectral`; (frequencies, thickness, B) complex."""
+        return _product(self._vh, self._slices(x))
+
+    def slices(self, coefficients: Tensor) -> Tensor:
+        """See `Spectral`."""
+        return self._crop(_product(self._v, coefficients))
+
+    def measured(self, y: Tensor) -> Tensor:
+        """See `Spectral`."""
+        return _product(self._vh, self._at @ self._to_frequencies(y))
 
     def _collapse(self, step: float, count: int) -> tuple[Tensor, Tensor]:
         """P and step · Σ_{k<count} (I - step · G)^k, (frequencies, thickness, thickness).

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddgm_core.conjugate_gradients import conjugate_gradients
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors.astra_matrix import projection_matrix
 from ddgm_core.projectors.cache import Arrays, cached
-from ddgm_core.projectors.protocol import DataStep, checked_step
+from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
+
+CG_STEPS = 6  # of a proximal step
 
 
 class MatrixProjector:
@@ -55,6 +58,20 @@ class MatrixProjector:
             return flat.T.reshape(x.shape)
 
         return descend
+
+    def proximal(self, y: Tensor) -> ProximalStep:
+        """See `Projector`; `CG_STEPS` conjugate gradient steps from x: what is left of the
+        error is as small as the noise that a sampler adds next (measured, see docs/decisions.md).
+        """
+        measured = self.adjoint(y)
+
+        def step(x: Tensor, mu: float) -> Tensor:
+            def normal(z: Tensor) -> Tensor:
+                return self.adjoint(self.forward(z)) + mu * z
+
+            return conjugate_gradients(normal, measured + mu * x, x, CG_STEPS)
+
+        return step
 
 
 def _build(geometry: TiltGeometry) -> Arrays:

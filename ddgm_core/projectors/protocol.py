@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from ddgm_core.errors import DdgmError
 from ddgm_core.geometry import TiltGeometry
 
 DataStep = Callable[[Tensor], Tensor]
+ProximalStep = Callable[[Tensor, float], Tensor]
 
 
 class StepError(DdgmError):
@@ -49,6 +50,40 @@ class Projector(Protocol):
         Raises:
             StepError: the steps would diverge.
         """
+        ...
+
+    def proximal(self, y: Tensor) -> ProximalStep:
+        """The map x, μ → argmin_z ‖Az - y‖² + μ ‖z - x‖², for μ > 0.
+
+        What depends on y alone is computed once, here.
+        """
+        ...
+
+
+@runtime_checkable
+class Spectral(Projector, Protocol):
+    """A projector whose singular value decomposition A = U S Vᵀ is at hand.
+
+    Coefficients are those of an orthonormal basis, of any shape, real or complex; where the
+    projector works on an extended slab, what lies outside the slice is zero going in and is
+    cropped coming out.
+    """
+
+    @property
+    def singular_values(self) -> Tensor:
+        """s ≥ 0, of a shape that broadcasts against coefficients."""
+        ...
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """Slices → Vᵀx."""
+        ...
+
+    def slices(self, coefficients: Tensor) -> Tensor:
+        """Vc → slices."""
+        ...
+
+    def measured(self, y: Tensor) -> Tensor:
+        """Sinograms → S Uᵀy = Vᵀ Aᵀ y."""
         ...
 
 

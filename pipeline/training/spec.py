@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from ddgm_core.denoiser import Precision
 from ddgm_core.training.recipe import Optimizer, Recipe, Running, Schedule
 from ddgm_core.unet import Architecture
-from pipeline.spec import Axis, Intensity, Part
+from pipeline.part import Part
+from pipeline.spec import Axis, Intensity
 
 
 class Region(Part):

@@ -1,0 +1,59 @@
+"""The comparison as people read it: the paper's Table 1 and Fig. 4, with ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.benchmark.measure import Result, Trial
+from pipeline.benchmark.methods import METHODS
+from pipeline.prior_figures import table as picture_of
+from pipeline.progress import size
+
+HEAD = (
+    "method", "settings", "MSE", "SSIM", "residual", "network evaluations", "gradient evaluations",
+    "s a slice", "memory", "paper: MSE, SSIM",
+)  # fmt: skip
+
+
+def markdown(results: Mapping[str, Result], trial: Trial, shape: tuple[int, ...]) -> str:
+    """The results as a table, best MSE first, with what they have in common above it."""
+    ranked = sorted(results, key=lambda name: results[name].mean("mse")[0])
+    lines = [
+        f"{shape[0]} slices of {shape[1]} x {shape[2]}, detector {trial.detector}, "
+        f"σ_y = {trial.tilt_noise:g}, prior {trial.prior} ({trial.digest[:12]}…, "
+        f"{trial.precision}), seed {trial.seed}, {trial.batch} slices at once",
+        "",
+        "| " + " | ".join(HEAD) + " |",
+        "|" + " --- |" * len(HEAD),
+        *("| " + " | ".join(_row(name, results[name])) + " |" for name in ranked),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, result: Result) -> list[str]:
+    method = METHODS[name]
+    scores = ["{:.4f} ± {:.4f}".format(*result.mean(score)) for score in ("mse", "ssim")]
+    paper = "{:.2f}, {:.2f}".format(*method.paper) if method.paper else ""
+    return [
+        method.title,
+        method.settings,
+        *scores,
+        f"{result.mean('residual')[0]:.3f}",
+        str(method.networks),
+        "" if method.gradients is None else str(method.gradients),
+        f"{result.seconds:.2f}",
+        size(result.bytes),
+        paper,
+    ]
+
+
+def picture(
+    images: Mapping[str, np.ndarray], results: Mapping[str, Result], truth: np.ndarray
+) -> bytes:
+    """The same few slices by every method, best MSE last but the truth, as in Fig. 4."""
+    ranked = sorted(results, key=lambda name: -results[name].mean("mse")[0])
+    rows = np.stack([*(images[name] for name in ranked), truth])
+    labels = [f"{name}\n{results[name].mean('mse')[0]:.4f}" for name in ranked]
+    return picture_of(rows[::-1], [*labels, "truth"][::-1], "mean MSE below each name")

@@ -1,0 +1,32 @@
+"""Options that several commands share, from text to what is meant."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ddgm_core.errors import DdgmError
+
+if TYPE_CHECKING:
+    from ddgm_core.denoiser import Precision
+    from pipeline.source import Box
+
+
+def parsed_box(text: str | None) -> Box | None:
+    """A box from z0:z1,y0:y1,x0:x1, and none from none."""
+    from pipeline.source import Box
+
+    if text is None:
+        return None
+    numbers = re.fullmatch(r"(-?\d+):(-?\d+),(-?\d+):(-?\d+),(-?\d+):(-?\d+)", text)
+    if numbers is None:
+        raise DdgmError(f"--box: {text!r} must be z0:z1,y0:y1,x0:x1, as in 0:128,0:512,0:512")
+    z0, z1, y0, y1, x0, x1 = map(int, numbers.groups())
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def parsed_precision(text: str) -> Precision:
+    """One of the two precisions."""
+    if text not in ("float32", "bfloat16"):
+        raise DdgmError(f"--precision: {text!r} must be float32 or bfloat16")
+    return "bfloat16" if text == "bfloat16" else "float32"

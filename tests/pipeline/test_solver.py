@@ -1,0 +1,95 @@
+"""The solver does what the spec's method says, to any number of slices, batch by batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from ddgm_core import least_squares, samplers
+from ddgm_core.denoiser import PriorError
+from ddgm_core.noise import NoiseField, Place
+from ddgm_core.schedules import geometric
+from pipeline.estimate import calibrate
+from pipeline.manifest import prepare
+from pipeline.plan import Plan, checked_plan
+from pipeline.solver import Solver, resident_prior, resident_solver
+from pipeline.spec import Spec
+from pipeline.stages import source_volume
+from tests.pipeline.runs import phantom_volume, spec_data
+
+METHODS: dict[str, dict[str, Any]] = {
+    "ddgm": {"name": "ddgm", "steps": 3, "gradient_steps": 5, "seed": 4},
+    "ddx": {"name": "ddx", "steps": 3, "rho": 2.0, "seed": 4},
+    "gradient_descent": {"name": "gradient_descent", "gradient_steps": 7},
+}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return phantom_volume(tmp_path_factory.mktemp("volume"))
+
+
+def planned(url: str, out: Path, weights: Path, method: str) -> tuple[Plan, Solver]:
+    spec = Spec.model_validate(spec_data(url, out, weights) | {"method": METHODS[method]})
+    plan = checked_plan(spec, source_volume(spec).info)
+    return plan, resident_solver(plan, resident_prior(spec.prior).digest)
+
+
+def by_hand(method: str, solver: Solver, y: Tensor, places: list[Place]) -> Tensor:
+    a, field = solver.projector, NoiseField(4, "sampler")
+    shape, sigmas = (a.geometry.thickness, a.geometry.width), geometric(3.0, 0.03, 3)
+
+    def noise(n: int) -> Tensor:
+        return field.batch(shape, places, n)
+
+    step = 1.42 / a.norm**2
+    if method == "ddgm":
+        return samplers.ddgm(a, y, solver.denoise, noise, sigmas, step, 5)
+    if method == "ddx":
+        return samplers.ddx(a, y, solver.denoise, noise, sigmas, 4.1, 2.0)
+    return least_squares.gradient_descent(a, y, step, 7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_runs_the_method_that_the_spec_names(
+    url: str, tmp_path: Path, tiny_prior: Path, method: str
+) -> None:
+    _, solver = planned(url, tmp_path, tiny_prior, method)
+    g = solver.projector.geometry
+    x = torch.randn(6, g.thickness, g.width)  # a batch of four, and half of another
+    places: list[Place] = [(0, 0, i) for i in range(6)]
+    y = solver.simulate(x, places)
+    found = solver.reconstruct(y, places)
+    with torch.inference_mode():
+        first = by_hand(method, solver, y[:4], places[:4])
+        ends = [*places[4:], places[5], places[5]]
+        rest = by_hand(method, solver, torch.cat([y[4:], torch.zeros_like(y[:2])]), ends)
+    assert torch.equal(found, torch.cat([first, rest[:2]]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_plan_times_any_method(url: str, tmp_path: Path, tiny_prior: Path, method: str) -> None:
+    plan, _ = planned(url, tmp_path, tiny_prior, method)
+    time = calibrate(plan)
+    assert time.data_step > 0
+    assert (time.network_call > 0) == (method != "gradient_descent")
+
+
+def test_ddx_needs_the_noise_of_the_tilts(url: str, tmp_path: Path, tiny_prior: Path) -> None:
+    data = spec_data(url, tmp_path, tiny_prior, tilts={"noise": 0}) | {"method": {"name": "ddx"}}
+    with pytest.raises(ValidationError, match=r"tilts\.noise: 0 leaves ddx nothing"):
+        Spec.model_validate(data)
+
+
+def test_ddx_stays_within_the_priors_noise_levels(
+    url: str, tmp_path: Path, tiny_prior: Path
+) -> None:
+    method = {"name": "ddx", "sigma": [40.0, 0.03]}
+    spec = Spec.model_validate(spec_data(url, tmp_path, tiny_prior) | {"method": method})
+    with pytest.raises(PriorError, match=r"method\.sigma: \[40\.0, 0\.03\] is not within"):
+        prepare(spec)
