@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -126,7 +125,7 @@ def intensity(spec: TrainingSpec, volumes: Sequence[Part], console: Console) -> 
             progress.advance(task)
     measured = Intensity(mean=total.mean, std=total.std)
     partial = kept.with_suffix(".partial")
-    partial.write_text(json.dumps({**measured.model_dump(), "voxels": total.count}) + "\n")
+    partial.write_text(measured.model_dump_json() + "\n")
     partial.replace(kept)
     return measured
 
