@@ -82,7 +82,7 @@ def _projector(thickness: int, width: int, device: str) -> Projector:
     return projector(geometry, device=torch.device(device))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: what it made of weights could not be trained on
 def validate(
     network: UNet, precision: Precision, patches: Tensor, step: int, slices: int = 4
 ) -> Validated:
