@@ -34,10 +34,18 @@ class Table:
 
     def cut(self, step: int) -> None:
         """Drop what came after update `step`: a training that goes on from there repeats it."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        self.path.unlink(missing_ok=True)
+        rows = self.rows()
+        kept = [row for row in rows if row["step"] <= step]
+        if len(kept) == len(rows):
+            return
+        partial = Table(self.path.with_suffix(".partial"))
+        partial.path.unlink(missing_ok=True)
         for row in kept:
-            self.append(row)
+            partial.append(row)
+        if kept:
+            partial.path.replace(self.path)
+        else:
+            self.path.unlink()
 
 
 class TrainingLog:

@@ -15,6 +15,7 @@ from ddgm_core.errors import DdgmError
 from ddgm_core.training.data import NoisyPatches
 from ddgm_core.training.events import Observer
 from ddgm_core.training.fit import fit
+from pipeline.files import Folder
 from pipeline.spec import Intensity
 from pipeline.spec_file import dump_spec, load_spec
 from pipeline.training.bricks import Feeder
@@ -78,8 +79,7 @@ def claim(folder: Path, spec: TrainingSpec) -> None:
             )
         if (folder / WEIGHTS).exists():
             raise DdgmError(f"output: {folder} holds a training that is done, {WEIGHTS}")
-    folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(dump_spec(spec))
+    Folder(str(folder)).write(kept.name, dump_spec(spec).encode())
 
 
 def differences(a: TrainingSpec, b: TrainingSpec) -> list[str]:

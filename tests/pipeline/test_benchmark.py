@@ -106,7 +106,11 @@ def test_a_comparison_is_written_and_gone_on_with(
     assert (status, error) == (0, "")
     table = (out / "benchmark.md").read_text()
     assert table.strip() in said
-    rows = {row.split("|")[1].strip() for row in table.splitlines() if row[:3] != "| -" and row[:1] == "|"}
+    rows = {
+        row.split("|")[1].strip()
+        for row in table.splitlines()
+        if row[:3] != "| -" and row[:1] == "|"
+    }
     assert rows == {"method", "CGLS", "DDX (ours)"}
     before = json.loads((out / "benchmark.json").read_text())["methods"]
     assert len(before["cgls"]["mse"]) == 5
