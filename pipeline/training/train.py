@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -24,7 +25,14 @@ from pipeline.training.log import TrainingLog
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.spec import TrainingSpec
 
-FREE = {"devices", "loaders", "save_every"}  # may change when a training goes on
+# may change when a training goes on; the cache's size and bricks decide what is drawn
+FREE: Any = {
+    "devices": True,
+    "loaders": True,
+    "save_every": True,
+    "output": True,
+    "data": {"cache": {"folder", "processes"}},
+}
 WEIGHTS = "prior.safetensors"
 
 
@@ -85,10 +93,10 @@ def claim(folder: Path, spec: TrainingSpec) -> None:
 def differences(a: TrainingSpec, b: TrainingSpec) -> list[str]:
     """Fields in which two specs would not train the same network, as part.field."""
     found = []
-    left, right = (s.model_dump(mode="json", exclude={*FREE, "output"}) for s in (a, b))
+    left, right = (s.model_dump(mode="json", exclude=FREE) for s in (a, b))
     for part in left:
         if isinstance(left[part], dict) and isinstance(right[part], dict):
-            names = sorted({*left[part], *right[part]} - {"cache"})
+            names = sorted({*left[part], *right[part]})
             found += [f"{part}.{n}" for n in names if left[part].get(n) != right[part].get(n)]
         elif left[part] != right[part]:
             found.append(part)

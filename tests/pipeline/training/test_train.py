@@ -171,7 +171,7 @@ def test_a_training_that_goes_on_may_run_otherwise(
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 4
     for path in (tmp_path / "cache").iterdir():
         path.unlink()
-    other = {"folder": str(tmp_path / "elsewhere"), "gigabytes": 1.0}
+    other = {"folder": str(tmp_path / "elsewhere"), "processes": 1}
     changed = spec.model_copy(
         update={
             "loaders": 2,
@@ -182,7 +182,8 @@ def test_a_training_that_goes_on_may_run_otherwise(
         }
     )
     assert trained(changed) == tmp_path / "out"
-    assert same(tmp_path / "out", trained(training_spec(url, tmp_path / "whole")))
+    whole = training_spec(url, tmp_path / "whole", {"cache": {"brick": 32}})
+    assert same(tmp_path / "out", trained(whole))
 
 
 def test_a_given_intensity_needs_no_pass_over_the_voxels(tmp_path: Path) -> None:
