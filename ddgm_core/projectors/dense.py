@@ -16,7 +16,7 @@ from ddgm_core.projectors.cache import Arrays, cached
 from ddgm_core.projectors.matrix import MatrixProjector
 from ddgm_core.projectors.protocol import ProximalStep
 
-COPIES = 5  # float64 matrices that the eigendecomposition holds at once (measured at 4096)
+COPIES = 5  # float64 matrices that the eigendecomposition holds at once, at most
 
 
 class DecompositionError(DdgmError):

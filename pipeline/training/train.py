@@ -20,7 +20,14 @@ from pipeline.files import Folder
 from pipeline.spec import Intensity
 from pipeline.spec_file import dump_spec, load_spec
 from pipeline.training.bricks import Feeder
-from pipeline.training.data import Part, intensity, noisy_patches, parts, validation_patches
+from pipeline.training.data import (
+    Part,
+    intensity,
+    noisy_patches,
+    open_region,
+    parts,
+    validation_patches,
+)
 from pipeline.training.log import TrainingLog
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.spec import TrainingSpec
@@ -50,8 +57,10 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     if not first:  # one of several devices' processes speaks, and writes
         console.quiet = True
-    claim(folder, spec)
     volumes = parts(spec)
+    if spec.validation is not None:
+        open_region(spec.validation, spec.training.patch, "validation")
+    claim(folder, spec)  # after what can be wrong with the spec, which is then put right in place
     normal = intensity(spec, volumes, console)
     console.print(f"x = (grey - {normal.mean:.2f}) / {normal.std:.2f}")
     pairs = noisy_patches(spec, volumes, normal)

@@ -313,3 +313,15 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
     close = weights(one)
     for name, weight in weights(tmp_path / "out").items():
         torch.testing.assert_close(weight, close[name], rtol=0.02, atol=2e-3)
+
+
+def test_a_spec_that_is_put_right_may_have_the_same_output(tmp_path: Path) -> None:
+    url = volume(tmp_path / "em")
+    for wrong in (
+        training_spec(url, tmp_path / "out", training={"patch": 64}),
+        training_spec(url, tmp_path / "out", validation={"url": f"{url}-not-there"}),
+    ):
+        with pytest.raises(DdgmError):
+            trained(wrong)
+        assert not (tmp_path / "out").exists()
+    trained(training_spec(url, tmp_path / "out"))
