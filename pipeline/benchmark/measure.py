@@ -111,7 +111,8 @@ def solve(name: str, trial: Trial, patches: Tensor) -> tuple[Result, np.ndarray]
     method, device = METHODS[name], default_device()
     prior = load_prior(trial.prior, trial.digest)
     denoise = NetworkDenoiser(prior.network, trial.precision, device)
-    a = projector_for(method, TiltGeometry.uniform(*patches.shape[1:], detector=trial.detector))
+    thickness, width = patches.shape[1:]
+    a = projector_for(method, TiltGeometry.uniform(thickness, width, detector=trial.detector))
     scores: dict[str, list[float]] = {"mse": [], "ssim": [], "residual": []}
     seconds, shown = 0.0, []
     for first in range(0, len(patches), trial.batch):

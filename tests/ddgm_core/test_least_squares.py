@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -84,7 +86,7 @@ def test_back_projection_is_astras(a: MatrixProjector, y: Tensor) -> None:
     kernel = astra.create_projector("linear", views, volume)
     data = astra.data2d.create("-sino", views, y[0].numpy())
     out = astra.data2d.create("-vol", volume)
-    config = astra.astra_dict("FBP")
+    config: Any = astra.astra_dict("FBP")
     config |= {"ProjectorId": kernel, "ProjectionDataId": data, "ReconstructionDataId": out}
     config["option"] = {"FilterType": "hann"}
     astra.algorithm.run(astra.algorithm.create(config))

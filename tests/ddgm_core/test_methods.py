@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddgm_core.denoiser import Denoiser
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors import DataStep, ProximalStep, Spectral
 from ddgm_core.projectors.astra_matrix import projection_matrix
@@ -76,7 +77,7 @@ class Dense:
         return self.coefficients(self.adjoint(y))
 
 
-def white_denoiser(sigmas: tuple[float, ...]) -> Callable[[Tensor], Tensor]:
+def white_denoiser(sigmas: tuple[float, ...]) -> Denoiser:
     """The exact E[ε | x + σε] of white images of standard deviation `WIDE`, σ by σ."""
     each = iter(sigmas)
 

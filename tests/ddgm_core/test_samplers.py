@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddgm_core.denoiser import Denoiser
 from ddgm_core.geometry import TiltGeometry
-from ddgm_core.projectors import DataStep, MatrixProjector, StepError
+from ddgm_core.projectors import DataStep, MatrixProjector, ProximalStep, StepError
 from ddgm_core.projectors.astra_matrix import projection_matrix
 from ddgm_core.samplers import ddgm, generate
 from ddgm_core.schedules import exponential, geometric
@@ -51,6 +51,9 @@ class Recorder:
             return 2 * x + 1
 
         return descend
+
+    def proximal(self, y: Tensor) -> ProximalStep:
+        raise AssertionError("a sampler needs no more than gradient steps")
 
     def denoise(self, x: Tensor) -> Tensor:
         assert x.shape == (2, 1, SIDE, SIDE)
