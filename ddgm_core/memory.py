@@ -13,7 +13,7 @@ MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2  # of glibc's malloc.h
 def keep_freed_memory() -> None:
     """From now on this process gives no freed block back; does nothing where glibc is not used.
 
-    A training step takes 1.25 s without and 0.90 s with it (measured, see docs/decisions.md).
+    A training step took 1.19 s without and 1.05 s with it (measured, see docs/decisions.md).
     """
     if platform.libc_ver()[0] != "glibc":
         return
