@@ -1,11 +1,29 @@
-"""What every part of a spec is."""
+"""What all specs are made of."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+Axis = Literal["z", "y", "x"]
 
 
 class Part(BaseModel):
     """A part of a spec: unknown keys are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check_box(box: Mapping[Axis, tuple[int, int]] | None) -> None:
+    """Whether a box, start and stop by axis, is one.
+
+    Raises:
+        ValueError: an axis is missing, or does not rise.
+    """
+    if box is not None and set(box) != {"z", "y", "x"}:
+        raise ValueError("box: needs a start and a stop for each of z, y and x")
+    for axis, (start, stop) in (box or {}).items():
+        if stop <= start:
+            raise ValueError(f"box.{axis}: stop {stop} is not above start {start}")

@@ -12,10 +12,9 @@ from ddgm_core.denoiser import Precision
 from ddgm_core.geometry import Detector
 from ddgm_core.tiling import Bump
 from pipeline.method import Algebraic, Ddgm, Ddx, GradientDescent
-from pipeline.part import Part
+from pipeline.part import Axis, Part, check_box
 from workers.clusters import Cluster, Local
 
-Axis = Literal["z", "y", "x"]
 Layer = Literal["reconstruction", "truth", "algebraic", "sinogram"]
 
 
@@ -44,11 +43,7 @@ class Source(Part):
 
     @model_validator(mode="after")
     def _box_is_whole(self) -> Source:
-        if self.box is not None and set(self.box) != {"z", "y", "x"}:
-            raise ValueError("box: needs a start and a stop for each of z, y and x")
-        for axis, (start, stop) in (self.box or {}).items():
-            if stop <= start:
-                raise ValueError(f"box.{axis}: stop {stop} is not above start {start}")
+        check_box(self.box)
         return self
 
 

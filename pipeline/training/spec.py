@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from ddgm_core.denoiser import Precision
 from ddgm_core.training.recipe import Optimizer, Recipe, Running, Schedule
 from ddgm_core.unet import Architecture
-from pipeline.part import Part
-from pipeline.spec import Axis, Intensity
+from pipeline.part import Axis, Part, check_box
+from pipeline.spec import Intensity
 
 
 class Region(Part):
@@ -27,11 +27,7 @@ class Region(Part):
 
     @model_validator(mode="after")
     def _box_is_whole(self) -> Region:
-        if self.box is not None and set(self.box) != {"z", "y", "x"}:
-            raise ValueError("box: needs a start and a stop for each of z, y and x")
-        for axis, (start, stop) in (self.box or {}).items():
-            if stop <= start:
-                raise ValueError(f"box.{axis}: stop {stop} is not above start {start}")
+        check_box(self.box)
         return self
 
 
