@@ -168,13 +168,13 @@ def _tell_start(
         recipe.steps,
         parameter_count(UNet(recipe.architecture)),
         multiply_adds(recipe.architecture, recipe.patch),
-        f"{running_on(trainer)}, {recipe.precision}",
+        f"{_running_on(trainer)}, {recipe.precision}",
     )
     for observe in observers:
         observe(started)
 
 
-def running_on(trainer: lightning.Trainer) -> str:
+def _running_on(trainer: lightning.Trainer) -> str:
     """The devices in words."""
     if isinstance(trainer.accelerator, CUDAAccelerator):
         return f"{trainer.world_size} x {torch.cuda.get_device_name()}"

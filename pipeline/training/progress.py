@@ -15,8 +15,8 @@ from pipeline.progress import LOG_SECONDS, bar, duration
 class TrainingProgress:
     """Observes a training; use as a context."""
 
-    def __init__(self, console: Console, batch: int) -> None:
-        self.console, self.batch = console, batch
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self.bar = bar(console)
         self.task = self.bar.add_task("updates", total=None)
         self.steps = self.first = 0

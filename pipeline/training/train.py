@@ -66,7 +66,7 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     pairs = noisy_patches(spec, volumes, normal)
     validation = validation_patches(spec, normal)
     with ExitStack() as stack:
-        progress = stack.enter_context(TrainingProgress(console, spec.training.batch))
+        progress = stack.enter_context(TrainingProgress(console))
         observers: list[Observer] = [TrainingLog(folder), progress]
         observers.append(stack.enter_context(feeder(spec, volumes, pairs)))
         network = fit(spec.recipe(), pairs, folder, spec.running(), validation, observers)

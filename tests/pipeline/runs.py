@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorstore
 
 from ddgm_core.phantom import neuropil
+from pipeline import cli
 from pipeline.spec import Layer, Spec
 from tests.pipeline.volumes import write_volume
 
@@ -59,3 +62,16 @@ def layer(root: Path, name: str) -> np.ndarray:
 def layers(root: Path) -> dict[str, bytes]:
     """The bytes of every layer."""
     return {name: layer(root, name).tobytes() for name in LAYERS}
+
+
+def run_ddgm(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of `ddgm` with these words, run in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ddgm", *map(str, words)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,28 +16,14 @@ from ddgm_core.least_squares import filtered_back_projection
 from ddgm_core.noise import NoiseField
 from ddgm_core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm_core.projectors.dense import DenseProjector
-from pipeline import cli
 from pipeline.benchmark.measure import Trial, projector_for, solve
 from pipeline.benchmark.methods import METHODS
-from tests.pipeline.runs import phantom_volume
+from tests.pipeline.runs import phantom_volume, run_ddgm
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return phantom_volume(tmp_path_factory.mktemp("volume") / "em")
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of `ddgm benchmark`, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ddgm", "benchmark", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def trial(prior: Path, detector: Detector = "lateral") -> Trial:
@@ -102,7 +87,7 @@ def test_a_comparison_is_written_and_gone_on_with(
 ) -> None:
     out = tmp_path / "out"
     words = [url, "--prior", tiny_prior, "--patches", 5, "--detector", "lateral", "--out", out]
-    status, said, error = run(capsys, *words, "--methods", "cgls,ddx-10")
+    status, said, error = run_ddgm(capsys, "benchmark", *words, "--methods", "cgls,ddx-10")
     assert (status, error) == (0, "")
     table = (out / "benchmark.md").read_text()
     assert table.strip() in said
@@ -118,10 +103,10 @@ def test_a_comparison_is_written_and_gone_on_with(
     marked = json.loads((out / "results" / "cgls.json").read_text())
     marked["result"]["seconds"] = 12345.0
     (out / "results" / "cgls.json").write_text(json.dumps(marked))
-    status, said, _ = run(capsys, *words, "--methods", "cgls,fbp")
+    status, said, _ = run_ddgm(capsys, "benchmark", *words, "--methods", "cgls,fbp")
     assert status == 0
     assert "12345.00" in said  # not measured again
-    assert run(capsys, *words, "--methods", "cgls", "--seed", 1)[0] == 0
+    assert run_ddgm(capsys, "benchmark", *words, "--methods", "cgls", "--seed", 1)[0] == 0
     after = json.loads((out / "benchmark.json").read_text())["methods"]
     assert after["cgls"]["mse"] != before["cgls"]["mse"]  # another comparison is
 
@@ -141,7 +126,7 @@ def test_a_comparison_is_written_and_gone_on_with(
 def test_what_makes_no_sense_is_refused_in_one_line(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
-    status, _, error = run(capsys, url, "--out", tmp_path / "out", *words)
+    status, _, error = run_ddgm(capsys, "benchmark", url, "--out", tmp_path / "out", *words)
     assert status == 1
     assert said in error
     assert error.count("\n") == 1

@@ -16,30 +16,16 @@ import pytest
 
 from ddgm_core.denoiser import PriorCard, save_prior
 from ddgm_core.unet import Architecture, UNet
-from pipeline import cli
 from pipeline.cloud import bound_http
 from pipeline.runner import run_alone
 from pipeline.spec import Spec
-from tests.pipeline.runs import phantom_volume, small_spec, spec_data
+from tests.pipeline.runs import phantom_volume, run_ddgm, small_spec, spec_data
 from tests.pipeline.volumes import chunk_file
 
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> str:
     return phantom_volume(tmp_path_factory.mktemp("volume") / "em")
-
-
-def ddgm(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of a command, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ddgm", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def write_spec(folder: Path, data: dict[str, Any]) -> Path:
@@ -84,7 +70,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     data = spec_data(volume, tmp_path / "run", tiny_prior, **change)
     if "scheduler_file" in str(change):
         data["cluster"] = change["cluster"]
-    status, _, err = ddgm(capsys, "run", write_spec(tmp_path, data))
+    status, _, err = run_ddgm(capsys, "run", write_spec(tmp_path, data))
     bound_http()
     assert status == 1
     assert message in one_line(err)
@@ -98,7 +84,7 @@ def test_weights_that_do_not_fit_their_card_are_refused(
     weights = tmp_path / "odd.safetensors"
     save_prior(weights, UNet(Architecture(width=8)), PriorCard(Architecture(width=16), 1, 1, 16))
     path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", weights))
-    status, _, err = ddgm(capsys, "run", path)
+    status, _, err = run_ddgm(capsys, "run", path)
     assert status == 1
     assert "does not fit its architecture" in one_line(err)
     assert not (tmp_path / "run").exists()
@@ -110,7 +96,7 @@ def test_an_output_of_another_spec_is_kept(
     run_alone(small_spec(volume, tmp_path / "run", tiny_prior), 0)
     files = sorted(p for p in (tmp_path / "run").rglob("*") if p.is_file())
     data = spec_data(volume, tmp_path / "run", tiny_prior, tilts={"seed": 1})
-    status, _, err = ddgm(capsys, "run", write_spec(tmp_path, data))
+    status, _, err = run_ddgm(capsys, "run", write_spec(tmp_path, data))
     assert status == 1
     assert "belongs to another spec" in one_line(err)
     assert "--overwrite" in err
@@ -123,19 +109,19 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     url = phantom_volume(tmp_path / "em", chunk=(32, 140, 8))
     chunk_file(tmp_path / "em", (10, 20, 15)).unlink()
     path = write_spec(tmp_path, spec_data(url, tmp_path / "run", tiny_prior))
-    status, out, err = ddgm(capsys, "run", path)
+    status, out, err = run_ddgm(capsys, "run", path)
     assert status == 1
     assert "2 of 8 blocks failed" in one_line(err)
     assert f"ddgm run {path} --block 2" in out
     assert f"ddgm run {path} --block 3" in out
-    status, _, err = ddgm(capsys, "run", path, "--block", 2)
+    status, _, err = run_ddgm(capsys, "run", path, "--block", 2)
     assert status == 1
     assert "missing" in one_line(err)
     assert (tmp_path / "run/report.html").is_file()
-    status, out, _ = ddgm(capsys, "status", tmp_path / "run")
+    status, out, _ = run_ddgm(capsys, "status", tmp_path / "run")
     assert status == 0
     assert "6 done, 2 failed, 2 left" in out
-    status, out, err = ddgm(capsys, "verify", tmp_path / "run")
+    status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
     assert status == 1
     assert "block 2: failed" in out
 
@@ -162,16 +148,16 @@ def test_a_full_disk_ends_the_run_at_once_and_finished_blocks_are_kept(
     with small_disk(tmp_path / "disk", "900k") as disk:
         data = spec_data(volume, disk / "run", tiny_prior)
         path = write_spec(tmp_path, data)
-        status, _, err = ddgm(capsys, "run", path)
+        status, _, err = run_ddgm(capsys, "run", path)
         assert status == 1
         assert "No space left" in err
         assert "finished blocks are kept" in one_line(err)
-        status, out, _ = ddgm(capsys, "verify", disk / "run")
+        status, out, _ = run_ddgm(capsys, "verify", disk / "run")
         assert status == 1
         assert all("not done yet" in line for line in out.splitlines() if line.startswith("block"))
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-        assert ddgm(capsys, "run", path)[0] == 0
-        assert ddgm(capsys, "verify", disk / "run")[0] == 0
+        assert run_ddgm(capsys, "run", path)[0] == 0
+        assert run_ddgm(capsys, "verify", disk / "run")[0] == 0
 
 
 def test_a_disk_with_no_room_for_the_output_is_refused_before_anything_is_written(
@@ -179,7 +165,7 @@ def test_a_disk_with_no_room_for_the_output_is_refused_before_anything_is_writte
 ) -> None:
     with small_disk(tmp_path / "disk", "200k") as disk:
         path = write_spec(tmp_path, spec_data(volume, disk / "run", tiny_prior))
-        status, _, err = ddgm(capsys, "run", path)
+        status, _, err = run_ddgm(capsys, "run", path)
         assert status == 1
         assert "free" in one_line(err)
         assert list(disk.iterdir()) == []
@@ -191,18 +177,18 @@ def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     spec = small_spec(volume, tmp_path / "run", tiny_prior, block={"slices": 16})
     for block in range(2):
         run_alone(spec, block)
-    assert ddgm(capsys, "verify", tmp_path / "run")[0] == 0
+    assert run_ddgm(capsys, "verify", tmp_path / "run")[0] == 0
     shard = tmp_path / "run/volume.zarr/truth/0/c/1/0/0"
     good = shard.read_bytes()
     shard.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
-    status, out, err = ddgm(capsys, "verify", tmp_path / "run", "--repair")
+    status, out, err = run_ddgm(capsys, "verify", tmp_path / "run", "--repair")
     assert status == 1
     assert "block 1: truth" in out
     assert "block 0" not in out
     assert "1 of 2 blocks" in one_line(err)
     run_alone(spec, 1)
     assert shard.read_bytes() == good
-    assert ddgm(capsys, "verify", tmp_path / "run")[0] == 0
+    assert run_ddgm(capsys, "verify", tmp_path / "run")[0] == 0
 
 
 def test_plan_says_what_a_run_costs(
@@ -210,7 +196,7 @@ def test_plan_says_what_a_run_costs(
 ) -> None:
     # blocks of 4 slices cut chunks of 16, and 140 pixels take five chunks of 32
     path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
-    status, out, _ = ddgm(capsys, "plan", path)
+    status, out, _ = run_ddgm(capsys, "plan", path)
     assert status == 0
     for words in ("8 of 4 slices", "32 of 32 x 140", "4.57 x what is used", "time, as on this"):
         assert words in out
@@ -221,7 +207,7 @@ def test_hemibrain_is_planned_without_a_network(capsys: pytest.CaptureFixture[st
     from importlib.resources import files
 
     bound_http(attempts=1)
-    status, out, _ = ddgm(
+    status, out, _ = run_ddgm(
         capsys, "plan", files("deploy.specs").joinpath("hemibrain.yaml"), "--no-calibrate"
     )
     bound_http()
@@ -234,16 +220,16 @@ def test_ingest_makes_a_volume_that_a_plan_reads(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path
 ) -> None:
     np.save(tmp_path / "em.npy", np.random.default_rng(0).integers(0, 255, (40, 50, 12), np.uint8))
-    status, out, _ = ddgm(
+    status, out, _ = run_ddgm(
         capsys, "ingest", tmp_path / "em.npy", f"file://{tmp_path}/em", "--voxel-size", 16, 16, 16
     )
     assert status == 0
     url = out.split()[-1]
     path = write_spec(tmp_path, spec_data(url, tmp_path / "run", tiny_prior))
-    status, out, _ = ddgm(capsys, "plan", path, "--no-calibrate")
+    status, out, _ = run_ddgm(capsys, "plan", path, "--no-calibrate")
     assert status == 0
     assert "z 0:40, y 0:50, x 0:12" in out
-    status, _, err = ddgm(
+    status, _, err = run_ddgm(
         capsys, "ingest", tmp_path / "no.npy", f"file://{tmp_path}/em2", "--voxel-size", 16, 16, 16
     )
     assert status == 1
@@ -253,12 +239,12 @@ def test_ingest_makes_a_volume_that_a_plan_reads(
 def test_spec_prints_a_schema_an_example_and_a_checked_spec(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "properties" in json.loads(ddgm(capsys, "spec", "--schema")[1])
-    (tmp_path / "example.yaml").write_text(ddgm(capsys, "spec", "--example")[1])
-    status, out, _ = ddgm(capsys, "spec", tmp_path / "example.yaml")
+    assert "properties" in json.loads(run_ddgm(capsys, "spec", "--schema")[1])
+    (tmp_path / "example.yaml").write_text(run_ddgm(capsys, "spec", "--example")[1])
+    status, out, _ = run_ddgm(capsys, "spec", tmp_path / "example.yaml")
     assert status == 0
     (tmp_path / "again.yaml").write_text(out)
-    assert ddgm(capsys, "spec", tmp_path / "again.yaml")[1] == out
+    assert run_ddgm(capsys, "spec", tmp_path / "again.yaml")[1] == out
     assert isinstance(Spec.model_json_schema(), dict)
 
 
@@ -266,7 +252,7 @@ def test_spec_prints_a_schema_an_example_and_a_checked_spec(
 def test_a_folder_without_a_run_is_said_to_be_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:
-    status, _, err = ddgm(capsys, command, tmp_path)
+    status, _, err = run_ddgm(capsys, command, tmp_path)
     assert status == 1
     assert "no run.json" in one_line(err)
 
@@ -277,7 +263,7 @@ def test_a_folder_without_a_run_is_said_to_be_one(
 def test_every_command_has_help_with_an_example(
     capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    status, out, _ = ddgm(capsys, command, "--help")
+    status, out, _ = run_ddgm(capsys, command, "--help")
     assert status == 0
     assert "Example" in out
 

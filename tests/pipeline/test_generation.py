@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from ddgm_core.realism import compare
 from ddgm_core.samplers import generate
 from ddgm_core.schedules import exponential
 from ddgm_core.unet import Architecture, UNet
-from pipeline import cli, generation, prior_figures
+from pipeline import generation, prior_figures
 from pipeline.generation import Request, cut, make, read_real
 from pipeline.patches import random_planes
 from pipeline.source import Box, Volume
-from tests.pipeline.runs import OFFSET, SHAPE, phantom_volume
+from tests.pipeline.runs import OFFSET, SHAPE, phantom_volume, run_ddgm
 
 PATCH = 32  # of the tiny prior
 BOUNDS = Box(OFFSET, (OFFSET[0] + SHAPE[0], OFFSET[1] + SHAPE[1], OFFSET[2] + SHAPE[2]))
@@ -36,19 +35,6 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def ten(tiny_prior: Path) -> np.ndarray:
     return make(Request(str(tiny_prior), 10))
-
-
-def ddgm(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of `ddgm generate`, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ddgm", "generate", *map(str, words)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def test_images_are_those_of_equation_2_with_the_papers_constants(
@@ -125,7 +111,7 @@ def test_the_command_writes_images_pictures_and_scores(
     out = tmp_path / "new" / "samples"
     box = "10:74,20:160,7:15"
     words = ("--prior", tiny_prior, "--count", 2, "--seed", 5, "--out", out)
-    status, printed, _ = ddgm(capsys, *words, "--real", volume, "--box", box)
+    status, printed, _ = run_ddgm(capsys, "generate", *words, "--real", volume, "--box", box)
     assert status == 0
     assert sorted(p.name for p in out.iterdir()) == sorted(generation.FILES)
     request = Request(str(tiny_prior), 2, seed=5)
@@ -151,8 +137,8 @@ def test_scores_of_an_earlier_call_do_not_stay_beside_other_images(
 ) -> None:
     words = ("--prior", tiny_prior, "--count", 1, "--out", tmp_path)
     (tmp_path / "mine.txt").write_text("kept")
-    assert ddgm(capsys, *words, "--real", volume)[0] == 0
-    assert ddgm(capsys, *words)[0] == 0
+    assert run_ddgm(capsys, "generate", *words, "--real", volume)[0] == 0
+    assert run_ddgm(capsys, "generate", *words)[0] == 0
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["mine.txt", "samples.npy", "samples.png"]
 
@@ -162,7 +148,7 @@ def test_voxels_of_another_size_than_the_priors_are_pointed_out(
 ) -> None:
     url = phantom_volume(tmp_path / "em", voxel_size_nm=(8, 8, 8))
     words = ("--prior", tiny_prior, "--count", 1, "--out", tmp_path / "out", "--real", url)
-    status, out, _ = ddgm(capsys, *words)
+    status, out, _ = run_ddgm(capsys, "generate", *words)
     assert status == 0
     assert "voxels of 8 x 8 x 8 nm" in out
 
@@ -198,7 +184,9 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
         str(w).replace("VOLUME", volume).replace("FILE", str(tmp_path / "file")) for w in words
     ]
     before = ["--prior", tiny_prior, "--count", 1, "--out", tmp_path / "out"]
-    status, _, err = ddgm(capsys, *before, *given)  # the last of two equal options counts
+    status, _, err = run_ddgm(
+        capsys, "generate", *before, *given
+    )  # the last of two equal options counts
     assert status == 1
     assert err.startswith("error: ")
     assert err.count("\n") == 1

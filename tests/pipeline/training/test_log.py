@@ -85,7 +85,7 @@ def test_a_validation_is_a_row_and_pictures(tmp_path: Path, scored: bool) -> Non
 def test_a_person_is_told_of_start_and_validations_but_not_of_each_update(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as f:
         console = Console(file=f, width=200)
-        with TrainingProgress(console, 8) as progress:
+        with TrainingProgress(console) as progress:
             for event in (started(20), *map(stepped, range(30, 90, 10)), validated(90, False)):
                 progress(event)
     first, last = (tmp_path / "out").read_text().splitlines()
