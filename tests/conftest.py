@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,13 @@ import torch
 from ddgm_core.denoiser import PriorCard, save_prior
 from ddgm_core.unet import Architecture
 from tests.ddgm_core.networks import random_network
+
+ENOUGH = 120  # seconds for threads and processes that are left to end after the last test
+
+
+def pytest_unconfigure() -> None:
+    """A session whose process would not end fails, and shows what it waits for."""
+    faulthandler.dump_traceback_later(ENOUGH, exit=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

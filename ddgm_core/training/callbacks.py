@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +140,20 @@ class Watch(Callback):
                 observe(event)
 
 
-def ignore_signals(worker: int) -> None:
-    """For loader processes: they end with the loop, not by a signal meant for all."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+class LoaderSignals:
+    """How loader processes take signals: they end with the loop, not by one meant for all.
+
+    A batch system sends SIGTERM to every process of a job. Once the loop is over they heed it:
+    an interpreter that exits ends its children so, and then waits for them.
+    """
+
+    def __init__(self) -> None:
+        self.over = RawValue("b", 0)  # shared memory
+
+    def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._end)
+
+    def _end(self, number: int, frame: Any) -> None:
+        if self.over.value:
+            os._exit(0)

@@ -18,7 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ddgm_core.errors import DdgmError
 from ddgm_core.memory import keep_freed_memory
-from ddgm_core.training.callbacks import SIGNALS, Interrupted, TrainingError, Watch, ignore_signals
+from ddgm_core.training.callbacks import (
+    SIGNALS,
+    Interrupted,
+    LoaderSignals,
+    TrainingError,
+    Watch,
+)
 from ddgm_core.training.data import InOrder, NoisyPatches
 from ddgm_core.training.events import Observer, Started, Validated
 from ddgm_core.training.module import NoisePrediction
@@ -33,6 +39,7 @@ class Patches(lightning.LightningDataModule):
     def __init__(self, pairs: NoisyPatches, recipe: Recipe, running: Running) -> None:
         super().__init__()
         self.pairs, self.recipe, self.running = pairs, recipe, running
+        self.signals = LoaderSignals()
 
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
@@ -50,7 +57,7 @@ class Patches(lightning.LightningDataModule):
             num_workers=self.running.loaders,
             prefetch_factor=4,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=ignore_signals,
+            worker_init_fn=self.signals,
         )
 
 
@@ -102,11 +109,12 @@ def fit(
     trainer = _trainer(recipe, running, watch)
     if trainer.is_global_zero:
         _tell_start(checkpoint, recipe, trainer, observers)
+    patches = Patches(pairs, recipe, running)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         trainer.fit(
             module,
-            datamodule=Patches(pairs, recipe, running),
+            datamodule=patches,
             ckpt_path=str(checkpoint) if checkpoint.exists() else None,
             weights_only=True,  # nothing in a checkpoint is executed
         )
@@ -117,6 +125,7 @@ def fit(
         # of a loader process: torch puts the trace there before what was said
         raise TrainingError(said.partition(": ")[2]) from error
     finally:
+        patches.signals.over.value = 1
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if trainer.global_step < recipe.steps:  # also where another device's process was asked to

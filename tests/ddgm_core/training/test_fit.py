@@ -54,6 +54,11 @@ def close(a: Weights, b: Weights) -> None:
         torch.testing.assert_close(w, b[name], rtol=1e-3, atol=1e-5)
 
 
+def program(how: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", trainings.__name__, how, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
 def checkpoint(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "last.ckpt", weights_only=True)
 
@@ -110,11 +115,15 @@ def test_one_that_failed_between_checkpoints_ends_where_an_undisturbed_one_does(
 def test_a_killed_process_costs_no_more_than_the_updates_since_its_checkpoint(
     undisturbed: Callable[[str], Weights], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", trainings.__name__, str(tmp_path)]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    killed = program("killed", tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert checkpoint(tmp_path)["global_step"] == 8
     assert same(train(tmp_path), undisturbed("adam"))
+
+
+def test_the_process_of_a_training_that_failed_ends(tmp_path: Path) -> None:
+    """Loaders that its error keeps alive end with it, though they do not heed signals."""
+    assert program("failed", tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,4 +1,4 @@
-"""Small trainings for the tests; as a program, one that kills itself: `python -m ... FOLDER`."""
+"""Small trainings for the tests; as a program, one that ends early: `python -m ... HOW FOLDER`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm_core.training.data import NoisyPatches, Volume
+from ddgm_core.training.callbacks import TrainingError
+from ddgm_core.training.data import NoisyPatches, PatchError, Volume
 from ddgm_core.training.events import Event, Observer, Stepped
 from ddgm_core.training.fit import fit
 from ddgm_core.training.recipe import Recipe, Running
@@ -84,6 +86,25 @@ def die(event: Event) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Spoilt(Sequence[np.ndarray]):
+    """Bricks that cannot be had."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, k: int | slice) -> Any:
+        raise PatchError("spoilt")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(Path(sys.argv[1]), observers=[die])
+    match sys.argv[1:]:
+        case ["killed", folder]:
+            train(Path(folder), observers=[die])
+        case ["failed", folder]:
+            pairs = patches()
+            pairs.volumes[0] = Volume("a", Spoilt())
+            try:
+                fit(RECIPE, pairs, Path(folder), Running(loaders=2))
+            except TrainingError as error:
+                kept = error  # with its frames, and so with the loaders
