@@ -1,4 +1,10 @@
-"""A with the eigenvectors of AᵀA as one dense matrix: small slices, any geometry."""
+"""A with the eigenvectors of AᵀA as dense matrices: small slices, any geometry.
+
+Where tilts come in pairs ±θ, AᵀA commutes with flips of a slice along its thickness and along its
+width (measured: to 2e-4 of its values, ASTRA's rounding). Slices that are even or odd along each
+axis then do not mix, and one matrix of pixels × pixels falls into four of a quarter of the pixels:
+at 128 × 128 an eighth of the memory and a sixteenth of the work to decompose, a quarter to apply.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +12,46 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.memory import available_bytes
+from ddgm_core.projectors import spectral
 from ddgm_core.projectors.astra_matrix import projection_matrix
 from ddgm_core.projectors.cache import Arrays, cached
 from ddgm_core.projectors.matrix import MatrixProjector
-from ddgm_core.projectors.protocol import ProximalStep
+from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
 
-COPIES = 5  # float64 matrices that the eigendecomposition holds at once, at most
+COPIES = 5  # float64 matrices that an eigendecomposition holds at once, at most
+Fold = tuple[np.ndarray, np.ndarray]  # (p, thickness) and (q, width), with orthonormal rows
 
 
 class DecompositionError(DdgmError):
     """An eigendecomposition that this machine has no room for."""
 
 
+def folds(geometry: TiltGeometry) -> list[Fold]:
+    """Bases of the slices that AᵀA does not mix: by parity, or one for all of them."""
+    tilts = np.asarray(geometry.angles)
+    rows, columns = np.eye(geometry.thickness), np.eye(geometry.width)
+    if not np.allclose(np.sort(tilts), np.sort(-tilts)):
+        return [(rows, columns)]
+    return [(p, q) for p in _parities(rows) for q in _parities(columns)]
+
+
 def decomposition_bytes(geometry: TiltGeometry) -> int:
-    """Memory that the eigendecomposition of AᵀA takes, once per geometry; 10.7 GB at 128 × 128."""
-    return COPIES * 8 * (geometry.thickness * geometry.width) ** 2
+    """Memory that the eigendecomposition of AᵀA takes, once per geometry; 1.2 GB at 128 × 128."""
+    pixels = max(len(p) * len(q) for p, q in folds(geometry))
+    return 8 * pixels * (COPIES * pixels + geometry.views * geometry.bins)
 
 
 class DenseProjector(MatrixProjector):
-    """`MatrixProjector` with exact proximal steps and the SVD; see `Spectral`.
+    """`MatrixProjector` with the SVD: exact proximal steps, K gradient steps as one product.
 
-    The eigenvectors are one (n, n) float32 matrix, n the pixels of a slice: 1 GiB at
-    128 × 128. They are computed once, in float64, and kept on disk.
+    The eigenvectors take 0.27 GB at 128 × 128 (1.1 GB where tilts are not in pairs). They are
+    computed once, in float64, and kept on disk. See `Spectral`.
 
     Raises:
         DecompositionError: the decomposition does not fit into memory.
@@ -45,30 +64,52 @@ class DenseProjector(MatrixProjector):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__(geometry, cache, device)
-        kept = cached(f"dense-{geometry.digest[:24]}", lambda: _decompose(geometry), cache)
-        self._v = torch.from_numpy(kept["eigenvectors"]).to(device)
-        self.singular_values = torch.from_numpy(kept["singular_values"]).to(device)
+        kept = cached(f"folded-{geometry.digest[:24]}", lambda: _decompose(geometry), cache)
+        parts = folds(geometry)
+        self._folds = [[torch.from_numpy(m).float().to(device) for m in part] for part in parts]
+        self._v = [torch.from_numpy(kept[f"v{i}"]).to(device) for i in range(len(parts))]
+        self._squares = torch.from_numpy(kept["squares"])
+        self.singular_values = self._squares.sqrt().float().to(device)
+
+    def gradient_steps(self, y: Tensor, step: float, count: int) -> DataStep:
+        factors = spectral.collapse(self._squares, checked_step(step, self.norm), count)
+        power, series = (f.to(y) for f in factors)
+        target = series * self.measured(y)
+
+        def descend(x: Tensor) -> Tensor:
+            return self.slices(power * self.coefficients(x) + target)
+
+        return descend
 
     def proximal(self, y: Tensor) -> ProximalStep:
-        measured, squares = self.measured(y), self.singular_values**2
-
-        def step(x: Tensor, mu: float) -> Tensor:
-            return self.slices((measured + mu * self.coefficients(x)) / (squares + mu))
-
-        return step
+        """See `Projector`; exact."""
+        return spectral.proximal(self, y)
 
     def coefficients(self, x: Tensor) -> Tensor:
-        """See `Spectral`; (B, n)."""
-        return x.reshape(len(x), -1) @ self._v
+        """See `Spectral`; (B, pixels), fold by fold."""
+        parts = zip(self._folds, self._v, strict=True)
+        return torch.cat([(p @ x @ q.T).flatten(1) @ v for (p, q), v in parts], dim=1)
 
     def slices(self, coefficients: Tensor) -> Tensor:
         """See `Spectral`."""
         shape = len(coefficients), self.geometry.thickness, self.geometry.width
-        return (coefficients @ self._v.T).reshape(shape)
+        x = coefficients.new_zeros(shape)
+        parts = coefficients.split([len(v) for v in self._v], dim=1)
+        for c, (p, q), v in zip(parts, self._folds, self._v, strict=True):
+            x += p.T @ (c @ v.T).unflatten(1, (len(p), len(q))) @ q
+        return x
 
     def measured(self, y: Tensor) -> Tensor:
         """See `Spectral`."""
         return self.coefficients(self.adjoint(y))
+
+
+def _parities(lines: np.ndarray) -> list[np.ndarray]:
+    """The even and the odd combinations of rows that mirror each other; a middle row is even."""
+    flipped = lines[::-1]
+    half, middle = divmod(len(lines), 2)
+    even, odd = ((lines + sign * flipped)[:half] / np.sqrt(2) for sign in (1, -1))
+    return [np.concatenate([even, lines[half : half + middle]]), odd]
 
 
 def _decompose(geometry: TiltGeometry) -> Arrays:
@@ -81,8 +122,10 @@ def _decompose(geometry: TiltGeometry) -> Arrays:
             "needs no SVD"
         )
     a = projection_matrix(geometry).astype(np.float64)
-    squares, v = torch.linalg.eigh(torch.from_numpy((a.T @ a).toarray()))
-    return {
-        "singular_values": squares.clamp_min(0).sqrt().float().numpy(),
-        "eigenvectors": v.float().numpy(),
-    }
+    kept, squares = {}, []
+    for i, (p, q) in enumerate(folds(geometry)):
+        folded = torch.from_numpy((a @ sparse.kron(p, q, "csr").T).toarray())
+        found, v = torch.linalg.eigh(folded.T @ folded)
+        squares.append(found.clamp_min(0).numpy())
+        kept[f"v{i}"] = v.float().numpy()
+    return {"squares": np.concatenate(squares), **kept}

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ddgm_core.geometry import TiltGeometry, reach
+from ddgm_core.projectors import spectral
 from ddgm_core.projectors.astra_matrix import projection_matrix
 from ddgm_core.projectors.cache import Arrays, cached
 from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
@@ -65,12 +66,7 @@ class FourierProjector:
 
     def proximal(self, y: Tensor) -> ProximalStep:
         """See `Projector`; exact, on the extended slab."""
-        measured, squares = self.measured(y), self.singular_values**2
-
-        def step(x: Tensor, mu: float) -> Tensor:
-            return self.slices((measured + mu * self.coefficients(x)) / (squares + mu))
-
-        return step
+        return spectral.proximal(self, y)
 
     @cached_property
     def singular_values(self) -> Tensor:
@@ -98,21 +94,10 @@ class FourierProjector:
         return _product(self._vh, self._at @ self._to_frequencies(y))
 
     def _collapse(self, step: float, count: int) -> tuple[Tensor, Tensor]:
-        """P and step · Σ_{k<count} (I - step · G)^k, (frequencies, thickness, thickness).
-
-        The series is (1 - (1 - step·μ)^count) / μ for each eigenvalue μ; at small μ it is
-        written with log1p and expm1, so that it tends to step · count without cancellation.
-        """
-        t = step * self._eigenvalues.clamp_min(0)
-        power = (1 - t) ** count
-        small = t.clamp(1e-30, 0.5)
-        series = torch.where(
-            t < 0.5,
-            -torch.expm1(count * torch.log1p(-small)) / small,
-            (1 - power) / t.clamp_min(0.5),
-        )
+        """P and step · Σ_{k<count} (I - step · G)^k, (frequencies, thickness, thickness)."""
         v = self._eigenvectors
-        p, s = ((v * f[:, None, :].to(v.dtype)) @ v.mH for f in (power, step * series))
+        factors = spectral.collapse(self._eigenvalues, step, count)
+        p, s = ((v * f[:, None, :].to(v.dtype)) @ v.mH for f in factors)
         return p.to(self._device), s.to(self._device)
 
     def _slices(self, x: Tensor) -> Tensor:
