@@ -45,6 +45,8 @@ class FourierProjector:
         self._at = self._a.mH
         self._eigenvalues = torch.from_numpy(kept["eigenvalues"])
         self._eigenvectors = torch.from_numpy(kept["eigenvectors"])
+        # (frequencies, thickness, 1)
+        self.singular_values = self._eigenvalues.clamp_min(0).sqrt().float()[..., None].to(device)
         self._device = torch.device(device)
         self._collapsed = lru_cache(maxsize=2)(self._collapse)  # a solve and its baseline
         self.norm = float(kept["eigenvalues"].max()) ** 0.5
@@ -67,11 +69,6 @@ class FourierProjector:
     def proximal(self, y: Tensor) -> ProximalStep:
         """See `Projector`; exact, on the extended slab."""
         return spectral.proximal(self, y)
-
-    @cached_property
-    def singular_values(self) -> Tensor:
-        """(frequencies, thickness, 1)."""
-        return self._eigenvalues.clamp_min(0).sqrt().float()[..., None].to(self._device)
 
     @cached_property
     def _v(self) -> Tensor:
