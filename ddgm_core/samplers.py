@@ -97,22 +97,26 @@ def ddx(
     sigmas: Sequence[float],
     tilt_noise: float,
     rho: float,
+    kappa: float,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Diffusive denoising with exact data steps: `ddgm` with its K gradient steps solved for.
+    """Diffusive denoising with exact data steps, and all of the noise removed.
 
-    After the denoiser at σ_n, x is the image up to an error of about ρσ_n², so the image given
-    x and y is most probably argmin_z ‖Az - y‖² / σ_y² + ‖z - x‖² / (ρσ_n²): a proximal step,
-    which trusts the data more the noisier x is. See docs/decisions.md.
+    Two changes to `ddgm`. Its K gradient steps are solved for: after a denoising at σ_n, x is the
+    image up to an error of about ρσ_n², so the image given x and y is most probably
+    argmin_z ‖Az - y‖² / σ_y² + ‖z - x‖² / (ρσ_n²), a proximal step, which trusts the data more the
+    noisier x is. And what the denoiser then sees is the fresh noise σ_n on top of the error that
+    z still has, κσ_n together, so that much is taken away. See docs/decisions.md.
 
     Args:
         projector: A.
         y: measured sinograms, (B, views, bins).
-        denoise: ε̂, the prior.
+        denoise: ε̂, the prior, which is not told the noise level.
         noise: step n → ε_n, (B, thickness, width), of unit variance.
-        sigmas: noise levels σ_1 … σ_N.
+        sigmas: noise levels σ_1 … σ_N of what is added.
         tilt_noise: σ_y of y.
         rho: ρ, the error's variance after a denoising over σ_n².
+        kappa: κ, the noise that is taken away over the noise that is added.
         progress: called as progress(n, x) after each noise level.
 
     Returns:
@@ -123,7 +127,7 @@ def ddx(
     for n, sigma in enumerate(sigmas):
         x = solve(x, trust(tilt_noise, rho, sigma))
         x = x + sigma * noise(n).to(x)
-        x = x - sigma * denoise(x[:, None])[:, 0]
+        x = x - kappa * sigma * denoise(x[:, None])[:, 0]
         if progress is not None:
             progress(n, x)
     return x

@@ -66,7 +66,10 @@ class Ddx(_Diffusion):
     title: ClassVar = "DDX"
     name: Literal["ddx"]
     rho: float = Field(
-        default=5.0, gt=0, description="error's variance after a denoising, in units of σ²"
+        default=10.0, gt=0, description="error's variance after a denoising, in units of σ²"
+    )
+    kappa: float = Field(
+        default=2.0, gt=0, description="noise that is taken away over noise that is added"
     )
 
 

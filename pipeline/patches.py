@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ddgm_core.training.data import PatchError
+from pipeline.array_volume import ArrayVolume
 from pipeline.source import Box, Volume
 
 
 def random_patches(
-    volume: Volume,
+    volume: Volume | ArrayVolume,
     box: Box,
     side: int,
     count: int,

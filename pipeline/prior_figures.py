@@ -44,11 +44,13 @@ class Plot:
     scales: tuple[str, str] = ("linear", "linear")
 
 
-def plots(row: Sequence[Plot]) -> bytes:
-    """Plots side by side, each with the names of its curves unless the first has the same."""
+def plots(*rows: Sequence[Plot]) -> bytes:
+    """Rows of plots, each with the names of its curves unless the first of its row has the same."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.2), dpi=DPI, layout="constrained")
-        for axes, plot in zip(figure.subplots(1, len(row), squeeze=False)[0], row, strict=True):
+        figure = Figure(figsize=(10, 3.2 * len(rows)), dpi=DPI, layout="constrained")
+        grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+        cells = [(row, plot) for row in rows for plot in row]
+        for axes, (row, plot) in zip(grid.flat, cells, strict=True):
             for c in plot.curves:
                 axes.plot(c.x, c.y, color=c.colour, label=c.name, linewidth=1.4)
             axes.set(xlabel=plot.labels[0], ylabel=plot.labels[1])

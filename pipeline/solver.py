@@ -82,7 +82,9 @@ class Solver:
 
             if isinstance(method, Ddx):
                 tilt_noise = self.spec.tilts.noise
-                return samplers.ddx(a, y, self.denoise, noise, sigmas, tilt_noise, method.rho)
+                return samplers.ddx(
+                    a, y, self.denoise, noise, sigmas, tilt_noise, method.rho, method.kappa
+                )
             step, count = method.step.size(a.norm), method.gradient_steps
             return samplers.ddgm(a, y, self.denoise, noise, sigmas, step, count)
 

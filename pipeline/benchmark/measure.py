@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -16,41 +16,17 @@ import torch
 from torch import Tensor
 
 from ddgm_core import metrics
-from ddgm_core.denoiser import NetworkDenoiser, Precision, load_prior
-from ddgm_core.geometry import Detector, TiltGeometry
+from ddgm_core.denoiser import NetworkDenoiser, load_prior
+from ddgm_core.geometry import TiltGeometry
 from ddgm_core.noise import NoiseField, Place
 from ddgm_core.projectors import Projector, Spectral, projector
 from ddgm_core.projectors.dense import DenseProjector
-from pipeline.benchmark.methods import METHODS, Method, Problem
+from pipeline.benchmark.methods import Method, Problem, Setting
+from pipeline.benchmark.trial import Trial
 from pipeline.files import Folder
 from pipeline.solver import default_device
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What all methods of a table have in common; with a method's name, all that decides a result.
-
-    Attributes:
-        detector: of the tilts.
-        prior: a shipped prior's name, or a weights file.
-        digest: SHA-256 of the weights.
-        precision: of the network's products.
-        tilt_noise: σ_y.
-        seed: of the tilts' noise and of the samplers'.
-        batch: slices that are solved at once.
-        data: digest of the patches.
-    """
-
-    detector: Detector
-    prior: str
-    digest: str
-    precision: Precision
-    tilt_noise: float
-    seed: int
-    batch: int
-    data: str
 
 
 SHOWN = 6  # slices whose reconstructions are kept, for the picture
@@ -74,41 +50,61 @@ class Result:
 
 
 def measure(
-    names: Sequence[str], trial: Trial, patches: Tensor, folder: Folder, progress: Progress
+    settings: Mapping[str, Setting],
+    trial: Trial,
+    patches: Tensor,
+    folder: Folder,
+    progress: Progress,
 ) -> dict[str, Result]:
     """Every method's result, from `folder` where it is there, else measured and kept.
 
     Each method has a process of its own, so that its memory is its own.
 
     Args:
-        names: of `METHODS`.
+        settings: methods, under the names that the results get.
         trial: what they have in common.
         patches: (n, thickness, width) normalised slices.
-        folder: for one file a method; a file of another trial is measured again.
+        folder: for two files a method; those of another trial are measured again.
         progress: called as progress(done, total), in methods.
     """
     results = {}
-    for done, name in enumerate(names):
-        progress(done, len(names))
-        key = {"method": name, "settings": METHODS[name].settings, **asdict(trial)}
-        kept = folder.read(f"results/{name}.json")
-        record = json.loads(kept) if kept else {}
-        if record.get("key") != key:
+    for done, (name, setting) in enumerate(settings.items()):
+        progress(done, len(settings))
+        result = kept(folder, name, setting, trial)
+        if result is None:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                result, images = pool.submit(solve, name, trial, patches).result()
+                result, images = pool.submit(solve, setting, trial, patches).result()
             buffer = BytesIO()
             np.save(buffer, images)
             folder.write(f"results/{name}.npy", buffer.getvalue())
-            record = {"key": key, "result": asdict(result)}
-            folder.write(f"results/{name}.json", json.dumps(record).encode())
-        results[name] = Result(**record["result"])
-    progress(len(names), len(names))
+            keep(folder, name, setting, trial, result)
+        results[name] = result
+    progress(len(settings), len(settings))
     return results
 
 
-def solve(name: str, trial: Trial, patches: Tensor) -> tuple[Result, np.ndarray]:
+def kept(folder: Folder, name: str, setting: Setting, trial: Trial) -> Result | None:
+    """A result that `keep` wrote for the same setting and trial; None where there is none."""
+    data = folder.read(f"results/{name}.json")
+    record = json.loads(data) if data else {}
+    if record.get("key") != _key(setting, trial):
+        return None
+    return Result(**record["result"])
+
+
+def keep(folder: Folder, name: str, setting: Setting, trial: Trial, result: Result) -> None:
+    """Write a result, with what it is the result of."""
+    record = {"key": _key(setting, trial), "result": asdict(result)}
+    folder.write(f"results/{name}.json", json.dumps(record).encode())
+
+
+def _key(setting: Setting, trial: Trial) -> dict[str, object]:
+    return {"method": setting.method.title, "settings": setting.method.settings, **asdict(trial)}
+
+
+def solve(setting: Setting, trial: Trial, patches: Tensor) -> tuple[Result, np.ndarray]:
     """One method on all patches, in this process; and its first few reconstructions."""
-    method, device = METHODS[name], default_device()
+    method, device = setting.method, default_device()
     prior = load_prior(trial.prior, trial.digest)
     denoise = NetworkDenoiser(prior.network, trial.precision, device)
     thickness, width = patches.shape[1:]

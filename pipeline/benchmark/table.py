@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pipeline.benchmark.measure import Result, Trial
-from pipeline.benchmark.methods import METHODS
+from pipeline.benchmark.methods import PAPER, Setting
 from pipeline.prior_figures import table as picture_of
 from pipeline.progress import size
 
@@ -17,25 +17,26 @@ HEAD = (
 )  # fmt: skip
 
 
-def markdown(results: Mapping[str, Result], trial: Trial, shape: tuple[int, ...]) -> str:
+def markdown(
+    results: Mapping[str, Result],
+    settings: Mapping[str, Setting],
+    trial: Trial,
+    shape: tuple[int, ...],
+) -> str:
     """The results as a table, best MSE first, with what they have in common above it."""
     ranked = sorted(results, key=lambda name: results[name].mean("mse")[0])
-    lines = [
-        f"{shape[0]} slices of {shape[1]} x {shape[2]}, detector {trial.detector}, "
-        f"σ_y = {trial.tilt_noise:g}, prior {trial.prior} ({trial.digest[:12]}…, "
-        f"{trial.precision}), seed {trial.seed}, {trial.batch} slices at once",
-        "",
-        "| " + " | ".join(HEAD) + " |",
-        "|" + " --- |" * len(HEAD),
-        *("| " + " | ".join(_row(name, results[name])) + " |" for name in ranked),
-    ]
-    return "\n".join(lines) + "\n"
+    rows = [_row(name, settings[name], results[name]) for name in ranked]
+    return "\n".join([trial.described(shape), "", *lines(HEAD, rows)]) + "\n"
 
 
-def _row(name: str, result: Result) -> list[str]:
-    method = METHODS[name]
+def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _row(name: str, setting: Setting, result: Result) -> list[str]:
+    method = setting.method
     scores = ["{:.4f} ± {:.4f}".format(*result.mean(score)) for score in ("mse", "ssim")]
-    paper = "{:.2f}, {:.2f}".format(*method.paper) if method.paper else ""
     return [
         method.title,
         method.settings,
@@ -45,7 +46,7 @@ def _row(name: str, result: Result) -> list[str]:
         "" if method.gradients is None else str(method.gradients),
         f"{result.seconds:.2f}",
         size(result.bytes),
-        paper,
+        "{:.2f}, {:.2f}".format(*PAPER[name]) if name in PAPER else "",
     ]
 
 

@@ -122,16 +122,16 @@ def test_the_oracle_has_what_ddrm_asks_for() -> None:
 
 def test_ddx_is_its_affine_recursion(y: Tensor) -> None:
     """Direction by direction of A's basis: a proximal step, noise, shrinking by the prior."""
-    a, rho = Dense(), 4.0
+    a, rho, kappa = Dense(), 4.0, 1.3
     s, data = a.singular_values.numpy(), a.measured(y)[0].numpy()
     mean, variance = np.zeros(PIXELS), np.zeros(PIXELS)
     for sigma in SIGMAS:
         mu = TILT_NOISE**2 / (rho * sigma**2)
         mean, variance = (data + mu * mean) / (s**2 + mu), variance * (mu / (s**2 + mu)) ** 2
-        keep = WIDE**2 / (WIDE**2 + sigma**2)
+        keep = 1 - kappa * sigma**2 / (WIDE**2 + sigma**2)
         mean, variance = keep * mean, keep**2 * (variance + sigma**2)
     many = y.expand(SAMPLES, -1, -1)
-    x = ddx(a, many, white_denoiser(SIGMAS), drawn(SAMPLES), SIGMAS, TILT_NOISE, rho)
+    x = ddx(a, many, white_denoiser(SIGMAS), drawn(SAMPLES), SIGMAS, TILT_NOISE, rho, kappa)
     agree(x, mean, variance)
 
 
@@ -201,7 +201,7 @@ def test_progress_is_told_of_every_level(y: Tensor, method: str) -> None:
 
     common = (Dense(), y, white_denoiser(SIGMAS), drawn(1), SIGMAS)
     if method == "ddx":
-        x = ddx(*common, TILT_NOISE, 4.0, progress)
+        x = ddx(*common, TILT_NOISE, 4.0, 1.0, progress)
     elif method == "ddrm":
         x = ddrm(*common, TILT_NOISE, progress=progress)
     else:

@@ -24,7 +24,7 @@ from tests.pipeline.runs import phantom_volume, spec_data
 
 METHODS: dict[str, dict[str, Any]] = {
     "ddgm": {"name": "ddgm", "steps": 3, "gradient_steps": 5, "seed": 4},
-    "ddx": {"name": "ddx", "steps": 3, "rho": 2.0, "seed": 4},
+    "ddx": {"name": "ddx", "steps": 3, "rho": 2.0, "kappa": 1.5, "seed": 4},
     "gradient_descent": {"name": "gradient_descent", "gradient_steps": 7},
 }
 
@@ -51,7 +51,7 @@ def by_hand(method: str, solver: Solver, y: Tensor, places: list[Place]) -> Tens
     if method == "ddgm":
         return samplers.ddgm(a, y, solver.denoise, noise, sigmas, step, 5)
     if method == "ddx":
-        return samplers.ddx(a, y, solver.denoise, noise, sigmas, 4.1, 2.0)
+        return samplers.ddx(a, y, solver.denoise, noise, sigmas, 4.1, 2.0, 1.5)
     return least_squares.gradient_descent(a, y, step, 7)
 
 
