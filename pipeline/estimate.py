@@ -88,7 +88,7 @@ def worker_memory(plan: Plan) -> Memory:
     g, spec = plan.geometry, plan.spec
     card = resident_prior(spec.prior).card
     pixels, measured = g.thickness * g.width, g.views * g.bins
-    stacks = 3 if "algebraic" in spec.output.layers else 2
+    stacks = 3 + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     activations = 12 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
     frequencies = g.bins // 2 + 1
@@ -129,7 +129,9 @@ def calibrate(plan: Plan) -> Time:
     data_step = solver.data_step(y, sigma=1.0)
     data = _seconds(lambda: data_step(x))
     diffuses = isinstance(spec.method, Ddgm | Ddx)
-    rounds = spec.method.steps if isinstance(spec.method, Ddgm | Ddx) else 1
+    rounds = 1
+    if isinstance(spec.method, Ddgm | Ddx):
+        rounds = spec.method.steps * spec.method.samples
     network = 0.0
     if diffuses:
         side = prior.card.patch

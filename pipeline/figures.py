@@ -242,6 +242,19 @@ def _with_gaps(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.insert(x, gaps, np.nan), np.insert(y, gaps, np.nan)
 
 
+def calibration(predicted: np.ndarray, found: np.ndarray) -> bytes:
+    """Root mean square error over the chains' spread, in groups of pixels; dashed: equal."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5, 3.6), dpi=DPI, layout="constrained")
+        axes = figure.subplots()
+        top = 1.05 * max(float(predicted.max()), float(found.max()))
+        axes.plot([0, top], [0, top], color=FAINT, linestyle="--", linewidth=1)
+        axes.plot(predicted, found, ".-", color=OURS)
+        axes.set(xlim=(0, top), ylim=(0, top))
+        axes.set(xlabel="spread of the chains, grey levels", ylabel="error (RMS), grey levels")
+        return png(figure)
+
+
 def timings(seconds: Mapping[str, float]) -> bytes:
     """One bar: the mean block's seconds, stage after stage."""
     with matplotlib.rc_context(STYLE):

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ddgm_core.denoiser import Prior, PriorError
-from ddgm_core.projectors import checked_step
+from ddgm_core.errors import DdgmError
+from ddgm_core.projectors import Spectral, checked_step
 from pipeline.code import code_digest
 from pipeline.files import Folder
 from pipeline.method import Ddgm, Ddx
@@ -31,6 +32,10 @@ LOOK = 64  # side of the box whose grey levels are looked at before a run, in vo
 STRANGE = 4.0  # normalised mean or std at which they cannot be what the prior learnt
 
 
+class LayerError(DdgmError):
+    """A layer that a run's geometry cannot give."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A run whose spec, source, weights, step and output have been found good."""
@@ -48,6 +53,12 @@ def prepare(spec: Spec, overwrite: bool = False) -> Prepared:
     plan = checked_plan(spec, source_volume(spec).info)
     prior = resident_prior(spec.prior)
     solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
+    if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
+        raise LayerError(
+            f"output.layers: measured needs the singular vectors of A, which a "
+            f"{spec.tilts.detector} detector's have no quick way to; set tilts.detector: lateral, "
+            "or leave the layer out"
+        )
     norm = solver.projector.norm
     if not isinstance(spec.method, Ddx):
         checked_step(spec.method.step.size(norm), norm, "method.step")

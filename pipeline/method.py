@@ -41,6 +41,9 @@ class _Diffusion(Part):
 
     steps: int = Field(default=50, ge=1, description="N, noise levels: network evaluations a slice")
     sigma: tuple[float, float] = Field(default=(3.0, 0.03), description="σ_1 and σ_N")
+    samples: int = Field(
+        default=1, ge=1, description="S, chains a slice; their mean is the reconstruction"
+    )
     seed: int = 0
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from pipeline.figures import Series
 from pipeline.findings import SHOWN, Run
 from pipeline.spec_file import dump_spec
 from pipeline.store import VOLUME
+from pipeline.trust_page import trust
 from pipeline.views import View, difference_picture, place_of, slice_picture
 
 WARNING = (
@@ -50,7 +51,8 @@ def render_page(run: Run, views: dict[str, View], picture: bytes | None) -> str:
     title = f"{run.method} reconstruction of {run.plan.spec.source.url}"
     body = "".join((
         f"<h1>{escape(title)}</h1>", _headline(run), _pictures(run, views, picture),
-        _distributions(run), _timings(run), _failures(run), _provenance(run), _look(run),
+        _trust(run, views["median"]), _distributions(run), _timings(run), _failures(run),
+        _provenance(run), _look(run),
     ))  # fmt: skip
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -141,6 +143,12 @@ def _pictures(run: Run, views: dict[str, View], picture: bytes | None) -> str:
     return "<h2>What it looks like</h2>" + "".join(parts)
 
 
+def _trust(run: Run, view: View) -> str:
+    text, shown = trust(run, view)
+    body = _paragraphs(text, "") + "".join(_figure(png, caption) for png, caption in shown)
+    return f"<h2>What can be trusted</h2>{body}" if body else ""
+
+
 def _distributions(run: Run) -> str:
     c, at_noise = run.columns, run.plan.spec.tilts.noise > 0
     slabs = np.asarray(run.plan.slabs)[c["block"].astype(int) // run.plan.blocks_per_slab]
@@ -216,7 +224,7 @@ def _look(run: Run) -> str:
     rows, served = [], folder.root if folder.local_path() is None else "http://HOST:PORT"
     for layer in plan.spec.output.layers:
         at = f"{VOLUME}/{layer}"
-        kind = "float32" if layer == "sinogram" else plan.spec.output.dtype
+        kind = plan.spec.output.dtype_of(layer)
         axes = "slab, slice, view, bin" if layer == "sinogram" else "z, y, x"
         shape = " × ".join(str(n) for n in plan.layer_shape(layer))
         source = "" if layer == "sinogram" else f"{served.rstrip('/')}/{at}/|zarr3:"

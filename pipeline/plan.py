@@ -177,9 +177,10 @@ class Plan:
 
     def layer_bytes(self, layer: Layer) -> int:
         """Of the chosen slabs of one layer, before compression."""
-        g, floats = self.geometry, layer == "sinogram" or self.spec.output.dtype == "float32"
+        g = self.geometry
         pixels = g.views * g.bins if layer == "sinogram" else g.thickness * g.width
-        return self.slice_count * pixels * (4 if floats else 1)
+        size = 1 if self.spec.output.dtype_of(layer) == "uint8" else 4
+        return self.slice_count * pixels * size
 
     def _crop(self, i0: int, i1: int, j0: int, j1: int, first: int, last: int) -> Box:
         """The box of slabs i0 to i1 along the thickness and j0 to j1 along the width."""

@@ -11,10 +11,11 @@ from torch import Tensor
 from ddgm_core import least_squares, metrics, samplers
 from ddgm_core.denoiser import NetworkDenoiser, Prior, PriorError, load_prior
 from ddgm_core.noise import NoiseField, Place
-from ddgm_core.projectors import DataStep, Projector, projector
+from ddgm_core.projectors import DataStep, Projector, Spectral, projector
 from ddgm_core.schedules import geometric
 from ddgm_core.tiling import TiledDenoiser
-from pipeline.method import Ddx, GradientDescent
+from ddgm_core.trust import mean_and_spread, measured_share
+from pipeline.method import Ddgm, Ddx, GradientDescent
 from pipeline.plan import Plan
 from pipeline.spec import PriorSpec, Spec
 from workers.resident import resident
@@ -67,28 +68,49 @@ class Solver:
         return self._in_batches(work, slices, places)
 
     def reconstruct(self, sinograms: Tensor, places: Sequence[Place]) -> Tensor:
-        """Slices by the spec's method."""
-        method, a = self.spec.method, self.projector
+        """Slices by the spec's method; the mean of its chains."""
+        return self.sample(sinograms, places)[0]
+
+    def sample(self, sinograms: Tensor, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
+        """Slices by the spec's method, and the spread of its chains, both (n, ·, ·)."""
+        method = self.spec.method
         if isinstance(method, GradientDescent):
-            step = method.step.size(a.norm)
-            return self._descend(sinograms, places, step, method.gradient_steps)
+            step = method.step.size(self.projector.norm)
+            x = self._descend(sinograms, places, step, method.gradient_steps)
+            return x, torch.zeros_like(x)
+
+        def work(y: Tensor, places: Sequence[Place]) -> Tensor:
+            pair = mean_and_spread(lambda c: self._chain(method, y, places, c), method.samples)
+            return torch.stack(pair, dim=1)
+
+        mean, spread = self._in_batches(work, sinograms, places).unbind(1)
+        return mean, spread
+
+    def _chain(self, method: Ddgm | Ddx, y: Tensor, places: Sequence[Place], c: int) -> Tensor:
+        """One batch by one chain; each chain has noise of its own."""
+        a, denoise = self.projector, self.denoise
         sigmas = geometric(*method.sigma, method.steps)
         field = NoiseField(method.seed, "sampler")
         shape = a.geometry.thickness, a.geometry.width
 
-        def work(y: Tensor, places: Sequence[Place]) -> Tensor:
-            def noise(n: int) -> Tensor:
-                return field.batch(shape, places, n)
+        def noise(n: int) -> Tensor:
+            return field.batch(shape, places, c * method.steps + n)
 
-            if isinstance(method, Ddx):
-                tilt_noise = self.spec.tilts.noise
-                return samplers.ddx(
-                    a, y, self.denoise, noise, sigmas, tilt_noise, method.rho, method.kappa
-                )
-            step, count = method.step.size(a.norm), method.gradient_steps
-            return samplers.ddgm(a, y, self.denoise, noise, sigmas, step, count)
+        if isinstance(method, Ddx):
+            tilt_noise = self.spec.tilts.noise
+            return samplers.ddx(a, y, denoise, noise, sigmas, tilt_noise, method.rho, method.kappa)
+        step, count = method.step.size(a.norm), method.gradient_steps
+        return samplers.ddgm(a, y, denoise, noise, sigmas, step, count)
 
-        return self._in_batches(work, sinograms, places)
+    def measured(self, x: Tensor) -> Tensor:
+        """The share of slices that lies in what was measured, (n, ·, ·); see `measured_share`."""
+        a, noise = self.projector, self.spec.tilts.noise
+        assert isinstance(a, Spectral)  # `prepare` has refused the layer otherwise
+
+        def work(x: Tensor, places: Sequence[Place]) -> Tensor:
+            return measured_share(a, x, noise)
+
+        return self._in_batches(work, x, [(0, 0, 0)] * len(x))
 
     def data_step(self, y: Tensor, sigma: float) -> DataStep:
         """What the spec's method does to slices at a noise level before it denoises them."""

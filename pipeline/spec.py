@@ -15,7 +15,8 @@ from pipeline.method import Algebraic, Ddgm, Ddx, GradientDescent
 from pipeline.part import Axis, Part, check_box
 from workers.clusters import Cluster, Local
 
-Layer = Literal["reconstruction", "truth", "algebraic", "sinogram"]
+Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
+GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
 
 
 class Intensity(Part):
@@ -113,6 +114,10 @@ class Output(Part):
     )
     compression: int = Field(default=3, ge=1, le=22, description="zstd level")
 
+    def dtype_of(self, layer: Layer) -> str:
+        """What a layer is stored as."""
+        return self.dtype if layer in GREY else "float32"
+
     @model_validator(mode="after")
     def _layers_make_sense(self) -> Output:
         if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
@@ -166,6 +171,17 @@ class Spec(Part):
             raise ValueError(
                 "tilts.noise: 0 leaves ddx nothing to weigh data and prior by; give the noise of "
                 "the tilts, or choose another method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spread_has_chains(self) -> Spec:
+        method = self.method
+        chains = method.samples if isinstance(method, Ddgm | Ddx) else 1
+        if "spread" in self.output.layers and chains < 2:
+            raise ValueError(
+                f"output.layers: spread is that of several chains, and method.samples is {chains}; "
+                "set it to 4 or more, or leave the layer out"
             )
         return self
 

@@ -98,10 +98,18 @@ def layers_of(plan: Plan, grey: Grey, stacks: dict[Layer, Tensor]) -> dict[Layer
     """Slice stacks as the layers that the spec wants written, each in its array's axes."""
     back = np.argsort(plan.axes)
     output = plan.spec.output
+
+    def image(layer: Layer) -> np.ndarray:
+        if layer == "measured":  # a share
+            return stacks[layer].numpy()
+        if layer == "spread":  # a difference of grey levels
+            return stacks[layer].numpy() * np.float32(grey.std)
+        return grey.grey(stacks[layer], output.dtype)
+
     return {
         layer: stacks[layer].numpy()[None]
         if layer == "sinogram"
-        else np.ascontiguousarray(grey.grey(stacks[layer], output.dtype).transpose(back))
+        else np.ascontiguousarray(image(layer).transpose(back))
         for layer in output.layers
     }
 
@@ -147,7 +155,8 @@ def run_block(job: Job, index: int, attempt: int = 1) -> Record:
         stacks: dict[Layer, Tensor] = {"truth": truth}
         stacks["sinogram"] = solver.simulate(truth, block.places)
     with clock("reconstruct"):
-        stacks["reconstruction"] = solver.reconstruct(stacks["sinogram"], block.places)
+        pair = solver.sample(stacks["sinogram"], block.places)
+        stacks["reconstruction"], stacks["spread"] = pair
     if not torch.isfinite(stacks["reconstruction"]).all():
         raise NumericalError(
             f"block {index}: the reconstruction is not finite; check method.step and method.sigma"
@@ -155,6 +164,9 @@ def run_block(job: Job, index: int, attempt: int = 1) -> Record:
     if "algebraic" in plan.spec.output.layers:
         with clock("algebraic"):
             stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
+    if "measured" in plan.spec.output.layers:
+        with clock("measured"):
+            stacks["measured"] = solver.measured(stacks["reconstruction"])
     with clock("score"):
         metrics = score(solver, block, stacks)
     store = RunStore(job.root)

@@ -106,7 +106,7 @@ class RunStore:
                 shape=plan.layer_shape(layer),
                 shards=plan.layer_shard(layer),
                 chunks=plan.layer_chunks(layer),
-                dtype=plan.spec.output.dtype if image else "float32",
+                dtype=plan.spec.output.dtype_of(layer),
                 fill_value=0,
                 serializer=BytesCodec(endian="little"),
                 # the checksum lies inside the shard: a flipped bit is an error, not a wrong voxel

@@ -107,5 +107,27 @@ def difference_picture(run: Run, view: View) -> bytes | None:
     names = {"reconstruction": run.method, "algebraic": "Algebraic"}
     titles = {k: f"|{name} − truth|" for k, name in names.items()}
     panels = figures.differences(view.layers, titles, view.layers["truth"])
-    remark = f" · black: 0, yellow: {panels[0].window[1]:.3g} grey levels or more" if panels else ""
-    return _stack(run, view, panels, remark)
+    return _stack(run, view, panels, _key(panels))
+
+
+def trust_picture(run: Run, view: View) -> bytes | None:
+    """What the chains disagree on and what was measured, below the error where truth is stored."""
+    layers, panels = view.layers, []
+    if "truth" in layers and "reconstruction" in layers:
+        title = f"|{run.method} − truth|"
+        panels += figures.differences(layers, {"reconstruction": title}, layers["truth"])
+    if "spread" in layers:
+        window = panels[0].window if panels else (0.0, float(layers["spread"].max()))
+        title = "Spread of the chains (standard deviation)"
+        panels.append(Panel(title, layers["spread"], window, "inferno"))
+    if "measured" in layers:
+        title = "Measured share: dark is the prior's, bright the data's"
+        panels.append(Panel(title, layers["measured"], (0.0, 1.0), "viridis"))
+    own = "spread" in layers or "measured" in layers
+    return _stack(run, view, panels, _key(panels)) if own else None
+
+
+def _key(panels: list[Panel]) -> str:
+    """What black and yellow mean, in grey levels."""
+    tops = [p.window[1] for p in panels if p.colours == "inferno"]
+    return f" · black: 0, yellow: {tops[0]:.3g} grey levels or more" if tops else ""

@@ -29,8 +29,8 @@ def import_deepinv() -> Any:
         return importlib.import_module("deepinv")
     except ImportError as error:
         raise DeepinvError(
-            f"diffpir: {error}; install deepinv with pip install 'ddgm[compare]', and a torchvision "
-            "that is built for the same device as torch"
+            f"diffpir: {error}; install deepinv with pip install 'ddgm[compare]', and a "
+            "torchvision that is built for the same device as torch"
         ) from error
 
 

@@ -32,7 +32,9 @@ def trial(prior: Path, detector: Detector = "lateral") -> Trial:
     return Trial(detector, str(prior), digest, "float32", 4.1, 3, 4, "patches")
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("dps-1000", "ddgm-150", "diffpir-50")])
+@pytest.mark.parametrize(
+    "name", [n for n in METHODS if n not in ("dps-1000", "ddgm-150", "diffpir-50")]
+)
 @pytest.mark.parametrize("detector", ["lateral", "perpendicular"])
 def test_every_method_solves_every_slice_with_either_detector(
     tiny_prior: Path, name: str, detector: Detector

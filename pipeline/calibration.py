@@ -1,0 +1,55 @@
+"""Whether the spread of a run's chains predicts how wrong its slices are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.findings import Run
+from pipeline.views import view_of
+
+SLICES = 8  # that are looked at, evenly spaced: 200,000 pixels each at 128 × 1568
+GROUPS = 10  # of as many pixels each
+NEEDED = {"spread", "truth", "reconstruction"}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Groups of pixels of like spread.
+
+    Attributes:
+        predicted: each group's root mean square spread of the chains, in grey levels.
+        found: its root mean square error of the chains' mean, in grey levels.
+        slices: how many were looked at.
+    """
+
+    predicted: np.ndarray
+    found: np.ndarray
+    slices: int
+
+    @property
+    def ratio(self) -> float:
+        """Error over spread, both as root mean squares over all pixels."""
+        return float(np.sqrt((self.found**2).mean() / max((self.predicted**2).mean(), 1e-12)))
+
+
+def calibration(run: Run) -> Calibration | None:
+    """Spread beside true error, over some slices; None where either is not stored."""
+    if not set(run.plan.spec.output.layers) >= NEEDED:
+        return None
+    count = len(run.columns["mse"])
+    rows = np.unique(np.linspace(0, count - 1, min(SLICES, count)).round().astype(int))
+    views = [view_of(run, int(row)).layers for row in rows]
+    views = [v for v in views if v.keys() >= NEEDED]
+    if not views:
+        return None
+    spread = np.concatenate([v["spread"].ravel().astype(float) for v in views])
+    error = np.concatenate(
+        [(v["reconstruction"].astype(float) - v["truth"]).ravel() for v in views]
+    )
+    groups = np.array_split(np.argsort(spread, kind="stable"), GROUPS)
+    predicted, found = (
+        np.array([np.sqrt((values[g] ** 2).mean()) for g in groups]) for values in (spread, error)
+    )
+    return Calibration(predicted, found, len(views))
