@@ -115,7 +115,7 @@ def ddgm(steps: int = 50, count: int = 25, sigma: float = 3.0) -> Method:
 
 
 def ddx(
-    steps: int = 10, rho: float = 10.0, kappa: float = 2.0, sigma: float = 2.0, last: float = 0.1
+    steps: int = 10, rho: float = 15.0, kappa: float = 2.0, sigma: float = 2.0, last: float = 0.1
 ) -> Method:
     sigmas = geometric(sigma, last, steps)
 

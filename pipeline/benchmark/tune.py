@@ -18,6 +18,7 @@ from pipeline.benchmark.measure import Progress, Result, keep, kept, solve
 from pipeline.benchmark.methods import Setting
 from pipeline.benchmark.table import lines
 from pipeline.benchmark.trial import BenchmarkError, Request, Trial
+from pipeline.figures import STAGES
 from pipeline.files import Folder
 from pipeline.prior_figures import Curve, Plot
 from workers.clusters import Cluster, connect
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 SCORES = {"mse": "MSE", "ssim": "SSIM", "residual": "data residual"}
-COLOURS = ("#3b6fb6", "#d1713a", "#3f9a6e", "#a04e9c", "#8a7a2f", "#4a4a4a", "#c0443f", "#2f9aa8")
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _plot(
 ) -> Plot:
     x = np.array([float(v) for v in along.values])
     curves = []
-    for line, colour in zip(by.values if by else ("",), COLOURS * 9, strict=False):
+    for line, colour in zip(by.values if by else ("",), STAGES * 9, strict=False):
         fixed = {**wanted, **({by.name: line} if by else {})}
         y = [_at(results, {**fixed, along.name: v}).mean(score)[0] for v in along.values]
         curves.append(Curve(f"{by.name} = {line}" if by else score, colour, x, np.array(y)))

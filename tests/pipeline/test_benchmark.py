@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ from ddgm_core.least_squares import filtered_back_projection
 from ddgm_core.noise import NoiseField
 from ddgm_core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm_core.projectors.dense import DenseProjector
+from pipeline.array_volume import opened
+from pipeline.benchmark.diffpir import DeepinvError, import_deepinv
 from pipeline.benchmark.measure import projector_for, solve
 from pipeline.benchmark.methods import METHODS, Setting
-from pipeline.benchmark.trial import Trial
+from pipeline.benchmark.trial import Request, Trial
+from pipeline.source import SourceError
 from tests.pipeline.runs import phantom_volume, run_ddgm
 
 
@@ -114,10 +118,59 @@ def test_a_comparison_is_written_and_gone_on_with(
     assert after["cgls"]["mse"] != before["cgls"]["mse"]  # another comparison is
 
 
+def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deepinv", None)
+    with pytest.raises(DeepinvError, match=r"pip install 'ddgm\[compare\]'"):
+        import_deepinv()
+
+
+def points(folder: Path) -> dict[str, dict[str, list[float]]]:
+    return json.loads((folder / "tune.json").read_text())["points"]
+
+
+def test_a_grid_is_measured_written_and_made_finer(
+    url: str, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On real Dask workers; a point that is there is not measured again."""
+    words = ["tune", url, "ddx:steps=3", "--prior", tiny_prior, "--patches", 3, "--out", tmp_path]
+    words += ["--detector", "lateral", "--grid", "rho=2,8"]
+    status, said, error = run_ddgm(capsys, *words, "--workers", 1)
+    assert (status, error) == (0, "")
+    first = points(tmp_path)
+    assert list(first) == ["ddx:rho=2:steps=3", "ddx:rho=8:steps=3"]
+    assert (tmp_path / "tune.md").read_text().strip() in said
+    request = Request(url, patches=3, detector="lateral", prior=str(tiny_prior))
+    by_hand, _ = solve(Setting.parse("ddx:steps=3:rho=8"), request.trial, request.normalised)
+    assert first["ddx:rho=8:steps=3"]["mse"] == pytest.approx(by_hand.mse)
+    (kept,) = tmp_path.glob("results/ddx:rho=8:steps=3.json")
+    marked = json.loads(kept.read_text())
+    marked["result"]["seconds"] = 12345.0
+    kept.write_text(json.dumps(marked))
+    finer = [*words[:-1], "rho=2,8", "--grid", "kappa=2,3"]
+    assert run_ddgm(capsys, *words, "--grid", "last=0.03")[0] == 0  # named, so other points
+    assert run_ddgm(capsys, *words)[0] == 0
+    assert points(tmp_path)["ddx:rho=8:steps=3"]["seconds"] == 12345.0
+    assert run_ddgm(capsys, *finer)[0] == 0
+    assert len(points(tmp_path)) == 4
+    assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_array_is_as_good_as_a_volume(url: str, tmp_path: Path, tiny_prior: Path) -> None:
+    volume, bounds = opened(url)
+    np.save(tmp_path / "em.npy", volume.read(bounds).data)
+    given = {"patches": 4, "prior": str(tiny_prior)}
+    ours, theirs = Request(str(tmp_path / "em.npy"), **given), Request(url, **given)
+    assert torch.equal(ours.normalised, theirs.normalised)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--methods", "ddgm-50,magic"], "method: 'magic' is none; choose of fbp, cgls"),
+        (["--methods", "ddgm:count=2.5"], "method: ddgm:count=2.5 must be a whole number above 0"),
+        (["--methods", "ddx:rho=-1"], "method: ddx:rho=-1 must be a number above 0"),
+        (["--methods", "cgls:rho=1"], "cgls has no parameter 'rho'; it has count"),
+        (["--methods", "ddx:last=0.001"], "noise levels from 2 to 0.001; prior "),
         (["--patches", "0"], "--patches: 0; give at least 1"),
         (["--detector", "round"], "--detector: 'round' must be perpendicular or lateral"),
         (["--precision", "int8"], "--precision: 'int8' must be float32 or bfloat16"),
@@ -134,3 +187,49 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ddx", "--grid", "rho"], "--grid: 'rho' must be PARAMETER=VALUE,VALUE,…"),
+        (["ddx", "--grid", "zeta=1,2"], "ddx has no parameter 'zeta'; it has steps, rho, kappa"),
+        (["magic", "--grid", "rho=1,2"], "method: 'magic' is none"),
+        (["ddx", "--grid", "rho=1", "--workers", "0"], "--workers: 0; give at least 1"),
+        (["ddx", "--grid", "rho=1", "--scheduler", "gone.json"], "no scheduler file gone.json"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused_in_one_line(
+    url: str,
+    tmp_path: Path,
+    tiny_prior: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    common = ["--prior", tiny_prior, "--patches", 2, "--out", tmp_path / "out"]
+    status, _, error = run_ddgm(capsys, "tune", url, *words, *common)
+    assert status == 1
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (None, "there is no such file"),
+        (np.zeros((4, 4), np.uint8), "is 4 x 4; it must be z, y, x"),
+        (b"not an array", "cannot be read"),
+    ],
+)
+def test_an_array_that_cannot_be_used_is_said(
+    tmp_path: Path, array: np.ndarray | bytes | None, said: str
+) -> None:
+    path = tmp_path / "em.npy"
+    if isinstance(array, bytes):
+        path.write_bytes(array)
+    elif array is not None:
+        np.save(path, array)
+    with pytest.raises(SourceError, match=said):
+        opened(str(path))
