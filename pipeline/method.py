@@ -71,7 +71,9 @@ class Ddx(_Diffusion):
     steps: int = Field(default=20, ge=1, description="N; 10 do better than DDGM's 150")
     sigma: tuple[float, float] = Field(default=(2.0, 0.1), description="σ_1 and σ_N")
     rho: float = Field(
-        default=15.0, gt=0, description="error's variance after a denoising, in units of σ²"
+        default=10.0,
+        gt=0,
+        description="error's variance after a denoising, in units of σ²: 15 for 10 steps, 5 for 50",
     )
     kappa: float = Field(
         default=2.0, gt=0, description="noise that is taken away over noise that is added"
