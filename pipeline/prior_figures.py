@@ -36,12 +36,14 @@ class Plot:
         labels: of x and y.
         curves: drawn one over the other, the last on top.
         scales: of x and y, matplotlib's names.
+        ticks: values of x that get a tick; default: matplotlib's.
     """
 
     title: str
     labels: tuple[str, str]
     curves: Sequence[Curve]
     scales: tuple[str, str] = ("linear", "linear")
+    ticks: Sequence[float] = ()
 
 
 def plots(*rows: Sequence[Plot]) -> bytes:
@@ -55,6 +57,9 @@ def plots(*rows: Sequence[Plot]) -> bytes:
                 axes.plot(c.x, c.y, color=c.colour, label=c.name, linewidth=1.4)
             axes.set(xlabel=plot.labels[0], ylabel=plot.labels[1])
             axes.set(xscale=plot.scales[0], yscale=plot.scales[1])
+            if plot.ticks:
+                axes.set_xticks(plot.ticks, [f"{t:g}" for t in plot.ticks])
+                axes.minorticks_off()
             axes.set_title(plot.title, fontsize=9)
             names = [c.name for c in plot.curves]
             if plot is row[0] or (len(names) > 1 and names != [c.name for c in row[0].curves]):

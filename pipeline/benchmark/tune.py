@@ -171,10 +171,9 @@ def _plot(
         fixed = {**wanted, **({by.name: line} if by else {})}
         y = [_at(results, {**fixed, along.name: v}).mean(score)[0] for v in along.values]
         curves.append(Curve(f"{by.name} = {line}" if by else score, colour, x, np.array(y)))
-    wide = len(x) > 2 and x.max() > 8 * x.min()
-    scale = "log" if wide else "linear"
+    scale = "log" if x.max() > 8 * x.min() else "linear"
     title = SCORES[score] + (f" ({note})" if note else "")
-    return Plot(title, (along.name, SCORES[score]), curves, (scale, "linear"))
+    return Plot(title, (along.name, SCORES[score]), curves, (scale, "linear"), x.tolist())
 
 
 def _at(results: Mapping[Setting, Result], values: Mapping[str, str]) -> Result:
