@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm_core.errors import DdgmError
+from deploy.slurm import commands as slurm_commands
 from pipeline import benchmark_command, prior_commands
 from pipeline.console import console
 
@@ -220,6 +221,7 @@ def spec(
 
 prior_commands.register(app)
 benchmark_command.register(app)
+slurm_commands.register(app)
 
 
 def _load(path: Path) -> Spec:
