@@ -114,9 +114,12 @@ def status(run: Run) -> None:
 
     Example: `ddgm status runs/hemibrain`
     """
+    from deploy.slurm.status import slurm_lines
     from pipeline.summary import status_table
 
     console.print(status_table(run))
+    for line in slurm_lines(run):
+        console.print(f"SLURM {line}")
 
 
 @app.command()

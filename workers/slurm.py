@@ -32,7 +32,9 @@ class Request(_Part):
     constraint: Name | None = Field(default=None, description="features that a node must have")
     cpus: int = Field(default=2, ge=1, description="of each job")
     memory: str = Field(default="8GiB", description="of each job")
-    walltime: str = Field(default="04:00:00", description="of each job: [days-]hours:minutes:seconds")
+    walltime: str = Field(
+        default="04:00:00", description="of each job: [days-]hours:minutes:seconds"
+    )
     setup: tuple[str, ...] = Field(
         default=(), description="lines of shell before all else, such as `module load cuda`"
     )

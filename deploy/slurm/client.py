@@ -91,7 +91,9 @@ def _ask(*words: str) -> str:
             f"slurm: there is no {words[0]} here; run this on a login node of the cluster"
         ) from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"slurm: {words[0]} did not answer for {PATIENCE:g} s; try again") from None
+        raise SlurmError(
+            f"slurm: {words[0]} did not answer for {PATIENCE:g} s; try again"
+        ) from None
     if done.returncode:
         said = "; ".join(done.stderr.strip().splitlines()) or f"exit status {done.returncode}"
         raise SlurmError(f"slurm: {said}")

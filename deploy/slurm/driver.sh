@@ -33,18 +33,21 @@ keep() {
     for id in ${seen[$group]:-}; do
         grep -qxF "$id" <<<"$now" && continue
         log="$folder/logs/$group-$id.log"
-        if grep -qs -e 'Registered to' -e 'no scheduler for a minute' "$log"; then
+        grep -qs 'no scheduler for a minute' "$log" && continue # of an earlier start of this job
+        if grep -qs 'Registered to' "$log"; then
             deaths[$group]=0
+            grep -qs 'ends as it should' "$log" || echo "$id $group work" >>"$folder/lost"
         else
             died=$id
-            echo "$id $group" >>"$folder/deaths"
+            echo "$id $group start" >>"$folder/lost"
         fi
     done
     seen[$group]=$now
     if [ -n "$died" ]; then
         deaths[$group]=$((${deaths[$group]:-0} + 1))
+        log="$folder/logs/$group-$died.log"
         say "$group job $died ended before it joined the scheduler; the end of $log:"
-        tail -n 5 "$folder/logs/$group-$died.log" 2>&1 | sed 's/^/    /'
+        tail -n 5 "$log" 2>&1 | sed 's/^/    /'
         [ "${deaths[$group]}" -lt 3 ] || say "that was the third in a row: no more $group jobs"
     fi
     [ "${deaths[$group]:-0}" -lt 3 ] || return 0

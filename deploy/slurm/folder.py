@@ -6,7 +6,7 @@ RUN/slurm/driver.sh, cpu.sh   the job scripts, one for each role
 RUN/slurm/spec.yaml           what the driver runs: the spec, with the scheduler file as cluster
 RUN/slurm/dask.yaml, tls.pem  Dask's settings, and the key without which nobody speaks to it
 RUN/slurm/scheduler.json      while there is a scheduler
-RUN/slurm/deaths              jobs that ended before they joined the scheduler: id and group
+RUN/slurm/lost                jobs that ended before their time: id, group, and in what
 RUN/slurm/ended               once no worker may start any more, and why
 RUN/slurm/logs/ROLE-ID.log    what jobs print
 """
@@ -33,6 +33,21 @@ class Job:
 
     id: str
     role: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker's job that ended before its time.
+
+    Attributes:
+        id: such as 12_0.
+        group: cpu or gpu.
+        when: at its `start`, before it joined the scheduler, or at `work`.
+    """
+
+    id: str
+    group: str
+    when: str
 
 
 @dataclass(frozen=True)
@@ -73,16 +88,16 @@ class SlurmFolder:
 
     def jobs(self) -> list[Job]:
         """That were sent, in that order."""
-        return [Job(*words) for words in self._lines("jobs")]
+        return [Job(*words) for words in self._lines("jobs", 2)]
 
     def record(self, job: Job) -> None:
         """Write down a job that was sent."""
         with (self.path / "jobs").open("a") as file:
             file.write(f"{job.id} {job.role}\n")
 
-    def deaths(self) -> list[Job]:
-        """Jobs of workers that ended before they joined the scheduler."""
-        return [Job(*words) for words in self._lines("deaths")]
+    def lost(self) -> list[Lost]:
+        """Jobs of workers that ended before their time, in that order."""
+        return [Lost(*words) for words in self._lines("lost", 3)]
 
     @property
     def ended(self) -> str:
@@ -94,10 +109,10 @@ class SlurmFolder:
         """Let no worker start from now on."""
         (self.path / "ended").write_text(f"{why}\n")
 
-    def _lines(self, name: str) -> list[list[str]]:
+    def _lines(self, name: str, fields: int) -> list[list[str]]:
         path = self.path / name
         lines = path.read_text().splitlines() if path.exists() else []
-        return [words for line in lines if len(words := line.split()) == 2]
+        return [words for line in lines if len(words := line.split()) == fields]
 
 
 def slurm_folder(run: str) -> SlurmFolder:
@@ -109,6 +124,6 @@ def slurm_folder(run: str) -> SlurmFolder:
     local = Folder(run).local_path()
     if local is None:
         raise SubmissionError(
-            f"output.path: {run} is no path; with SLURM, write to a file system that the nodes share"
+            f"output.path: {run} is no path; with SLURM, write to a disk that all nodes share"
         )
     return SlurmFolder(Path(local))

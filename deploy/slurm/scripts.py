@@ -98,7 +98,12 @@ class Scripts:
         )
 
     def _script(
-        self, role: str, request: Request, size: list[str], id_: str, variables: Mapping[str, object]
+        self,
+        role: str,
+        request: Request,
+        size: list[str],
+        id_: str,
+        variables: Mapping[str, object],
     ) -> str:
         log = str(self.folder.logs).replace("%", "%%")
         named = {k: getattr(request, k) for k in ("partition", "account", "qos", "constraint")}

@@ -35,4 +35,5 @@ status=0
 for pid in "${pids[@]}"; do
     wait "$pid" || status=$?
 done
+[ "$status" != 0 ] || echo "this job ends as it should"
 exit "$status"
