@@ -135,7 +135,7 @@ class Slurm(_Part):
             raise ValueError("cpu: give this group, or gpu, or both: `cpu: {}` has its defaults")
         if self.single_job and len(self.groups) > 1:
             raise ValueError("single_job: takes one group of workers; leave out cpu or gpu")
-        if self.single_job and "driver" in self.model_fields_set:
+        if self.single_job and self.driver != DriverJob():
             raise ValueError("driver: a single job asks for what its group asks; leave driver out")
         if self.cpu and self.cpu.cpus < self.threads:
             raise ValueError(f"cpu.cpus: {self.cpu.cpus} is less than threads, {self.threads}")

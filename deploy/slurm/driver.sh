@@ -4,7 +4,7 @@
 set -u
 
 scheduler='' run='' crew=''
-declare -A seen=() deaths=()
+declare -A seen=() deaths=() pause=()
 
 say() { echo "$(date '+%F %T') driver: $*"; }
 
@@ -36,7 +36,8 @@ keep() {
         grep -qs 'no scheduler for a minute' "$log" && continue # of an earlier start of this job
         if grep -qs 'Registered to' "$log"; then
             deaths[$group]=0
-            grep -qs 'ends as it should' "$log" || echo "$id $group work" >>"$folder/lost"
+            grep -qs -e 'ends as it should' -e 'worker-lifetime-reached' "$log" ||
+                echo "$id $group work" >>"$folder/lost"
         else
             died=$id
             echo "$id $group start" >>"$folder/lost"
@@ -45,12 +46,13 @@ keep() {
     seen[$group]=$now
     if [ -n "$died" ]; then
         deaths[$group]=$((${deaths[$group]:-0} + 1))
+        pause[$group]=$((SECONDS + 20 * deaths[$group]))
         log="$folder/logs/$group-$died.log"
         say "$group job $died ended before it joined the scheduler; the end of $log:"
         tail -n 5 "$log" 2>&1 | sed 's/^/    /'
         [ "${deaths[$group]}" -lt 3 ] || say "that was the third in a row: no more $group jobs"
     fi
-    [ "${deaths[$group]:-0}" -lt 3 ] || return 0
+    ((${deaths[$group]:-0} < 3 && SECONDS >= ${pause[$group]:-0})) || return 0
     missing=$((wanted[$group] - $(wc -w <<<"$now")))
     [ "$missing" -le 0 ] || send "$group" "$missing" || say "SLURM took no more $group jobs"
 }
@@ -117,13 +119,21 @@ if [ -n "$single" ]; then
         --output="$folder/logs/$single-%j_%t.log" bash "$folder/$single.sh" &
     crew=$!
 fi
-for group in "${!wanted[@]}"; do seen[$group]=$(queued "$group"); done
+for group in "${!wanted[@]}"; do
+    if [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then
+        # those that were sent with this job may have died already
+        id=$(sed -n "s/ $group\$//p" "$folder/jobs")
+        for ((i = 0; i < wanted[$group]; i++)); do seen[$group]+=" ${id}_$i"; done
+    else
+        seen[$group]=$(queued "$group")
+    fi
+done
 
 next=0
 while kill -0 "$run" 2>/dev/null; do
     ((SECONDS < seconds)) || go_back
     if ((SECONDS >= next)); then
-        next=$((SECONDS + 20))
+        next=$((SECONDS + (SECONDS < 300 ? 5 : 30)))
         for group in "${!wanted[@]}"; do keep "$group"; done
         ! deserted || finish "no worker could start; see the logs in $folder/logs" 1
     fi

@@ -1,4 +1,4 @@
-"""A SLURM for the tests, started when the first of them asks for it and stopped whatever happens."""
+"""A SLURM for the tests: starts when the first of them asks for it, stops whatever happens."""
 
 from __future__ import annotations
 

@@ -19,12 +19,13 @@ LITTLE = {"cpus": 1, "memory": "2GiB", "walltime": "00:20:00"}
 PATIENCE = 240.0  # seconds: the tests wait for what happens, and never for a time to pass
 
 
-def cluster(gpu: bool = False, **parts: Any) -> dict[str, Any]:
+def cluster(gpu: bool | dict[str, Any] = False, **parts: Any) -> dict[str, Any]:
     """Jobs of one core on loopback: a driver, a worker, and one on the node with a GPU."""
     data: dict[str, Any] = {"kind": "slurm", "interface": "lo", "driver": LITTLE}
     data["cpu"] = {**LITTLE, "count": 1}
     if gpu:
-        data["gpu"] = {**LITTLE, "partition": "gpu", "count": 1}
+        more = gpu if isinstance(gpu, dict) else {}
+        data["gpu"] = {**LITTLE, "partition": "gpu", "count": 1, **more}
     for name, part in parts.items():
         data[name] = {**data.get(name, {}), **part} if isinstance(part, dict) else part
     return data
@@ -32,7 +33,7 @@ def cluster(gpu: bool = False, **parts: Any) -> dict[str, Any]:
 
 def slurm_spec(url: str, run: Path, weights: Path, slow: bool = False, **parts: Any) -> Spec:
     """Eight blocks; slow ones take seconds each, so that something can happen in between."""
-    method = {"steps": 60 if slow else 3}
+    method = {"steps": 40 if slow else 3}
     data = spec_data(url, run, weights, method=method)
     return Spec.model_validate({**data, "cluster": cluster(**parts)})
 
@@ -75,7 +76,7 @@ def logs(run: Path, role: str = "") -> str:
 
 def processes(run: Path) -> list[str]:
     """Commands of the processes that have to do with a run, in this session or any other."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
     folder = str(SlurmFolder(run).path)
     return [line for line in listed.stdout.splitlines() if folder in line]
 

