@@ -87,7 +87,7 @@ def test_a_dry_run_prints_the_scripts_and_their_cost_and_writes_nothing(
 def test_the_cost_is_jobs_times_cores_times_hours(
     tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:
-    groups = {
+    groups: dict[str, Any] = {
         "driver": {"cpus": 2, "walltime": "10:00:00"},
         "cpu": {"cpus": 8, "count": 3, "walltime": "02:30:00", "memory": "1GiB"},
         "gpu": {"cpus": 4, "gpus": 2, "count": 5, "walltime": "1-00:00:00", "memory": "32GiB"},
