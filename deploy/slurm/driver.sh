@@ -143,4 +143,5 @@ done
 wait "$run"
 status=$?
 if [ "$status" = 0 ]; then finish "every block is done" 0; fi
+sleep 5 # if it was SLURM that ended it, this script is next, and the run has not ended
 finish "ddgm run ended with status $status; its words are in this job's log" "$status"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -108,11 +107,13 @@ def _send(folder: SlurmFolder, role: str, *options: str) -> Job:
 
 
 def _write(scripts: Scripts, spec: Spec) -> None:
-    """All that the jobs read, in place of an earlier submission's."""
+    """All that the jobs read, in place of an earlier submission's; its logs stay."""
     folder = scripts.folder
-    shutil.rmtree(folder.path, ignore_errors=True)
-    folder.logs.mkdir(parents=True)
+    folder.logs.mkdir(parents=True, exist_ok=True)
     folder.path.chmod(0o700)  # scripts and the key are nobody else's
+    for path in folder.path.iterdir():
+        if path.is_file():
+            path.unlink()
     for role, text in scripts.all().items():
         path = folder.path / f"{role}.sh"
         path.write_text(text)

@@ -2,6 +2,7 @@
 set -u
 
 for ((second = 0; second < 60; second++)); do
+    ls "$folder" >/dev/null # a network file system shows what is new to who lists the folder
     [ -e "$folder/ended" ] && exit 0
     [ -s "$folder/scheduler.json" ] && break
     sleep 1

@@ -113,25 +113,6 @@ def test_a_spec_becomes_a_verified_output_with_both_groups(
     assert "ended: every block is done" in run_ddgm(capsys, "status", run)[1]
 
 
-def test_a_worker_whose_job_is_cancelled_is_replaced(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    tiny_prior: Path,
-    volume: str,
-    expected: dict[str, bytes],
-) -> None:
-    run = tmp_path / "run"
-    submit(slurm_spec(volume, run, tiny_prior, slow=True))
-    wait_for(run, "a block", lambda: done(run))
-    (worker,) = running(run, "cpu")
-    ask("scancel", worker.id)  # in the middle of the next block
-    wait_for_end(run)
-    assert SlurmFolder(run).ended == "every block is done"
-    assert layers(run) == expected
-    assert {record.worker.split("-")[1] for record in done(run)} > {worker.id.split("_")[0]}
-    assert f"cpu job {worker.id} was ended at its work" in run_ddgm(capsys, "status", run)[1]
-
-
 def test_cpu_work_goes_on_while_the_gpus_are_taken_and_their_node_is_drained(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -176,7 +157,7 @@ def test_what_slurm_refuses_is_said_in_its_words_and_nothing_stays(
     assert (tmp_path / "run/slurm/jobs").read_text().endswith(" driver\n")  # sent, and taken back
 
 
-def test_cancel_ends_every_job_and_the_run_goes_on_when_it_is_submitted_again(
+def test_cancel_ends_every_job_and_a_run_sent_again_replaces_a_worker_that_is_lost(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     tiny_prior: Path,
@@ -184,22 +165,27 @@ def test_cancel_ends_every_job_and_the_run_goes_on_when_it_is_submitted_again(
     expected: dict[str, bytes],
 ) -> None:
     run = tmp_path / "run"
-    spec = slurm_spec(volume, run, tiny_prior, slow=True, gpu=True)
+    spec = slurm_spec(volume, run, tiny_prior, slow=True)
     submit(spec)
     wait_for(run, "a block", lambda: done(run))
     assert processes(run)
     status, out, _ = run_ddgm(capsys, "cancel", run)
     assert status == 0
-    assert "3 jobs are out of the queue" in out
+    assert "2 jobs are out of the queue" in out
     assert queued(run) == []
     wait_for(run, "the end of its processes", lambda: not processes(run))
     assert "ended: it was cancelled" in run_ddgm(capsys, "status", run)[1]
     before = {record.block: record.finished for record in done(run)}
     assert 1 <= len(before) < 8
     submit(spec)
+    wait_for(run, "another block", lambda: len(done(run)) > len(before))
+    (worker,) = running(run, "cpu")
+    ask("scancel", worker.id)  # in the middle of the next one
     wait_for_end(run)
+    assert SlurmFolder(run).ended == "every block is done"
     assert layers(run) == expected
     assert before.items() <= {record.block: record.finished for record in done(run)}.items()
+    assert f"cpu job {worker.id} was ended at its work" in run_ddgm(capsys, "status", run)[1]
 
 
 def test_a_preempted_driver_leaves_no_worker_and_resumes(
