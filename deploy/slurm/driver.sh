@@ -104,8 +104,9 @@ go_back() {
 [ -e "$folder/ended" ] && exit 0 # cancelled while it was in the queue
 trap 'say "SLURM ends this job; finished blocks are kept"; stop; exit 143' TERM
 rm -f "$folder/scheduler.json"
+# preloaded: it imports what tasks are made of, and would not answer for seconds at the first one
 "${python[@]}" -m dask scheduler --scheduler-file "$folder/scheduler.json" --port 0 \
-    --dashboard-address 127.0.0.1:0 "${options[@]}" &
+    --dashboard-address 127.0.0.1:0 --preload pipeline.stages "${options[@]}" &
 scheduler=$!
 for ((second = 0; second < 300; second++)); do
     [ -s "$folder/scheduler.json" ] && break
