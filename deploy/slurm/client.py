@@ -82,9 +82,17 @@ def _ours(names: Sequence[str]) -> list[str]:
 
 def _ask(*words: str) -> str:
     """A command's output."""
+    # within a job, what SLURM says of that job is not meant for others
+    kept = {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or k[:6] != "SLURM_"}
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=PATIENCE, errors="replace"
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            errors="replace",
+            env=kept,
         )
     except FileNotFoundError:
         raise SlurmError(
