@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from distributed import Client, Security
@@ -14,7 +16,7 @@ from deploy.slurm.folder import SlurmFolder
 from deploy.slurm.submit import cancel as end
 from deploy.slurm.submit import submit
 from pipeline.runner import run as run_here
-from pipeline.spec import Spec
+from pipeline.spec import BlockSpec, Spec
 from pipeline.spec_file import dump_spec
 from tests.deploy.jobs import (
     ask,
@@ -29,6 +31,7 @@ from tests.deploy.jobs import (
     wait_for_end,
 )
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec
+from tests.pipeline.volumes import serve
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 
@@ -55,16 +58,29 @@ def expected(
 
 
 @pytest.fixture(scope="module")
-def minute(
+def brief(
     slurm: None, tmp_path_factory: pytest.TempPathFactory, volume: str, tiny_prior: Path
-) -> Path:
-    """A run that no walltime of its jobs is long enough for; it goes on beside the other tests."""
-    run = tmp_path_factory.mktemp("minute") / "run"
-    brief = {"driver": {"walltime": "00:02:00"}, "cpu": {"walltime": "00:01:00"}}
-    spec = slurm_spec(volume, run, tiny_prior, slow=True, **brief)
-    longer = spec.method.model_copy(update={"steps": 250})
-    submit(spec.model_copy(update={"method": longer}))
-    return run
+) -> Iterator[Path]:
+    """A run that no walltime of its jobs is long enough for; it goes on beside the other tests.
+
+    After its first block it is slow without working, until the driver is back in the queue.
+    """
+    run = tmp_path_factory.mktemp("brief") / "run"
+    walltimes = {"driver": {"walltime": "00:02:30"}, "cpu": {"walltime": "00:01:30"}}
+
+    def stall() -> None:
+        wait_for(run, "a block", lambda: done(run))
+        server.faults["_20-52_"] = "hang"  # 20 seconds for one chunk of every block
+        wait_for(run, "its walltime", lambda: "back into the queue" in logs(run, "driver"))
+        server.faults.clear()
+
+    with serve(Path(volume.removeprefix("precomputed://file://"))) as server:
+        spec = slurm_spec(server.url, run, tiny_prior, **walltimes)
+        submit(spec.model_copy(update={"block": BlockSpec(slices=2, batch=2)}))
+        thread = Thread(target=stall)
+        thread.start()
+        yield run
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +100,7 @@ def test_a_spec_becomes_a_verified_output_with_both_groups(
     tiny_prior: Path,
     volume: str,
     expected: dict[str, bytes],
-    minute: Path,
+    brief: Path,
     hopeless: Path,
 ) -> None:
     run = tmp_path / "run"
@@ -239,16 +255,16 @@ def test_workers_that_die_at_start_are_sent_three_times_and_then_the_run_ends(
 
 
 def test_walltimes_of_workers_and_of_the_driver_end_nothing(
-    capsys: pytest.CaptureFixture[str], minute: Path
+    capsys: pytest.CaptureFixture[str], brief: Path
 ) -> None:
-    wait_for_end(minute)
-    assert SlurmFolder(minute).ended == "every block is done"
-    assert "back into the queue" in logs(minute, "driver")
-    assert "done before" in logs(minute, "driver")
-    assert "worker-lifetime-reached" in logs(minute, "cpu")
-    assert len(done(minute)) == 8
-    assert run_ddgm(capsys, "verify", minute)[0] == 0
-    assert SlurmFolder(minute).lost() == []
+    wait_for_end(brief)
+    assert SlurmFolder(brief).ended == "every block is done"
+    assert "back into the queue" in logs(brief, "driver")
+    assert "done before" in logs(brief, "driver")
+    assert "worker-lifetime-reached" in logs(brief, "cpu")
+    assert len(done(brief)) == 16
+    assert run_ddgm(capsys, "verify", brief)[0] == 0
+    assert SlurmFolder(brief).lost() == []
 
 
 def test_a_scheduler_lets_in_only_who_has_the_key_of_its_run(
