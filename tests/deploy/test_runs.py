@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from distributed import Client, Security
@@ -66,7 +67,10 @@ def brief(
     After its first block it is slow without working, until the driver is back in the queue.
     """
     run = tmp_path_factory.mktemp("brief") / "run"
-    walltimes = {"driver": {"walltime": "00:02:30"}, "cpu": {"walltime": "00:01:30"}}
+    walltimes: dict[str, Any] = {
+        "driver": {"walltime": "00:02:30"},
+        "cpu": {"walltime": "00:01:30"},
+    }
 
     def stall() -> None:
         wait_for(run, "a block", lambda: done(run))
