@@ -16,7 +16,7 @@ from pipeline.store import RunStore
 from tests.pipeline.runs import spec_data
 
 LITTLE = {"cpus": 1, "memory": "2GiB", "walltime": "00:20:00"}
-PATIENCE = 240.0  # seconds: the tests wait for what happens, and never for a time to pass
+PATIENCE = 480.0  # seconds: the tests wait for what happens, and never for a time to pass
 
 
 def cluster(gpu: bool | dict[str, Any] = False, **parts: Any) -> dict[str, Any]:
