@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-slurm lint format clean
 
 demo: .venv/.base          ## reconstruct a sample volume through the whole pipeline
 	.venv/bin/ddgm demo --folder demo
@@ -10,10 +10,15 @@ demo: .venv/.base          ## reconstruct a sample volume through the whole pipe
 test: .venv/.test          ## all tests, on real processes and files; no GPU, no network
 	.venv/bin/python -m pytest
 
-lint: .venv/.dev           ## ruff and pyright
+# -s INT: what ends late is ended as by Ctrl-C, so that all daemons are still taken down
+test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUTING.md
+	DDGM_TEST_SLURM=1 timeout -k 120 -s INT 1200 .venv/bin/python -m pytest tests/deploy
+
+lint: .venv/.dev           ## ruff, pyright, and hadolint for the container
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
+	.venv/bin/hadolint deploy/containers/Dockerfile
 
 format: .venv/.dev
 	.venv/bin/ruff check --fix .

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm_core.errors import DdgmError
+from deploy.slurm import commands as slurm_commands
 from pipeline import benchmark_command, prior_commands
 from pipeline.console import console
 
@@ -113,9 +114,12 @@ def status(run: Run) -> None:
 
     Example: `ddgm status runs/hemibrain`
     """
+    from deploy.slurm.status import slurm_lines
     from pipeline.summary import status_table
 
     console.print(status_table(run))
+    for line in slurm_lines(run):
+        console.print(f"SLURM {line}")
 
 
 @app.command()
@@ -220,6 +224,7 @@ def spec(
 
 prior_commands.register(app)
 benchmark_command.register(app)
+slurm_commands.register(app)
 
 
 def _load(path: Path) -> Spec:

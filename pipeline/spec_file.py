@@ -83,7 +83,8 @@ def _branches(field: str | None) -> set[str]:
     """Names that pydantic puts behind a field for the members of its union."""
     return {
         "method": {"ddgm", "ddx", "gradient_descent"},
-        "cluster": {"local", "address", "scheduler_file"},
+        "cluster": {"local", "address", "scheduler_file", "slurm"},
+        "count": {"constrained-int", "Maximum"},
         "missing": {"literal['error']", "constrained-int"},
         "slabs": {"literal['all']", "tuple[int, ...]"},
     }.get(field or "", set())

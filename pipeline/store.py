@@ -26,7 +26,7 @@ from pipeline.spec import Layer
 
 VOLUME = "volume.zarr"
 # what a run's folder may hold: anything else is somebody's, and the folder is left alone
-OWN = {VOLUME, "run.json", "ledger", "metrics.parquet", "report.html", "preview.png"}
+OWN = {VOLUME, "run.json", "ledger", "metrics.parquet", "report.html", "preview.png", "slurm"}
 
 
 class StoreError(DdgmError):

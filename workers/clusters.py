@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ddgm_core.errors import DdgmError
+from workers.slurm import Slurm
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -64,7 +65,7 @@ class SchedulerFile(_Cluster):
     path: Path = Field(description="written by `dask scheduler --scheduler-file`")
 
 
-Cluster = Annotated[Local | Address | SchedulerFile, Field(discriminator="kind")]
+Cluster = Annotated[Local | Address | SchedulerFile | Slurm, Field(discriminator="kind")]
 
 SETTINGS = {
     # every task that a dying worker holds gets a strike, also the innocent ones
@@ -79,7 +80,7 @@ SETTINGS = {
 
 
 @contextmanager
-def connect(cluster: Local | Address | SchedulerFile) -> Iterator[Client]:
+def connect(cluster: Local | Address | SchedulerFile | Slurm) -> Iterator[Client]:
     """A client of the cluster that a spec names; a local cluster ends with the context.
 
     Raises:
@@ -88,6 +89,11 @@ def connect(cluster: Local | Address | SchedulerFile) -> Iterator[Client]:
     from dask import config
     from distributed import Client
 
+    if isinstance(cluster, Slurm):
+        raise ClusterError(
+            "cluster.kind: slurm has no cluster before its jobs start; send them with `ddgm "
+            "submit`, or choose local"
+        )
     with config.set(SETTINGS):
         if isinstance(cluster, Local):
             with _local(cluster) as client:

@@ -258,7 +258,20 @@ def test_a_folder_without_a_run_is_said_to_be_one(
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "plan", "run", "status", "verify", "report", "ingest", "spec", "generate"]
+    "command",
+    [
+        "demo",
+        "plan",
+        "run",
+        "status",
+        "verify",
+        "report",
+        "ingest",
+        "spec",
+        "generate",
+        "submit",
+        "cancel",
+    ],
 )
 def test_every_command_has_help_with_an_example(
     capsys: pytest.CaptureFixture[str], command: str

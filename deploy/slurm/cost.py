@@ -1,0 +1,70 @@
+"""What a submission asks of the cluster: core-hours, GPU-hours and time."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.slurm.scripts import HEADROOM, Scripts
+from pipeline.estimate import calibrate, worker_memory
+from pipeline.plan import checked_plan
+from pipeline.progress import duration, size
+from pipeline.spec import Spec
+from pipeline.stages import source_volume
+from workers.slurm import GpuGroup, Group, Request
+
+
+def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
+    """Jobs and their resources, and the time that the run takes by `plan`'s measure.
+
+    Raises:
+        DdgmError: the spec does not fit its volume, or the prior is not there.
+    """
+    slurm = scripts.slurm
+    table = Table(title="cost", show_header=False, title_justify="left", box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    if not slurm.single_job:
+        table.add_row("driver", _asked(slurm.driver, 1))
+    for name, group in slurm.groups.items():
+        table.add_row(name, _asked(group, scripts.jobs(group)))
+    plan = checked_plan(spec, source_volume(spec).info)
+    needed = worker_memory(plan).total
+    for name, group in slurm.groups.items():
+        has = HEADROOM * group.bytes / slurm.processes(group)
+        enough = "enough" if has >= needed else f"too little: raise cluster.{name}.memory"
+        table.add_row(
+            f"memory of a {name} worker", f"{size(has)} of {size(needed)} needed: {enough}"
+        )
+    with console.status("timing a network call and a data step"):
+        seconds = calibrate(plan).slice * plan.slice_count
+    workers = sum(scripts.jobs(g) * slurm.processes(g) for g in slurm.groups.values())
+    hours = seconds / workers / 3600
+    table.add_row(
+        "time, as on this machine",
+        f"{duration(seconds / workers)} with all {workers} workers, each as quick as this machine; "
+        "fetching, writing and the queue come on top",
+    )
+    table.add_row("for that time", _used(scripts, hours))
+    return table
+
+
+def _asked(request: Request, jobs: int) -> str:
+    """What a group's jobs ask for until their walltime."""
+    hours = request.seconds / 3600
+    gpus = request.gpus if isinstance(request, GpuGroup) else 0
+    each = f"{request.cpus} cores" + (f", {gpus} GPUs" if gpus else "")
+    total = f"{jobs * request.cpus * hours:.1f} core-hours"
+    if gpus:
+        total += f", {jobs * gpus * hours:.1f} GPU-hours"
+    return f"{jobs} jobs of {each}, {request.memory}, {request.walltime}: {total} by then"
+
+
+def _used(scripts: Scripts, hours: float) -> str:
+    """Core-hours and GPU-hours of all jobs that run for so long."""
+    slurm = scripts.slurm
+    groups: list[Group] = list(slurm.groups.values())
+    cores = sum(scripts.jobs(g) * g.cpus for g in groups)
+    cores += 0 if slurm.single_job else slurm.driver.cpus
+    gpus = sum(scripts.jobs(g) * g.gpus for g in groups if isinstance(g, GpuGroup))
+    return f"{cores * hours:.2f} core-hours, {gpus * hours:.2f} GPU-hours"

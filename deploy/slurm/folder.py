@@ -1,0 +1,129 @@
+"""What a submission leaves in its run's folder, for its jobs and for the commands that look at it.
+
+RUN/slurm/submission.json     the names of its jobs, written before any is sent
+RUN/slurm/jobs                one line for each that was sent: id and role
+RUN/slurm/driver.sh, cpu.sh   the job scripts, one for each role
+RUN/slurm/spec.yaml           what the driver runs: the spec, with the scheduler file as cluster
+RUN/slurm/dask.yaml, tls.pem  Dask's settings, and the key without which nobody speaks to it
+RUN/slurm/scheduler.json      while there is a scheduler
+RUN/slurm/lost                jobs that ended before their time: id, group, and in what
+RUN/slurm/ended               once no worker may start any more, and why
+RUN/slurm/logs/ROLE-ID.log    what jobs print
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddgm_core.errors import DdgmError
+from pipeline.files import Folder
+
+
+class SubmissionError(DdgmError):
+    """A run that cannot be submitted, or was not."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job, or an array of jobs, that was sent."""
+
+    id: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker's job that ended before its time.
+
+    Attributes:
+        id: such as 12_0.
+        group: cpu or gpu.
+        when: at its `start`, before it joined the scheduler, or at `work`.
+    """
+
+    id: str
+    group: str
+    when: str
+
+
+@dataclass(frozen=True)
+class SlurmFolder:
+    """A run's folder, as far as SLURM goes. It must be on a file system that all nodes share."""
+
+    run: Path
+
+    @property
+    def path(self) -> Path:
+        """Of all that belongs to the submission."""
+        return self.run / "slurm"
+
+    @property
+    def logs(self) -> Path:
+        """Of the jobs."""
+        return self.path / "logs"
+
+    @property
+    def name(self) -> str:
+        """What the names of this run's jobs begin with: no other run's do."""
+        readable = re.sub(r"[^\w-]+", "-", self.run.name)[:24]
+        return f"ddgm-{readable}-{hashlib.sha256(str(self.run).encode()).hexdigest()[:6]}"
+
+    def job_names(self) -> list[str]:
+        """Of the last submission's jobs, the driver's first; none where nothing was submitted.
+
+        Raises:
+            SubmissionError: the file with the names is not one that ddgm wrote.
+        """
+        path = self.path / "submission.json"
+        if not path.exists():
+            return []
+        try:
+            return [str(name) for name in json.loads(path.read_text())["names"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SubmissionError(f"{path} is not one that ddgm wrote ({error})") from error
+
+    def jobs(self) -> list[Job]:
+        """That were sent, in that order."""
+        return [Job(*words) for words in self._lines("jobs", 2)]
+
+    def record(self, job: Job) -> None:
+        """Write down a job that was sent."""
+        with (self.path / "jobs").open("a") as file:
+            file.write(f"{job.id} {job.role}\n")
+
+    def lost(self) -> list[Lost]:
+        """Jobs of workers that ended before their time, in that order."""
+        return [Lost(*words) for words in self._lines("lost", 3)]
+
+    @property
+    def ended(self) -> str:
+        """Why no worker may start any more; empty as long as they may."""
+        path = self.path / "ended"
+        return path.read_text().strip() or "ended" if path.exists() else ""
+
+    def end(self, why: str) -> None:
+        """Let no worker start from now on."""
+        (self.path / "ended").write_text(f"{why}\n")
+
+    def _lines(self, name: str, fields: int) -> list[list[str]]:
+        path = self.path / name
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [words for line in lines if len(words := line.split()) == fields]
+
+
+def slurm_folder(run: str) -> SlurmFolder:
+    """Of a run, by its folder.
+
+    Raises:
+        SubmissionError: the folder is no path.
+    """
+    local = Folder(run).local_path()
+    if local is None:
+        raise SubmissionError(
+            f"output.path: {run} is no path; with SLURM, write to a disk that all nodes share"
+        )
+    return SlurmFolder(Path(local))
