@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +18,8 @@ from torch import Tensor
 
 from ddgm_core.errors import DdgmError
 from pipeline.code import code_digest
+from pipeline.faults import one_line
+from pipeline.journal import journal, worker_name
 from pipeline.ledger import Record
 from pipeline.plan import Block, Plan
 from pipeline.solver import Solver, resident_prior, resident_solver
@@ -22,6 +27,10 @@ from pipeline.source import Cutout, Volume
 from pipeline.spec import Layer, Spec
 from pipeline.store import RunStore
 from workers.resident import resident
+
+T = TypeVar("T")
+
+_reading = threading.Lock()  # cloud-volume: one reading thread per process
 
 
 class NumericalError(DdgmError):
@@ -42,6 +51,7 @@ class Job:
         digest: of spec, code and weights; stamped on every record.
         weights_digest: SHA-256 of the weights, so that a worker refuses any others.
         code: hash of the driver's code, so that a worker with another version refuses.
+        topic: of Dask's events, where workers tell this start of the run what they are at.
     """
 
     plan: Plan
@@ -49,6 +59,7 @@ class Job:
     digest: str
     weights_digest: str
     code: str
+    topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,57 +134,194 @@ def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dic
     ]
 
 
-def run_block(job: Job, index: int, attempt: int = 1) -> Record:
-    """All stages of one block, its data in place first and then its record, which is returned.
+@dataclass(frozen=True)
+class Trial:
+    """One try of a block.
+
+    Attributes:
+        block: its index.
+        attempt: counted from 1.
+        name: of this try, in task keys and in what the tasks say of it.
+        calls: whether the pool's workers are asked for each network call.
+    """
+
+    block: int
+    attempt: int = 1
+    name: str = ""
+    calls: bool = False
+
+
+@dataclass(frozen=True)
+class Made(Generic[T]):
+    """What one stage hands to the next, in numpy, with the seconds it took, by name."""
+
+    data: T
+    seconds: dict[str, float]
+
+
+Stack = Mapping[Layer, np.ndarray]
+
+
+def fetch_stage(job: Job, trial: Trial) -> Made[Cutout]:
+    """Read a block's voxels, one block at a time in a process, beside what it computes.
+
+    Raises:
+        DdgmError: they cannot be read; or this worker's code is not the driver's.
+    """
+    leave_the_slot()
+    with _reading, at_work(job, trial, "fetch") as clock, clock("fetch"):
+        return Made(fetch(job.plan, job.plan.block(trial.block)), clock.seconds)
+
+
+def simulate_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Made[np.ndarray]:
+    """A block's tilt series, (n, views, bins)."""
+    with at_work(job, trial, "simulate") as clock:
+        solver, grey = tools(job, trial, clock)
+        with clock("simulate"):
+            truth = grey.normalised(cutout.data.data)
+            y = solver.simulate(truth, job.plan.block(trial.block).places)
+        return Made(y.numpy(), clock.seconds)
+
+
+def reconstruct_stage(job: Job, trial: Trial, sinogram: Made[np.ndarray]) -> Made[Stack]:
+    """A block's slices by the spec's method.
+
+    Raises:
+        NumericalError: the result is not finite.
+    """
+    with at_work(job, trial, "reconstruct") as clock:
+        solver, _ = tools(job, trial, clock)
+        y = torch.from_numpy(sinogram.data)
+        with clock("reconstruct"):
+            x = solver.reconstruct(y, job.plan.block(trial.block).places)
+        if not torch.isfinite(x).all():
+            raise NumericalError(
+                f"block {trial.block}: the reconstruction is not finite; check method.step and "
+                "method.sigma"
+            )
+        return Made({"reconstruction": x.numpy()}, clock.seconds)
+
+
+def finish_stage(
+    job: Job, trial: Trial, cutout: Made[Cutout], sinogram: Made[np.ndarray], made: Made[Stack]
+) -> Record:
+    """Score a block and write it: its data in place first, and then its record, which is returned.
+
+    Raises:
+        DdgmError: the output cannot be written.
+    """
+    plan, block, store = job.plan, job.plan.block(trial.block), RunStore(job.root)
+    with at_work(job, trial, "finish") as clock:
+        solver, grey = tools(job, trial, clock)
+        stacks: dict[Layer, Tensor] = {
+            "truth": grey.normalised(cutout.data.data),
+            "sinogram": torch.from_numpy(sinogram.data),
+            **{layer: torch.from_numpy(stack) for layer, stack in made.data.items()},
+        }
+        if "algebraic" in plan.spec.output.layers:
+            with clock("algebraic"):
+                stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
+        with clock("score"):
+            metrics = score(solver, block, stacks)
+        with clock("write"):
+            checksums = store.write(plan, block, layers_of(plan, grey, stacks))
+        record = Record(
+            block=block.index,
+            digest=job.digest,
+            state="done",
+            attempts=trial.attempt,
+            checksums=checksums,
+            missing_voxels=cutout.data.missing_voxels,
+            metrics=metrics,
+            seconds=added(cutout.seconds, sinogram.seconds, made.seconds, clock.seconds),
+            worker=worker_name(),
+            peak=peak_bytes(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        store.put(record)
+        return record
+
+
+def solve_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Record:
+    """All that follows the fetching, on one worker."""
+    sinogram = simulate_stage(job, trial, cutout)
+    made = reconstruct_stage(job, trial, sinogram)
+    return finish_stage(job, trial, cutout, sinogram, made)
+
+
+def run_block(job: Job, index: int) -> Record:
+    """All stages of one block, one after the other, in this process.
 
     Raises:
         DdgmError: what a user can mend: the source, the weights, the step, the output.
         NumericalError: the result is not finite.
+    """
+    trial = Trial(index)
+    return solve_stage(job, trial, fetch_stage(job, trial))
+
+
+def tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
+    """What a stage works with, loaded once per process."""
+    torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
+    with clock("load"):
+        solver = resident_solver(job.plan, job.weights_digest, trial.calls)
+        return solver, grey_scale(job.plan, job.weights_digest)
+
+
+@contextmanager
+def at_work(job: Job, trial: Trial, stage: str) -> Iterator[Clock]:
+    """Say that this process is at a stage of a block, until it is not; gives it a clock.
+
+    Raises:
+        CodeError: this process has other code than the driver.
     """
     if code_digest() != job.code:
         raise CodeError(
             f"cluster: {worker_name()} has another version of ddgm than the one that started the "
             "run; install the same on all machines"
         )
-    torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
-    plan, block, clock = job.plan, job.plan.block(index), Clock()
-    with clock("load"):
-        solver = resident_solver(plan, job.weights_digest)
-        grey = grey_scale(plan, job.weights_digest)
-    with clock("fetch"):
-        cutout = fetch(plan, block)
-    with clock("simulate"):
-        truth = grey.normalised(cutout.data)
-        stacks: dict[Layer, Tensor] = {"truth": truth}
-        stacks["sinogram"] = solver.simulate(truth, block.places)
-    with clock("reconstruct"):
-        stacks["reconstruction"] = solver.reconstruct(stacks["sinogram"], block.places)
-    if not torch.isfinite(stacks["reconstruction"]).all():
-        raise NumericalError(
-            f"block {index}: the reconstruction is not finite; check method.step and method.sigma"
-        )
-    if "algebraic" in plan.spec.output.layers:
-        with clock("algebraic"):
-            stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
-    with clock("score"):
-        metrics = score(solver, block, stacks)
-    store = RunStore(job.root)
-    with clock("write"):
-        checksums = store.write(plan, block, layers_of(plan, grey, stacks))
-    record = Record(
-        block=index,
-        digest=job.digest,
-        state="done",
-        attempts=attempt,
-        checksums=checksums,
-        missing_voxels=cutout.missing_voxels,
-        metrics=metrics,
-        seconds=clock.seconds,
-        worker=worker_name(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    store.put(record)
-    return record
+    clock, log = Clock(), journal(job.root, worker_name())
+    about = {"block": trial.block, "attempt": trial.attempt, "stage": stage}
+    say(job.topic, {"trial": trial.name, "stage": stage})
+    log("begun", **about)
+    try:
+        yield clock
+    except Exception as error:
+        log("failed", **about, cause=one_line(error))
+        raise
+    else:
+        log("ended", **about, seconds=clock.seconds)
+    finally:
+        say(job.topic, {"trial": trial.name, "stage": ""})
+
+
+def say(topic: str, message: dict[str, str]) -> None:
+    """Tell the driver, if a Dask worker does the saying and a driver wants to hear."""
+    from distributed import get_worker
+
+    with suppress(ValueError):
+        worker = get_worker()
+        worker.log_event(topic, {**message, "worker": worker.address})
+
+
+def leave_the_slot() -> None:
+    """Let the worker begin another task while this one waits for bytes."""
+    from distributed import get_worker, secede
+
+    with suppress(ValueError):
+        get_worker()
+        secede()
+
+
+def added(*parts: dict[str, float]) -> dict[str, float]:
+    """Seconds by name, over all parts."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: round(sum(p.get(name, 0.0) for p in parts), 4) for name in names}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes, on Linux
 
 
 class Clock:
@@ -186,17 +334,5 @@ class Clock:
     def __call__(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - start, 4)
-
-
-def worker_name() -> str:
-    """This process's name in the cluster, or its host and number."""
-    import os
-    import socket
-
-    from distributed import get_worker
-
-    try:
-        return str(get_worker().name)
-    except ValueError:
-        return f"{socket.gethostname()}-{os.getpid()}"
+        spent = time.perf_counter() - start
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)

@@ -18,7 +18,7 @@ import torch
 from distributed import WorkerPlugin
 from torch import Tensor
 
-from ddgm_core.denoiser import NetworkDenoiser, Precision, load_prior
+from ddgm_core.denoiser import NetworkDenoiser, Precision, default_device, load_prior
 from ddgm_core.errors import DdgmError
 from workers.batching import Batcher, Busy
 from workers.fleet import RESOURCE, fleet_from
@@ -39,11 +39,6 @@ class PoolError(DdgmError):
 
     retryable = True
     blameless = True
-
-
-def default_device() -> torch.device:
-    """The process's accelerator, or its CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)

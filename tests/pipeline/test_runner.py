@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.events import BlockDone, Event, RunStarted
+from pipeline.faults import worth_retrying
 from pipeline.manifest import prepare
-from pipeline.runner import RunError, Summary, run, run_alone, worth_retrying
+from pipeline.runner import RunError, Summary, run, run_alone
 from pipeline.source import SourceError, Volume
 from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
@@ -169,7 +170,7 @@ def test_any_axis_may_be_the_tilt_axis(
 
 
 def test_a_worker_with_other_code_refuses(tmp_path: Path, tiny_prior: Path, volume: str) -> None:
-    job = prepare(small_spec(volume, tmp_path / "run", tiny_prior)).job
+    job = prepare(small_spec(volume, tmp_path / "run", tiny_prior))
     with pytest.raises(CodeError, match="another version of ddgm"):
         run_block(replace(job, code="older"), 0)
 
@@ -178,9 +179,7 @@ def test_a_relative_output_is_the_same_place_for_every_worker(
     tmp_path: Path, tiny_prior: Path, volume: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert prepare(small_spec(volume, "here/run", tiny_prior)).job.root == str(
-        tmp_path / "here/run"
-    )
+    assert prepare(small_spec(volume, "here/run", tiny_prior)).root == str(tmp_path / "here/run")
 
 
 def test_a_scheduler_that_goes_away_is_said_in_one_line(
