@@ -296,6 +296,7 @@ class Window:
         workers = sorted({f.worker for f in flights} & self.fleet.known)
         if workers:
             self.client.restart_workers(workers, timeout=RESTART_SECONDS, raise_for_error=False)
+            self.heard = time.monotonic()
         for flight in flights:
             what = f"limits.block_seconds: {flight.worker} was at {flight.stage} for {limit:g} s"
             self._mishap(flight, LateError(f"{what}; it was restarted"), "")
@@ -306,10 +307,10 @@ class Window:
         quiet = time.monotonic() - self.heard
         if not self.flying or not self.room or any(f.stage for f in self.flying.values()):
             self.heard = time.monotonic()
-        elif quiet > limit:
+        elif quiet > limit + RESTART_SECONDS:
             stuck = ", ".join(str(f.case.block) for f in self.flying.values())
             raise RunError(
-                f"limits.block_seconds: no worker has begun or ended anything for {limit:g} s; "
+                f"limits.block_seconds: no worker has begun or ended anything for {quiet:.0f} s; "
                 f"blocks {stuck} were in flight; look at the workers, and run the same spec again: "
                 "finished blocks are kept"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 HANDLER, TALLY = "ddgm_denoise", "ddgm_tally"
 IN_FLIGHT = 4  # calls of one caller under way at once: one computed, others on their way
-REFRESH = 5.0  # seconds that a list of pool workers is believed
+REFRESH = 2.0  # seconds that a list of pool workers is believed
 SHUNNED = 10.0  # seconds that a worker that failed a call is not asked again, if others are there
 PATIENCE = 1800.0  # seconds that a caller waits for some pool worker to be there
 
@@ -125,14 +126,20 @@ class Directory:
 
     async def pick(self, worker: Worker) -> str | None:
         """The address to ask, or None where there is none now."""
+        await self.there(worker)
         now = time.monotonic()
-        if now - self.looked > (REFRESH if self.under_way else 0.5):
+        sound = [a for a in self.under_way if self.shunned.get(a, 0.0) <= now]
+        return min(sound or self.under_way, key=self.under_way.__getitem__, default=None)
+
+    async def there(self, worker: Worker) -> Collection[str]:
+        """The pool's addresses, not much older than `REFRESH`."""
+        now = time.monotonic()
+        if now - self.looked > (REFRESH if self.under_way else REFRESH / 4):
             self.looked = now
             identity: Any = await worker.scheduler.identity(n_workers=-1)
             pool = fleet_from(identity["workers"]).pool
             self.under_way = {m.address: self.under_way.get(m.address, 0) for m in pool}
-        sound = [a for a in self.under_way if self.shunned.get(a, 0.0) <= now]
-        return min(sound or self.under_way, key=self.under_way.__getitem__, default=None)
+        return self.under_way
 
     def shun(self, address: str) -> None:
         """Ask this one last for a while, and look who is there."""
@@ -195,7 +202,7 @@ class PooledDenoiser:
             seen = time.monotonic()
             directory.under_way[address] += 1
             try:
-                answer = await self._ask(worker, address, images)
+                answer = await self._ask(directory, worker, address, images)
                 if answer is not None:
                     return answer
                 await asyncio.sleep(pause)
@@ -211,7 +218,9 @@ class PooledDenoiser:
             f"`dask worker --resources {RESOURCE}=1`"
         )
 
-    async def _ask(self, worker: Worker, address: str, images: np.ndarray) -> np.ndarray | None:
+    async def _ask(
+        self, directory: Directory, worker: Worker, address: str, images: np.ndarray
+    ) -> np.ndarray | None:
         """What one worker makes of the images; None if it has too much to do."""
         from distributed.protocol.serialize import to_serialize
 
@@ -219,10 +228,12 @@ class PooledDenoiser:
         asked = asyncio.ensure_future(
             call(images=to_serialize(images), network=asdict(self.network))
         )
-        done, _ = await asyncio.wait({asked}, timeout=self.call_seconds)
-        if not done:
-            asked.cancel()  # not awaited: closing a line to a process that hangs can hang, too
-            raise TimeoutError
+        late = time.monotonic() + self.call_seconds
+        while not (await asyncio.wait({asked}, timeout=REFRESH))[0]:
+            # Dask goes on calling a number where nobody is for half a minute
+            if time.monotonic() > late or address not in await directory.there(worker):
+                asked.cancel()  # not awaited: closing a line to a process that hangs can hang, too
+                raise TimeoutError
         if (reply := asked.result()) is None:
             raise OSError("it is only starting: its plugin is not set up yet")
         return reply.get("images")
