@@ -10,6 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddgm_core.errors import DdgmError
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 TICK = 2.0  # seconds between looks at the fleet
 BACK_OFF = 2.0  # seconds before the second try of a block; four times as long before each next
 RESTARTS = 20  # of a block through no fault of its own, before it is given up all the same
+GATHER_SECONDS = 30.0  # that workers are given to hand over what they have made
 RESTART_SECONDS = 30.0  # that a worker which hangs is given to come back
 
 GONE = (
@@ -154,18 +156,38 @@ class Window:
 
     def _hear(self) -> None:
         """Take in all news there are; wait for some, a moment at most."""
-        wait = True
-        while True:
-            try:
-                kind, what = self.news.get(timeout=TICK / 4 if wait else 0)
-            except queue.Empty:
-                return
-            wait = False
-            self.heard = time.monotonic()
-            if kind == "at":
-                self._at(what["trial"], what["stage"], what["worker"])
-            elif what in self.flying:
-                self._ended(what)
+        ended: list[str] = []
+        with suppress(queue.Empty):
+            kind, what = self.news.get(timeout=TICK / 4)
+            while True:
+                self.heard = time.monotonic()
+                if kind == "at":
+                    self._at(what["trial"], what["stage"], what["worker"])
+                else:
+                    ended.append(what)
+                kind, what = self.news.get_nowait()
+        flights = {name: self.flying[name] for name in ended if name in self.flying}
+        for name, flight in flights.items():
+            if flight.future.status != "finished":
+                self._ended(name)
+        if done := [name for name in flights if name in self.flying]:
+            self._done(done)
+
+    def _done(self, names: list[str]) -> None:
+        """Fetch the records of blocks that are done: a few numbers each, all at once."""
+        futures = [self.flying[name].future for name in names]
+        try:
+            records: Any = self.client.sync(
+                self.client._gather, futures, callback_timeout=GATHER_SECONDS
+            )
+        except TimeoutError:  # a worker died with a record; the ledger has it, too
+            for name in names:
+                self._again(self._landed(name))
+            return
+        for name, record in zip(names, records, strict=True):
+            self._landed(name)
+            log.info("block %d: done by %s", record.block, record.worker)
+            self.emit(BlockDone(record))
 
     def _at(self, name: str, stage: str, worker: str) -> None:
         """A worker began a stage, or is through with it."""
@@ -180,14 +202,9 @@ class Window:
             self._give_up(flight, deadly(flight))
 
     def _ended(self, name: str) -> None:
+        """A try ended without a record."""
         flight = self.flying[name]
         future = flight.future
-        if future.status == "finished":
-            record: Any = future.result()
-            self._landed(name)
-            log.info("block %d: done by %s", flight.case.block, record.worker)
-            self.emit(BlockDone(record))
-            return
         if future.status in ("cancelled", "lost"):
             if self.client.status != "running":
                 raise RunError(GONE)

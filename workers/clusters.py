@@ -102,6 +102,7 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,  # each block has its home
     "distributed.admin.low-level-log-length": 1000,  # each block logs a few
+    "distributed.worker.memory.pause": False,  # it would hold its block for ever
     "distributed.comm.timeouts.connect": "30s",
     "distributed.admin.tick.limit": "30s",  # long numerical calls are what we do
     # Dask has malloc give memory back at every turn, and the network ask for it again: 1.7 times
