@@ -18,14 +18,16 @@ from pipeline import flow
 from pipeline.code import code_digest
 from pipeline.events import BlockDone, Event
 from pipeline.flow import Placement
+from pipeline.job import Job, Trial
 from pipeline.ledger import Record
 from pipeline.plan import Plan, checked_plan
 from pipeline.source import Box, VolumeInfo
 from pipeline.spec import Spec
-from pipeline.stages import Job, Made, Trial, at_work
+from pipeline.stages import Made
 from pipeline.store import RunStore
 from pipeline.tally import Tally
 from pipeline.window import Window
+from pipeline.work import at_work
 from workers.clusters import Local, connect
 
 if TYPE_CHECKING:

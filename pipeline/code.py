@@ -10,7 +10,7 @@ import ddgm_core
 import workers
 
 # the modules of this room that decide a block's bytes
-DECIDING = ("cloud", "plan", "solver", "source", "spec", "stages", "store")
+DECIDING = ("cloud", "job", "plan", "solver", "source", "spec", "stages", "store")
 
 
 @cache

@@ -189,6 +189,33 @@ def calibrate(plan: Plan) -> Time:
     return Time(network, data, per_slice, slices * per_slice)
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What is held against a run at its end.
+
+    Attributes:
+        seconds: the method alone, on the machine that it was timed on; None where the work runs
+            elsewhere.
+        memory: bytes of the worker that needs the most.
+    """
+
+    seconds: float | None
+    memory: int
+
+
+def predict(plan: Plan, blocks: int) -> Prediction:
+    """What so many blocks of a plan will take; on a local cluster by timing them here, now."""
+    spec = plan.spec
+    memory = worker_memory(plan, network=not (spec.pool.workers or spec.pool.placement)).total
+    if spec.pool.workers:
+        memory = max(memory, worker_memory(plan).total)
+    if not isinstance(spec.cluster, Local):
+        return Prediction(None, memory)
+    workers = spec.pool.workers or spec.cluster.workers
+    slices = -(-blocks // workers) * spec.block.slices
+    return Prediction(calibrate(plan).slice * slices, memory)
+
+
 def _seconds(work: Callable[[], object]) -> float:
     """Of one call, the better of two after one to warm up."""
     work()

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.estimate import worker_memory
+from pipeline.job import Job, Trial
 from pipeline.plan import Plan
 from pipeline.stages import (
-    Job,
-    Trial,
     fetch_stage,
     finish_stage,
     reconstruct_stage,

@@ -13,12 +13,13 @@ from ddgm_core.denoiser import Prior, PriorError
 from ddgm_core.projectors import checked_step
 from pipeline.code import code_digest
 from pipeline.files import Folder
+from pipeline.job import Job
 from pipeline.method import Ddgm, Ddx
 from pipeline.plan import Plan, checked_plan
 from pipeline.solver import resident_prior, resident_solver
 from pipeline.source import Box, SourceError, VolumeInfo
 from pipeline.spec import Spec
-from pipeline.stages import Job, grey_scale, source_volume
+from pipeline.stages import grey_scale, source_volume
 from pipeline.store import RunStore, StoreError
 
 PACKAGES = (

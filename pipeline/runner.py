@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ddgm_core.errors import Stopped
+from pipeline.estimate import Prediction, predict
 from pipeline.events import BlockDone, BlockFailed, Event, RunStarted, Subscriber
 from pipeline.flow import Submit, submit
+from pipeline.job import Job
 from pipeline.lease import lease
 from pipeline.ledger import Record
 from pipeline.manifest import check, create, prepare
 from pipeline.plan import checked_plan
 from pipeline.spec import Spec
-from pipeline.stages import Job, run_block, source_volume
+from pipeline.stages import run_block, source_volume
 from pipeline.state import StateFile
 from pipeline.store import RunStore
 from pipeline.tally import Tally
@@ -42,6 +44,7 @@ class Summary:
         failed: their records, the first of them.
         seconds: this start took.
         tally: of all records of the run.
+        predicted: what this start would take, before it began.
     """
 
     blocks: int
@@ -49,6 +52,7 @@ class Summary:
     done: int = 0
     seconds: float = 0.0
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    predicted: Prediction | None = field(default=None, compare=False)
 
     @property
     def failures(self) -> int:
@@ -96,7 +100,8 @@ def run(
         wanted = range(summary.blocks) if only is None else only
         pending = (i for i in wanted if not done[i])
         stopped = False
-        if summary.resumed < summary.blocks:
+        if left := sum(1 for i in wanted if not done[i]):
+            summary.predicted = predict(job.plan, left)
             with connect(spec.cluster, spec.pool) as client:
                 stopped = _drain(client, job, store, summary, emit, ours, pending, submit)
         store.write_metrics(list(summary.tally.columns))
@@ -128,7 +133,7 @@ def _drain(
     submit: Submit,
 ) -> bool:
     """Run all pending blocks; whether they were stopped before their end."""
-    state = StateFile(store, job, summary.tally)
+    state = StateFile(store, job, summary.tally, summary.predicted)
 
     def tell(event: Event) -> None:
         ours()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -17,15 +14,15 @@ import torch
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
-from pipeline.code import code_digest
-from pipeline.faults import one_line
-from pipeline.journal import journal, worker_name
+from pipeline.job import Job, Trial
+from pipeline.journal import worker_name
 from pipeline.ledger import Record
 from pipeline.plan import Block, Plan
 from pipeline.solver import Solver, resident_prior, resident_solver
 from pipeline.source import Cutout, Volume
 from pipeline.spec import Layer, Spec
 from pipeline.store import RunStore
+from pipeline.work import Clock, added, at_work, leave_the_slot, peak_bytes
 from workers.resident import resident
 
 T = TypeVar("T")
@@ -35,31 +32,6 @@ _reading = threading.Lock()  # cloud-volume: one reading thread per process
 
 class NumericalError(DdgmError):
     """A reconstruction that is not made of finite numbers."""
-
-
-class CodeError(DdgmError):
-    """A worker that would compute something else than the driver means."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every task of a run is told; small, and the same for all blocks.
-
-    Attributes:
-        plan: spec and volume.
-        root: the run's folder.
-        digest: of spec, code and weights; stamped on every record.
-        weights_digest: SHA-256 of the weights, so that a worker refuses any others.
-        code: hash of the driver's code, so that a worker with another version refuses.
-        topic: of Dask's events, where workers tell this start of the run what they are at.
-    """
-
-    plan: Plan
-    root: str
-    digest: str
-    weights_digest: str
-    code: str
-    topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,23 +104,6 @@ def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dic
         {"slice": place[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}
         for place, row in zip(block.places, rows, strict=True)
     ]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One try of a block.
-
-    Attributes:
-        block: its index.
-        attempt: counted from 1.
-        name: of this try, in task keys and in what the tasks say of it.
-        calls: whether the pool's workers are asked for each network call.
-    """
-
-    block: int
-    attempt: int = 1
-    name: str = ""
-    calls: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,73 +221,3 @@ def tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
     with clock("load"):
         solver = resident_solver(job.plan, job.weights_digest, trial.calls)
         return solver, grey_scale(job.plan, job.weights_digest)
-
-
-@contextmanager
-def at_work(job: Job, trial: Trial, stage: str) -> Iterator[Clock]:
-    """Say that this process is at a stage of a block, until it is not; gives it a clock.
-
-    Raises:
-        CodeError: this process has other code than the driver.
-    """
-    if code_digest() != job.code:
-        raise CodeError(
-            f"cluster: {worker_name()} has another version of ddgm than the one that started the "
-            "run; install the same on all machines"
-        )
-    clock, log = Clock(), journal(job.root, worker_name())
-    about = {"block": trial.block, "attempt": trial.attempt, "stage": stage}
-    say(job.topic, {"trial": trial.name, "stage": stage})
-    log("begun", **about)
-    try:
-        yield clock
-    except Exception as error:
-        log("failed", **about, cause=one_line(error))
-        raise
-    else:
-        log("ended", **about, seconds=clock.seconds)
-    finally:
-        say(job.topic, {"trial": trial.name, "stage": ""})
-
-
-def say(topic: str, message: dict[str, str]) -> None:
-    """Tell the driver, if a Dask worker does the saying and a driver wants to hear."""
-    from distributed import get_worker
-
-    with suppress(ValueError):
-        worker = get_worker()
-        worker.log_event(topic, {**message, "worker": worker.address})
-
-
-def leave_the_slot() -> None:
-    """Let the worker begin another task while this one waits for bytes."""
-    from distributed import get_worker, secede
-
-    with suppress(ValueError):
-        get_worker()
-        secede()
-
-
-def added(*parts: dict[str, float]) -> dict[str, float]:
-    """Seconds by name, over all parts."""
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: round(sum(p.get(name, 0.0) for p in parts), 4) for name in names}
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes, on Linux
-
-
-class Clock:
-    """Seconds spent under each name: `with clock("fetch"): …`."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        spent = time.perf_counter() - start
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)

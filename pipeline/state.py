@@ -9,8 +9,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.estimate import Prediction
 from pipeline.events import Beat, BlockDone, BlockRetried, Event
-from pipeline.stages import Job
+from pipeline.job import Job
 from pipeline.store import RunStore
 from pipeline.tally import Tally
 
@@ -26,10 +27,13 @@ class StateFile:
         store: of the run.
         job: what is run.
         tally: kept by the runner, of all records.
+        predicted: what this start would take.
     """
 
-    def __init__(self, store: RunStore, job: Job, tally: Tally) -> None:
-        self.store, self.job, self.tally = store, job, tally
+    def __init__(
+        self, store: RunStore, job: Job, tally: Tally, predicted: Prediction | None
+    ) -> None:
+        self.store, self.job, self.tally, self.predicted = store, job, tally, predicted
         self.began = time.monotonic()
         self.started = _now()
         self.written = float("-inf")
@@ -74,6 +78,7 @@ class StateFile:
             "retries": self.retries,
             "at_work": 0 if ended else len(self.beat.running),
             "running": running,
+            "predicted": asdict(self.predicted) if self.predicted else None,
             "tally": self.tally.summary(),
         }
         with suppress(OSError):

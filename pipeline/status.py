@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,8 +52,29 @@ def result_table(summary: Summary, root: str) -> Table:
     """A finished run's scores."""
     tally = summary.tally.summary()
     counts = f"{summary.done} done, {summary.resumed} before, {summary.failures} failed"
-    rows = [("blocks", counts), ("time", duration(summary.seconds)), *metric_rows(tally)]
-    return table("result", rows)
+    rows = [("blocks", counts), ("time", duration(summary.seconds))]
+    if summary.predicted is not None:
+        rows += predicted_rows(asdict(summary.predicted), summary.seconds, tally["peak"])
+    return table("result", [*rows, *metric_rows(tally)])
+
+
+def predicted_rows(predicted: Mapping[str, Any], seconds: float, peak: int) -> list[Row]:
+    """What the plan said, and how far off it was."""
+    rows = []
+    if planned := predicted["seconds"]:
+        off = _off(seconds, planned)
+        rows.append(("time predicted", f"{duration(planned)} for the method alone: {off}"))
+    if peak:
+        off = _off(peak, predicted["memory"])
+        rows.append(
+            ("memory predicted", f"{size(predicted['memory'])} a worker, {size(peak)} held: {off}")
+        )
+    return rows
+
+
+def _off(real: float, planned: float) -> str:
+    share = real / planned - 1
+    return f"it took {abs(share):.0%} {'more' if share > 0 else 'less'}"
 
 
 def tallied(store: RunStore, digest: str) -> Tally:
@@ -112,6 +134,13 @@ def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
         who = "workers" if state["placement"] == "here" else "pool"
         rows.append((f"{who} at the network", f"{state['busy']:.0%} of the time"))
     rows.append(("retries", str(state["retries"])))
+    if predicted := state["predicted"]:
+        if live and predicted["seconds"]:
+            rows.append(
+                ("time predicted", f"{duration(predicted['seconds'])} for the method alone")
+            )
+        elif not live:
+            rows += predicted_rows(predicted, state["seconds"], state["tally"]["peak"])
     if live:
         shown = [
             f"{r['block']} ({r['stage']} on {r['worker']}, {duration(r['seconds'])})"

@@ -34,8 +34,8 @@ from pipeline.faults import (
 )
 from pipeline.flight import DEATHS, Case, Flight, beat_of, deadly
 from pipeline.flow import Placement, Submit, capacities, placement_of, submit
+from pipeline.job import Job, Trial
 from pipeline.ledger import Record
-from pipeline.stages import Job, Trial
 from pipeline.store import RunStore
 from workers.fleet import Fleet, fleet_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,8 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     status, out, err = run_ddgm(capsys, "run", path)
     assert status == 1
     assert "2 of 8 blocks failed" in one_line(err)
+    assert "for the method alone: it took" in out
+    assert re.search(r"memory predicted +[\d.]+ [MG]B a worker, [\d.]+ [MG]B held", out)
     assert f"ddgm block {path} --id 2" in out
     assert f"ddgm block {path} --id 3" in out
     log = next(line for line in out.splitlines() if line.startswith("  log: "))
@@ -128,6 +131,9 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     status, out, _ = run_ddgm(capsys, "status", tmp_path / "run")
     assert status == 0
     assert "6 done, 2 failed, 2 left" in out
+    assert "placement: here" in out
+    assert re.search(r"workers at the network +\d+% of the time", out)
+    assert re.search(r"worst data residuals +slice \d+ of block \d: ", out)
     status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
     assert status == 1
     assert "block 2: failed" in out

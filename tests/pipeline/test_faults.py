@@ -17,14 +17,16 @@ from pipeline import lease as lease_module
 from pipeline import window as window_module
 from pipeline.events import Beat, BlockDone, BlockFailed, BlockRetried, Event
 from pipeline.flow import Placement, submit
+from pipeline.job import Job, Trial
 from pipeline.lease import LeaseError
 from pipeline.ledger import Record
 from pipeline.runner import RunError, Summary, run, run_alone
 from pipeline.source import Cutout
 from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
-from pipeline.stages import Job, Made, Trial, at_work, fetch_stage
+from pipeline.stages import Made, fetch_stage
 from pipeline.store import RunStore
+from pipeline.work import at_work
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec
 from tests.pipeline.volumes import Server, serve
 from tests.workers.shared import Shared

@@ -22,8 +22,9 @@ from pipeline.runner import RunError, Summary, run, run_alone
 from pipeline.source import SourceError, Volume
 from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
-from pipeline.stages import CodeError, run_block
+from pipeline.stages import run_block
 from pipeline.store import RunStore
+from pipeline.work import CodeError
 from tests.pipeline.runs import OFFSET, layer, layers, phantom_volume, small_spec
 from tests.pipeline.volumes import chunk_file, serve
 from tests.workers.shared import Shared
