@@ -65,6 +65,11 @@ class Prior:
     digest: str
 
 
+def default_device() -> torch.device:
+    """The process's accelerator, or its CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class NetworkDenoiser:
     """A network as a `Denoiser`: channels last, in float32 or bfloat16.
 

@@ -6,3 +6,7 @@ class DdgmError(Exception):
 
     The command line prints it without a traceback and exits with a non-zero status.
     """
+
+
+class Stopped(DdgmError):
+    """What Ctrl-C ends with: all that was finished is kept, and can be gone on from."""

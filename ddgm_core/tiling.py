@@ -25,7 +25,8 @@ class TiledDenoiser:
         denoise: the denoiser of (batch, 1, patch, patch) images.
         patch: side of a patch, in pixels.
         stride: distance from patch to patch; the last is moved inward to end at the edge.
-        batch: patches to a call of the network.
+        batch: patches to a call of the network; None for all at once, where the denoiser makes
+            batches of a fixed size itself.
         bump: the blending window, see `bump_1d`.
     """
 
@@ -34,7 +35,7 @@ class TiledDenoiser:
         denoise: Denoiser,
         patch: int = 128,
         stride: int = 96,
-        batch: int = 8,
+        batch: int | None = 8,
         bump: Bump = "floor",
     ) -> None:
         if not 0 < stride <= patch:
@@ -58,6 +59,8 @@ class TiledDenoiser:
         return blended
 
     def _in_batches(self, patches: Tensor) -> Tensor:
+        if self.batch is None:
+            return self.denoise(patches)
         missing = -len(patches) % self.batch
         padded = torch.cat([patches, patches[:1].expand(missing, -1, -1, -1)])
         parts = [self.denoise(b) for b in padded.split(self.batch)]

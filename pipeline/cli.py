@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddgm_core.errors import DdgmError
+from ddgm_core.errors import DdgmError, Stopped
 from deploy.slurm import commands as slurm_commands
 from pipeline import benchmark_command, prior_commands
 from pipeline.console import console
@@ -28,10 +28,6 @@ app = typer.Typer(
     "Start with `ddgm demo`, then write a spec (`ddgm spec --example`), look at what it will "
     "cost (`ddgm plan SPEC`) and run it (`ddgm run SPEC`).",
 )
-
-
-class Stopped(DdgmError):
-    """Ctrl-C."""
 
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]
@@ -61,7 +57,8 @@ def demo(
     with console.status("making a volume of procedural neuropil"):
         spec = make_demo(folder)
     console.print(f"volume and spec: {folder}/volume, {spec}")
-    _finish(_run(_load(spec), overwrite=False), spec, str(folder / "run"))
+    loaded = _load(spec)
+    _finish(_run(loaded, overwrite=False), spec, loaded)
 
 
 @app.command()
@@ -86,26 +83,33 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="delete what an earlier run left in output.path")
     ] = False,
-    block: Annotated[
-        int | None, typer.Option(help="run this block alone, in this process, to see why it fails")
-    ] = None,
 ) -> None:
     """Run a spec, or go on where an earlier start of it stopped.
 
-    Examples: `ddgm run my.yaml`, `ddgm run my.yaml --block 12`
+    Ctrl-C once finishes the blocks that are begun; twice stops at once. Either can be gone on with.
+
+    Example: `ddgm run my.yaml`
     """
     loaded = _load(spec)
-    if block is not None and overwrite:
-        raise DdgmError("--overwrite: one block alone cannot replace a run; leave out --block")
-    if block is None:
-        _finish(_run(loaded, overwrite), spec, loaded.output.path)
-        return
+    _finish(_run(loaded, overwrite), spec, loaded)
+
+
+@app.command()
+def block(
+    spec: SpecPath,
+    number: Annotated[int, typer.Option("--id", help="the block, as reports name it")],
+) -> None:
+    """Run one block alone, in this process and without a cluster, to see why it fails.
+
+    Example: `ddgm block my.yaml --id 12`
+    """
     from pipeline.runner import run_alone
 
-    with console.status(f"block {block}"):
-        record = run_alone(loaded, block)
+    loaded = _load(spec)
+    with console.status(f"block {number}"):
+        record = run_alone(loaded, number)
     seconds = ", ".join(f"{k} {v:.1f} s" for k, v in record.seconds.items())
-    console.print(f"block {block} is done: {seconds}")
+    console.print(f"block {number} is done: {seconds}")
 
 
 @app.command()
@@ -115,7 +119,7 @@ def status(run: Run) -> None:
     Example: `ddgm status runs/hemibrain`
     """
     from deploy.slurm.status import slurm_lines
-    from pipeline.summary import status_table
+    from pipeline.status import status_table
 
     console.print(status_table(run))
     for line in slurm_lines(run):
@@ -123,27 +127,43 @@ def status(run: Run) -> None:
 
 
 @app.command()
-def verify(
-    run: Run,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="have the next `ddgm run` do the bad blocks again")
-    ] = False,
-) -> None:
+def verify(run: Run) -> None:
     """Read the whole output again and compare it with the ledger's checksums.
 
-    Example: `ddgm verify runs/hemibrain --repair`
+    Example: `ddgm verify runs/hemibrain`
     """
     from pipeline.verify import verify_run
 
-    problems, blocks = verify_run(run, repair, console)
-    for problem in problems:
+    found = verify_run(run, console)
+    for problem in found.problems:
         console.print(problem)
-    if problems:
-        remedy = "run the spec again to mend them" if repair else "mend them with --repair"
+    if found.problems:
+        remedies = []
+        if found.damaged:
+            remedies.append(f"mend {len(found.damaged)} with `ddgm repair {run}`")
+        if found.missing:
+            remedies.append("run the spec again to do what is not done")
         raise DdgmError(
-            f"{run}: {len(problems)} of {blocks} blocks are not as they should be; {remedy}"
+            f"{run}: {len(found.problems)} of {found.blocks} blocks are not as they should be; "
+            f"{', '.join(remedies)}"
         )
-    console.print(f"{blocks} blocks are as the ledger says")
+    console.print(f"{found.blocks} blocks are as the ledger says")
+
+
+@app.command()
+def repair(run: Run) -> None:
+    """Do again the blocks whose data are not what the ledger says, and only these.
+
+    Example: `ddgm repair runs/hemibrain`
+    """
+    from pipeline.progress import RunProgress
+    from pipeline.verify import repair_run
+
+    with RunProgress(console) as progress:
+        summary = repair_run(run, console, progress)
+    if summary.failures:
+        raise DdgmError(f"{run}: {summary.failures} damaged blocks failed again; see `ddgm status`")
+    console.print(f"{summary.done} blocks mended")
 
 
 @app.command()
@@ -243,27 +263,33 @@ def _run(spec: Spec, overwrite: bool) -> Summary:
             return run_spec(spec, progress, overwrite)
     except KeyboardInterrupt:
         raise Stopped(
-            "stopped; run the same spec again to go on: finished blocks are kept"
+            "stopped at once; run the same spec again to go on: finished blocks are kept"
         ) from None
 
 
-def _finish(summary: Summary, spec: Path, root: str) -> None:
+def _finish(summary: Summary, spec: Path, loaded: Spec) -> None:
     """Say how a run ended; exit non-zero if any block failed."""
+    from pipeline.journal import log_name
     from pipeline.report import write_report
-    from pipeline.summary import result_table
+    from pipeline.status import result_table
 
+    root = loaded.output.path
     for record in summary.failed:
         console.print(f"block {record.block} failed, attempt {record.attempts}: {record.cause}")
-        console.print(f"  alone, to see why: ddgm run {spec} --block {record.block}")
+        console.print(f"  alone, to see why: ddgm block {spec} --id {record.block}")
+        if record.worker:
+            console.print(f"  log: {root.rstrip('/')}/{log_name(record.worker)}")
+    if unlisted := summary.failures - len(summary.failed):
+        console.print(f"and {unlisted} more; see the ledger")
     if summary.done or summary.resumed:
         console.print(result_table(summary, root))
         write_report(root)
         names = {"volume": "volume.zarr", "report": "report.html", "picture": "preview.png"}
         for what, name in names.items():
             console.print(f"{what}: {root.rstrip('/')}/{name}")
-    if summary.failed:
+    if summary.failures:
         raise DdgmError(
-            f"{len(summary.failed)} of {summary.blocks} blocks failed; mend the causes and run the "
+            f"{summary.failures} of {summary.blocks} blocks failed; mend the causes and run the "
             "same spec again: finished blocks are kept"
         )
 

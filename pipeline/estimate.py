@@ -11,15 +11,17 @@ import torch
 
 from ddgm_core.tiling import tile_starts
 from pipeline.method import Ddgm, Ddx
-from pipeline.plan import Plan
+from pipeline.plan import Plan, PlanError
 from pipeline.solver import resident_prior, resident_solver
 from pipeline.source import Triple
 from workers.clusters import Local
+from workers.fleet import Fleet
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
 # Python with torch, cloud-volume and Dask (measured: 0.37 GB), and room for what malloc keeps
 PROCESS_BYTES = 700_000_000
 FLOAT = 4
+SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,16 @@ def fetch_bytes(plan: Plan) -> Fetch:
     return Fetch(needed, int(needed * touched * chunk / voxels))
 
 
-def worker_memory(plan: Plan) -> Memory:
-    """Peak memory of one worker, which holds one block."""
+def worker_memory(plan: Plan, network: bool = True) -> Memory:
+    """Peak memory of one worker, which holds one block and has the next one fetched.
+
+    Args:
+        network: whether it runs the network, too.
+    """
     g, spec = plan.geometry, plan.spec
     card = resident_prior(spec.prior).card
     pixels, measured = g.thickness * g.width, g.views * g.bins
+    voxel = np.dtype(plan.info.dtype).itemsize
     stacks = 3 + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     activations = 12 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
@@ -102,10 +109,49 @@ def worker_memory(plan: Plan) -> Memory:
         projector = 2 * measured * 2 * g.thickness * 2 * FLOAT  # A and its transpose, two
     return Memory(  # entries per ray and row, each a value and an index
         process=PROCESS_BYTES,
-        network=activations,
+        network=activations if network else 0,
         projector=projector,
-        block=spec.block.slices * (pixels * (stacks * FLOAT + 4) + 2 * measured * FLOAT),
+        block=spec.block.slices * (pixels * (stacks * FLOAT + 4 + voxel) + 2 * measured * FLOAT),
         batch=spec.block.batch * (6 * pixels + 4 * measured) * FLOAT,
+    )
+
+
+def slices_that_fit(plan: Plan, limit: int, network: bool = True) -> int:
+    """The most slices to a block that a worker of this memory holds; 0 if not even a batch."""
+    memory = worker_memory(plan, network)
+    per_slice = memory.block // plan.spec.block.slices
+    room = (int(SHARE * limit) - memory.total + memory.block) // per_slice
+    return max(0, room // plan.spec.block.batch * plan.spec.block.batch)
+
+
+def check_room(plan: Plan, fleet: Fleet, placement: str) -> None:
+    """Whether every worker can hold a block, before any is begun.
+
+    Raises:
+        PlanError: one cannot.
+    """
+    for member in fleet.members.values():
+        runs_network = placement == "here" or (member.pool and placement == "whole")
+        if member.pool and placement == "calls":
+            continue  # it holds the network and its batches alone
+        if member.memory:
+            check_fits(plan, member.memory, f"worker {member.name}", runs_network)
+
+
+def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
+    """Whether a worker of this memory can hold a block.
+
+    Raises:
+        PlanError: it cannot.
+    """
+    need = worker_memory(plan, network).total
+    if need <= SHARE * limit:
+        return
+    slices = slices_that_fit(plan, limit, network)
+    remedy = f"{slices} fit" if slices else "not even one batch fits: lower block.batch as well"
+    raise PlanError(
+        f"block.slices: {plan.spec.block.slices} need {need / 1e9:.2f} GB, and {who} has "
+        f"{limit / 1e9:.2f} GB, of which {SHARE:.0%} are used; {remedy}, or give it more memory"
     )
 
 
@@ -143,6 +189,33 @@ def calibrate(plan: Plan) -> Time:
     blocks_each = -(-plan.block_count // workers)
     slices = min(blocks_each * spec.block.slices, plan.slice_count)
     return Time(network, data, per_slice, slices * per_slice)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is held against a run at its end.
+
+    Attributes:
+        seconds: the method alone, on the machine that it was timed on; None where the work runs
+            elsewhere.
+        memory: bytes of the worker that needs the most.
+    """
+
+    seconds: float | None
+    memory: int
+
+
+def predict(plan: Plan, blocks: int) -> Prediction:
+    """What so many blocks of a plan will take; on a local cluster by timing them here, now."""
+    spec = plan.spec
+    memory = worker_memory(plan, network=not (spec.pool.workers or spec.pool.placement)).total
+    if spec.pool.workers:
+        memory = max(memory, worker_memory(plan).total)
+    if not isinstance(spec.cluster, Local):
+        return Prediction(None, memory)
+    workers = spec.pool.workers or spec.cluster.workers
+    slices = -(-blocks // workers) * spec.block.slices
+    return Prediction(calibrate(plan).slice * slices, memory)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -50,6 +50,40 @@ class BlockFailed:
 class Waiting:
     """No worker is there; the run goes on when one comes."""
 
+    pool: bool = False
+    """Others are: it is a pool worker that is missing."""
 
-Event = RunStarted | BlockDone | BlockRetried | BlockFailed | Waiting
+
+@dataclass(frozen=True)
+class Running:
+    """A block that a worker is at."""
+
+    block: int
+    stage: str
+    worker: str
+    """Its name."""
+    seconds: float
+    """Since the stage began."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """How things stand; told every few seconds."""
+
+    placement: str
+    homes: int
+    """Workers that hold blocks."""
+    pool: int
+    """Workers that run the network for them."""
+    running: tuple[Running, ...] = ()
+    pool_seconds: float = 0.0
+    """That the pool has spent in network calls for others."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Ctrl-C: begun blocks are finished, and no others are begun."""
+
+
+Event = RunStarted | BlockDone | BlockRetried | BlockFailed | Waiting | Beat | Stopping
 Subscriber = Callable[[Event], None]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -49,6 +52,22 @@ class Folder:
             if os.path.exists(partial):
                 os.unlink(partial)
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Put a file in place that must not be there; False, and nothing done, where it is."""
+        fs, path = self._at(name)
+        if not isinstance(fs, LocalFileSystem):
+            if fs.exists(path):  # not every store can do both at once; a driver's beats find out
+                return False
+            fs.pipe_file(path, data)
+            return True
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            with open(path, "xb") as f:
+                f.write(data)
+        except FileExistsError:
+            return False
+        return True
+
     def read(self, name: str) -> bytes | None:
         """The file's bytes; None where there is none."""
         fs, path = self._at(name)
@@ -62,15 +81,32 @@ class Folder:
         fs, path = self._at(name)
         return fs.size(path) or 0 if fs.exists(path) else 0
 
-    def names(self, folder: str, suffix: str) -> list[str]:
-        """Files below a folder whose names end so, as names relative to the root, sorted."""
+    def names(self, folder: str) -> list[str]:
+        """What is in a folder, files and folders, by their own names, sorted; none if not there."""
         fs, path = self._at(folder)
-        _, root = self._at("")
         try:
-            found = fs.find(path)
+            found = fs.ls(path, detail=False, refresh=True)
         except FileNotFoundError:
             return []
-        return sorted(p[len(root.rstrip("/")) + 1 :] for p in found if p.endswith(suffix))
+        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to write piece by piece, in place once the context has ended well."""
+        fs, path = self._at(name)
+        if not isinstance(fs, LocalFileSystem):
+            with fs.open(path, "wb") as f:
+                yield f  # type: ignore[misc]
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        partial = f"{path}.{uuid.uuid4().hex}.partial"
+        try:
+            with open(partial, "wb") as f:
+                yield f
+            os.replace(partial, path)
+        finally:
+            if os.path.exists(partial):
+                os.unlink(partial)
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -78,18 +114,11 @@ class Folder:
         if fs.exists(path):
             fs.rm_file(path)
 
-    def remove(self) -> None:
-        """Remove the folder and all that is in it."""
-        fs, path = self._at("")
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder and all that is in it."""
+        fs, path = self._at(name)
         if fs.exists(path):
             fs.rm(path, recursive=True)
-
-    def entries(self) -> list[str]:
-        """Names of what is in the folder; none where there is no folder."""
-        fs, path = self._at("")
-        if not fs.exists(path):
-            return []
-        return [p.rstrip("/").rsplit("/", 1)[-1] for p in fs.ls(path, detail=False)]
 
     def free_bytes(self) -> int | None:
         """Space left on a local disk; None for object stores."""

@@ -26,6 +26,7 @@ class Record:
         finished: when, in UTC (ISO 8601).
         cause: why it failed: one line.
         detail: the end of the traceback, for a failure.
+        peak: most bytes that the process which wrote it had ever held.
     """
 
     block: int
@@ -40,6 +41,7 @@ class Record:
     finished: str = ""
     cause: str = ""
     detail: str = ""
+    peak: int = 0
 
     def to_json(self) -> bytes:
         """As it lies in the ledger."""

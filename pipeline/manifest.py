@@ -14,12 +14,13 @@ from ddgm_core.errors import DdgmError
 from ddgm_core.projectors import Spectral, checked_step
 from pipeline.code import code_digest
 from pipeline.files import Folder
+from pipeline.job import Job
 from pipeline.method import Ddgm, Ddx
 from pipeline.plan import Plan, checked_plan
 from pipeline.solver import resident_prior, resident_solver
 from pipeline.source import Box, SourceError, VolumeInfo
 from pipeline.spec import Spec
-from pipeline.stages import Job, grey_scale, source_volume
+from pipeline.stages import grey_scale, source_volume
 from pipeline.store import RunStore, StoreError
 
 PACKAGES = (
@@ -37,15 +38,31 @@ class LayerError(DdgmError):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Checked:
     """A run whose spec, source, weights, step and output have been found good."""
 
     job: Job
-    resumed: bool
+    manifest: dict[str, Any]
 
 
-def prepare(spec: Spec, overwrite: bool = False) -> Prepared:
+def prepare(spec: Spec, overwrite: bool = False) -> Job:
     """Check all that can be checked before any block, and create or find the output.
+
+    Raises:
+        DdgmError: the first thing that is wrong.
+    """
+    checked = check(spec, overwrite)
+    create(checked, overwrite)
+    return checked.job
+
+
+def create(checked: Checked, overwrite: bool = False) -> None:
+    """Create the output, or find that of an earlier start."""
+    RunStore(checked.job.root).prepare(checked.job.plan, checked.manifest, overwrite)
+
+
+def check(spec: Spec, overwrite: bool = False) -> Checked:
+    """Check all that can be checked before any block; writes nothing.
 
     Raises:
         DdgmError: the first thing that is wrong.
@@ -71,8 +88,9 @@ def prepare(spec: Spec, overwrite: bool = False) -> Prepared:
     store = RunStore(root)
     manifest = describe(plan, prior)
     _check_space(plan, store)
-    resumed = store.prepare(plan, manifest, overwrite)
-    return Prepared(Job(plan, root, manifest["digest"], prior.digest, manifest["code"]), resumed)
+    store.check(manifest, overwrite)
+    job = Job(plan, root, manifest["digest"], prior.digest, manifest["code"])
+    return Checked(job, manifest)
 
 
 def describe(plan: Plan, prior: Prior) -> dict[str, Any]:
@@ -146,7 +164,7 @@ def _check_space(plan: Plan, store: RunStore) -> None:
     free = store.folder.free_bytes()
     whole = plan.bytes_to_write()
     needed = int(0.8 * whole)  # zstd was measured to save 6 to 15 % of EM, its kin and sinograms
-    if free is not None and free < needed and not store.folder.entries():
+    if free is not None and free < needed and not store.folder.names(""):
         raise StoreError(
             f"output.path: {store.root} has {free / 1e9:.2f} GB free, and the run writes up to "
             f"{whole / 1e9:.2f} GB before compression; choose another disk or fewer layers"

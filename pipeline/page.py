@@ -183,7 +183,7 @@ def _failures(run: Run) -> str:
     if not count:
         return ""
     rows = [
-        [str(r.block), str(r.attempts), r.cause, f"ddgm run SPEC --block {r.block}"]
+        [str(r.block), str(r.attempts), r.cause, f"ddgm block SPEC --id {r.block}"]
         for r in run.failed
     ]
     more = f"<p>And {count - SHOWN} more, see the ledger.</p>" if count > SHOWN else ""

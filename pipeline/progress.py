@@ -18,7 +18,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.events import BlockDone, BlockFailed, BlockRetried, Event, RunStarted, Waiting
+from pipeline.events import (
+    BlockDone,
+    BlockFailed,
+    BlockRetried,
+    Event,
+    RunStarted,
+    Stopping,
+    Waiting,
+)
 
 LOG_SECONDS = 15.0
 
@@ -91,7 +99,12 @@ class RunProgress:
             )
         elif isinstance(event, Waiting):
             self.bar.update(self.task, description="waiting for a worker")
-            self._log("no worker is there yet; waiting")
+            who = "worker with the resource GPU" if event.pool else "worker"
+            self._log(f"no {who} is there yet; waiting")
+        elif isinstance(event, Stopping):
+            self.console.print(
+                "stopping: the blocks that are begun are finished; Ctrl-C again stops at once"
+            )
         elif isinstance(event, BlockDone | BlockFailed):
             self.ended += 1
             self.bar.update(

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from ddgm_core import least_squares, metrics, samplers
-from ddgm_core.denoiser import NetworkDenoiser, Prior, PriorError, load_prior
+from ddgm_core.denoiser import (
+    Denoiser,
+    NetworkDenoiser,
+    Prior,
+    PriorError,
+    default_device,
+    load_prior,
+)
 from ddgm_core.noise import NoiseField, Place
 from ddgm_core.projectors import DataStep, Projector, Spectral, projector
 from ddgm_core.schedules import geometric
@@ -23,13 +30,13 @@ from workers.resident import resident
 BatchWork = Callable[[Tensor, Sequence[Place]], Tensor]
 
 
-def default_device() -> torch.device:
-    """The process's accelerator, or its CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def tiled_denoiser(prior: Prior, spec: PriorSpec, device: torch.device) -> TiledDenoiser:
+def tiled_denoiser(
+    prior: Prior, spec: PriorSpec, device: torch.device, pooled: Denoiser | None = None
+) -> TiledDenoiser:
     """A prior's network over slices of any size, as the spec wants it run.
+
+    Args:
+        pooled: who runs the network instead of this process; it makes batches itself.
 
     Raises:
         PriorError: tiles that would leave gaps.
@@ -39,6 +46,8 @@ def tiled_denoiser(prior: Prior, spec: PriorSpec, device: torch.device) -> Tiled
             f"prior.stride: {spec.stride} is more than the patch of {spec.weights}, "
             f"{prior.card.patch}; tiles must overlap or touch"
         )
+    if pooled is not None:
+        return TiledDenoiser(pooled, prior.card.patch, spec.stride, None, spec.bump)
     network = NetworkDenoiser(prior.network, spec.precision, device)
     return TiledDenoiser(network, prior.card.patch, spec.stride, spec.batch, spec.bump)
 
@@ -170,8 +179,8 @@ def resident_prior(spec: PriorSpec, digest: str | None = None) -> Prior:
     return resident(("prior", spec.weights, sha256), lambda: load_prior(spec.weights, sha256))
 
 
-def resident_solver(plan: Plan, weights_digest: str) -> Solver:
-    """The solver of a plan, built once per process."""
+def resident_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Solver:
+    """The solver of a plan, built once per process; with `calls` the pool runs its network."""
     spec, device = plan.spec, default_device()
 
     def build() -> Solver:
@@ -180,7 +189,18 @@ def resident_solver(plan: Plan, weights_digest: str) -> Solver:
             ("projector", plan.geometry.digest, str(device)),
             lambda: projector(plan.geometry, device=device),
         )
-        return Solver(spec, kept, tiled_denoiser(prior, spec.prior, device), device)
+        pooled = pooled_denoiser(spec, weights_digest) if calls else None
+        return Solver(spec, kept, tiled_denoiser(prior, spec.prior, device, pooled), device)
 
-    parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block"})
-    return resident(("solver", parts, plan.geometry.digest, weights_digest, str(device)), build)
+    parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block", "pool"})
+    key = "solver", parts, plan.geometry.digest, weights_digest, str(device), calls
+    return resident(key, build)
+
+
+def pooled_denoiser(spec: Spec, weights_digest: str) -> Denoiser:
+    """The spec's network as pool workers run it; for Dask tasks."""
+    from workers.pool import Network, PooledDenoiser
+
+    p = spec.prior
+    network = Network(p.weights, weights_digest, p.precision, p.batch, spec.cluster.threads)
+    return PooledDenoiser(network, spec.pool.call_seconds)

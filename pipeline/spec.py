@@ -13,7 +13,7 @@ from ddgm_core.geometry import Detector
 from ddgm_core.tiling import Bump
 from pipeline.method import Algebraic, Ddgm, Ddx, GradientDescent
 from pipeline.part import Axis, Part, check_box
-from workers.clusters import Cluster, Local
+from workers.clusters import Cluster, Local, PoolSpec
 
 Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
@@ -147,7 +147,10 @@ class Limits(Part):
 
     attempts: int = Field(default=3, ge=1, description="at a block, before it counts as failed")
     block_seconds: float = Field(
-        default=3600, gt=0, description="longest time without a block's end"
+        default=3600,
+        gt=0,
+        description="longest time that a worker may be at one stage of a block; then it is "
+        "restarted, and the block tried again",
     )
 
 
@@ -163,6 +166,7 @@ class Spec(Part):
     algebraic: Algebraic = Algebraic()
     block: BlockSpec = BlockSpec()
     cluster: Cluster = Local()
+    pool: PoolSpec = PoolSpec()
     limits: Limits = Limits()
 
     @model_validator(mode="after")
@@ -191,7 +195,7 @@ class Spec(Part):
         Where the work runs and how often it is tried is left out: it changes no byte.
         """
         parts = self.model_dump(
-            mode="json", exclude={"cluster": True, "limits": True, "output": {"path"}}
+            mode="json", exclude={"cluster": True, "pool": True, "limits": True, "output": {"path"}}
         )
         text = json.dumps({"spec": parts, **others}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

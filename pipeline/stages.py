@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
-from pipeline.code import code_digest
+from pipeline.job import Job, Trial
+from pipeline.journal import worker_name
 from pipeline.ledger import Record
 from pipeline.plan import Block, Plan
 from pipeline.solver import Solver, resident_prior, resident_solver
 from pipeline.source import Cutout, Volume
 from pipeline.spec import Layer, Spec
 from pipeline.store import RunStore
+from pipeline.work import Clock, added, at_work, leave_the_slot, peak_bytes
 from workers.resident import resident
+
+T = TypeVar("T")
+
+_reading = threading.Lock()  # cloud-volume: one reading thread per process
 
 
 class NumericalError(DdgmError):
     """A reconstruction that is not made of finite numbers."""
-
-
-class CodeError(DdgmError):
-    """A worker that would compute something else than the driver means."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every task of a run is told; small, and the same for all blocks.
-
-    Attributes:
-        plan: spec and volume.
-        root: the run's folder.
-        digest: of spec, code and weights; stamped on every record.
-        weights_digest: SHA-256 of the weights, so that a worker refuses any others.
-        code: hash of the driver's code, so that a worker with another version refuses.
-    """
-
-    plan: Plan
-    root: str
-    digest: str
-    weights_digest: str
-    code: str
 
 
 @dataclass(frozen=True)
@@ -131,84 +114,124 @@ def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dic
     ]
 
 
-def run_block(job: Job, index: int, attempt: int = 1) -> Record:
-    """All stages of one block, its data in place first and then its record, which is returned.
+@dataclass(frozen=True)
+class Made(Generic[T]):
+    """What one stage hands to the next, in numpy, with the seconds it took, by name."""
+
+    data: T
+    seconds: dict[str, float]
+
+
+Stack = Mapping[Layer, np.ndarray]
+
+
+def fetch_stage(job: Job, trial: Trial) -> Made[Cutout]:
+    """Read a block's voxels, one block at a time in a process, beside what it computes.
+
+    Raises:
+        DdgmError: they cannot be read; or this worker's code is not the driver's.
+    """
+    leave_the_slot()
+    with _reading, at_work(job, trial, "fetch") as clock, clock("fetch"):
+        return Made(fetch(job.plan, job.plan.block(trial.block)), clock.seconds)
+
+
+def simulate_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Made[np.ndarray]:
+    """A block's tilt series, (n, views, bins)."""
+    with at_work(job, trial, "simulate") as clock:
+        solver, grey = tools(job, trial, clock)
+        with clock("simulate"):
+            truth = grey.normalised(cutout.data.data)
+            y = solver.simulate(truth, job.plan.block(trial.block).places)
+        return Made(y.numpy(), clock.seconds)
+
+
+def reconstruct_stage(job: Job, trial: Trial, sinogram: Made[np.ndarray]) -> Made[Stack]:
+    """A block's slices by the spec's method.
+
+    Raises:
+        NumericalError: the result is not finite.
+    """
+    with at_work(job, trial, "reconstruct") as clock:
+        solver, _ = tools(job, trial, clock)
+        y = torch.from_numpy(sinogram.data)
+        with clock("reconstruct"):
+            x, spread = solver.sample(y, job.plan.block(trial.block).places)
+        if not torch.isfinite(x).all():
+            raise NumericalError(
+                f"block {trial.block}: the reconstruction is not finite; check method.step and "
+                "method.sigma"
+            )
+        stacks: dict[Layer, np.ndarray] = {"reconstruction": x.numpy()}
+        if "spread" in job.plan.spec.output.layers:
+            stacks["spread"] = spread.numpy()
+        if "measured" in job.plan.spec.output.layers:
+            with clock("measured"):
+                stacks["measured"] = solver.measured(x).numpy()
+        return Made(stacks, clock.seconds)
+
+
+def finish_stage(
+    job: Job, trial: Trial, cutout: Made[Cutout], sinogram: Made[np.ndarray], made: Made[Stack]
+) -> Record:
+    """Score a block and write it: its data in place first, and then its record, which is returned.
+
+    Raises:
+        DdgmError: the output cannot be written.
+    """
+    plan, block, store = job.plan, job.plan.block(trial.block), RunStore(job.root)
+    with at_work(job, trial, "finish") as clock:
+        solver, grey = tools(job, trial, clock)
+        stacks: dict[Layer, Tensor] = {
+            "truth": grey.normalised(cutout.data.data),
+            "sinogram": torch.from_numpy(sinogram.data),
+            **{layer: torch.from_numpy(stack) for layer, stack in made.data.items()},
+        }
+        if "algebraic" in plan.spec.output.layers:
+            with clock("algebraic"):
+                stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
+        with clock("score"):
+            metrics = score(solver, block, stacks)
+        with clock("write"):
+            checksums = store.write(plan, block, layers_of(plan, grey, stacks))
+        record = Record(
+            block=block.index,
+            digest=job.digest,
+            state="done",
+            attempts=trial.attempt,
+            checksums=checksums,
+            missing_voxels=cutout.data.missing_voxels,
+            metrics=metrics,
+            seconds=added(cutout.seconds, sinogram.seconds, made.seconds, clock.seconds),
+            worker=worker_name(),
+            peak=peak_bytes(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        store.put(record)
+        return record
+
+
+def solve_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Record:
+    """All that follows the fetching, on one worker."""
+    sinogram = simulate_stage(job, trial, cutout)
+    made = reconstruct_stage(job, trial, sinogram)
+    return finish_stage(job, trial, cutout, sinogram, made)
+
+
+def run_block(job: Job, index: int) -> Record:
+    """All stages of one block, one after the other, in this process.
 
     Raises:
         DdgmError: what a user can mend: the source, the weights, the step, the output.
         NumericalError: the result is not finite.
     """
-    if code_digest() != job.code:
-        raise CodeError(
-            f"cluster: {worker_name()} has another version of ddgm than the one that started the "
-            "run; install the same on all machines"
-        )
+    trial = Trial(index)
+    return solve_stage(job, trial, fetch_stage(job, trial))
+
+
+def tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
+    """What a stage works with, loaded once per process."""
     torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
-    plan, block, clock = job.plan, job.plan.block(index), Clock()
     with clock("load"):
-        solver = resident_solver(plan, job.weights_digest)
-        grey = grey_scale(plan, job.weights_digest)
-    with clock("fetch"):
-        cutout = fetch(plan, block)
-    with clock("simulate"):
-        truth = grey.normalised(cutout.data)
-        stacks: dict[Layer, Tensor] = {"truth": truth}
-        stacks["sinogram"] = solver.simulate(truth, block.places)
-    with clock("reconstruct"):
-        pair = solver.sample(stacks["sinogram"], block.places)
-        stacks["reconstruction"], stacks["spread"] = pair
-    if not torch.isfinite(stacks["reconstruction"]).all():
-        raise NumericalError(
-            f"block {index}: the reconstruction is not finite; check method.step and method.sigma"
-        )
-    if "algebraic" in plan.spec.output.layers:
-        with clock("algebraic"):
-            stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
-    if "measured" in plan.spec.output.layers:
-        with clock("measured"):
-            stacks["measured"] = solver.measured(stacks["reconstruction"])
-    with clock("score"):
-        metrics = score(solver, block, stacks)
-    store = RunStore(job.root)
-    with clock("write"):
-        checksums = store.write(plan, block, layers_of(plan, grey, stacks))
-    record = Record(
-        block=index,
-        digest=job.digest,
-        state="done",
-        attempts=attempt,
-        checksums=checksums,
-        missing_voxels=cutout.missing_voxels,
-        metrics=metrics,
-        seconds=clock.seconds,
-        worker=worker_name(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    store.put(record)
-    return record
-
-
-class Clock:
-    """Seconds spent under each name: `with clock("fetch"): …`."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 4)
-
-
-def worker_name() -> str:
-    """This process's name in the cluster, or its host and number."""
-    import os
-    import socket
-
-    from distributed import get_worker
-
-    try:
-        return str(get_worker().name)
-    except ValueError:
-        return f"{socket.gethostname()}-{os.getpid()}"
+        solver = resident_solver(job.plan, job.weights_digest, trial.calls)
+        return solver, grey_scale(job.plan, job.weights_digest)

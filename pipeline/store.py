@@ -4,14 +4,17 @@ RUN/run.json                  what was asked for and with what, written before a
 RUN/volume.zarr/LAYER/0       one sharded array per layer; a block is one shard of each
 RUN/ledger/000/000042.json    one record per block, put in place after its data
 RUN/metrics.parquet           per-slice metrics, gathered at the end
+RUN/driver.json, state.json   who drives the run while it lives, and how it stands
+RUN/logs/NAME.jsonl           what each process did
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,8 +28,12 @@ from pipeline.plan import AXES, Block, Plan
 from pipeline.spec import Layer
 
 VOLUME = "volume.zarr"
+ROW_GROUP = 1000  # blocks whose metrics are in memory at once
 # what a run's folder may hold: anything else is somebody's, and the folder is left alone
-OWN = {VOLUME, "run.json", "ledger", "metrics.parquet", "report.html", "preview.png", "slurm"}
+OWN = {
+    VOLUME, "run.json", "ledger", "metrics.parquet", "report.html", "preview.png", "driver.json",
+    "state.json", "logs", "slurm",
+}  # fmt: skip
 
 
 class StoreError(DdgmError):
@@ -65,17 +72,14 @@ class RunStore:
             ) from error
         return manifest
 
-    def prepare(self, plan: Plan, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
-        """Create the run's arrays and run.json, or find those of an earlier start.
-
-        Returns:
-            Whether an earlier run is being resumed.
+    def check(self, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
+        """Whether there is an earlier start of this run to go on with; writes nothing.
 
         Raises:
             StoreError: the folder belongs to another spec, or holds something else.
         """
         found = self.folder.read("run.json")
-        if others := sorted(set(self.folder.entries()) - OWN):
+        if others := sorted(set(self.folder.names("")) - OWN):
             raise StoreError(
                 f"output.path: {self.root} holds {others[0]!r}, which is no part of a run; "
                 "choose another folder"
@@ -89,7 +93,22 @@ class RunStore:
                     "replace it with --overwrite"
                 )
             return True
-        self.folder.remove()
+        return False
+
+    def prepare(self, plan: Plan, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
+        """Create the run's arrays and run.json, or find those of an earlier start.
+
+        Returns:
+            Whether an earlier run is being resumed.
+
+        Raises:
+            StoreError: the folder belongs to another spec, or holds something else.
+        """
+        if self.check(manifest, overwrite):
+            return True
+        for name in self.folder.names(""):
+            if name != "driver.json":  # ours, and alive
+                self.folder.remove(name)
         self._create_arrays(plan)
         # last: from here on it is a run
         self.folder.write("run.json", json.dumps(manifest, indent=2).encode())
@@ -167,26 +186,31 @@ class RunStore:
         return None if data is None else Record.from_json(data)
 
     def records(self) -> Iterator[Record]:
-        """All records that can be read, by block."""
-        for name in self.folder.names("ledger", ".json"):
-            data = self.folder.read(name)
-            if data is not None and (record := Record.from_json(data)) is not None:
-                yield record
+        """All records that can be read, in no more memory than a thousand of them take."""
+        for thousand in self.folder.names("ledger"):
+            for name in self.folder.names(f"ledger/{thousand}"):
+                if not name.endswith(".json"):  # half of one
+                    continue
+                data = self.folder.read(f"ledger/{thousand}/{name}")
+                if data is not None and (record := Record.from_json(data)) is not None:
+                    yield record
 
-    def write_metrics(self) -> None:
-        """Gather the per-slice metrics of all finished blocks into metrics.parquet."""
+    def write_metrics(self, columns: Sequence[str]) -> None:
+        """Gather these per-slice metrics of all finished blocks into metrics.parquet."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = [
-            {"block": r.block, **row}
-            for r in self.records()
-            if r.state == "done"
-            for row in r.metrics
-        ]
-        out = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows), out)
-        self.folder.write("metrics.parquet", out.getvalue().to_pybytes())
+        kinds = {"block": pa.int64(), "slice": pa.int64()}
+        names = ["block", *columns]
+        schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in names])
+        done = (r for r in self.records() if r.state == "done")
+        with (
+            self.folder.writing("metrics.parquet") as file,
+            pq.ParquetWriter(file, schema) as writer,
+        ):
+            while some := list(islice(done, ROW_GROUP)):
+                rows = [{"block": r.block, **row} for r in some for row in r.metrics]
+                writer.write_table(pa.Table.from_pylist(rows, schema))
 
     def forget(self, block: int) -> None:
         """Remove a block's record, so that the next run does the block again."""

@@ -1,27 +1,27 @@
-"""A plan, a run's state and its result as tables for the terminal."""
+"""A plan as a table for the terminal."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
-from itertools import pairwise
-from statistics import fmean, median
 
+from dask.utils import parse_bytes
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.estimate import calibrate, fetch_bytes, patches_per_slice, worker_memory
-from pipeline.ledger import Record
-from pipeline.manifest import plan_of
+from pipeline.estimate import (
+    calibrate,
+    fetch_bytes,
+    patches_per_slice,
+    slices_that_fit,
+    worker_memory,
+)
 from pipeline.plan import Plan, checked_plan
 from pipeline.progress import duration, size
-from pipeline.runner import Summary
 from pipeline.solver import resident_prior
 from pipeline.source import Box, SourceError, VolumeInfo
 from pipeline.spec import Spec
 from pipeline.stages import source_volume
-from pipeline.store import RunStore
+from workers.clusters import Local
 
 Row = tuple[str, str]
 
@@ -43,7 +43,7 @@ def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
             ("data step", f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices"),
             ("time, as on this machine", f"{duration(cost.run)} ({cost.slice:.2f} s a slice)"),
         ]
-    return _table("plan", rows)
+    return table("plan", rows)
 
 
 def _info_or_assumed(spec: Spec, console: Console) -> VolumeInfo:
@@ -94,85 +94,24 @@ def _cost_rows(plan: Plan) -> list[Row]:
         ("to fetch, uncompressed", f"{size(fetch.touched)}: {misaligned}"),
         ("to write, uncompressed", f"{size(plan.bytes_to_write())}: {layers}"),
         ("memory of a worker", f"{size(memory.total)}: {parts}"),
+        *_room_rows(plan),
     ]
 
 
-def status_table(root: str) -> Table:
-    """How far a run is.
-
-    Raises:
-        StoreError: there is no run there.
-    """
-    store = RunStore(root)
-    manifest = store.manifest()
-    plan, digest = plan_of(manifest), manifest["digest"]
-    records = [r for r in store.records() if r.digest == digest]
-    states = Counter(r.state for r in records)
-    done = [r for r in records if r.state == "done"]
-    left = plan.block_count - states["done"]
-    rows = [
-        ("source", f"{plan.spec.source.url}, mip {plan.info.mip}"),
-        ("started", manifest["created"]),
-        ("blocks", f"{states['done']} done, {states['failed']} failed, {left} left"),
-        *_pace_rows(done, plan, left),
-        *_metric_rows(done),
-        *((f"block {r.block} failed", r.cause) for r in records if r.state == "failed"),
-    ]
-    return _table("run", rows)
-
-
-def _pace_rows(done: list[Record], plan: Plan, left: int) -> list[Row]:
-    if not done:
+def _room_rows(plan: Plan) -> list[Row]:
+    """Whether a local cluster's workers hold such blocks, and which they would hold."""
+    cluster, pool = plan.spec.cluster, plan.spec.pool
+    if not isinstance(cluster, Local):
         return []
-    times = sorted(datetime.fromisoformat(r.finished).timestamp() for r in done)
-    rows = [("last block ended", max(r.finished for r in done))]
-    gaps = [b - a for a, b in pairwise(times)]
-    if gaps:
-        # gaps far longer than most lie between one start of the run and the next
-        longest = 10 * sorted(gaps)[int(0.75 * len(gaps))]
-        typical = max(fmean(g for g in gaps if g <= longest), 1e-3)
-        z, y, x = plan.shard
-        rows.append(("rate", f"{z * y * x / typical / 1e6:.3g} Mvoxel/s"))
-        rows.append(("left, at this rate", duration(left * typical) if left else "nothing"))
-    stages = Counter[str]()
-    for r in done:
-        stages.update(r.seconds)
-    spent = ", ".join(f"{k} {v / len(done):.1f}" for k, v in stages.items())
-    rows.append(("seconds a block", spent))
-    if missing := sum(r.missing_voxels for r in done):
-        rows.append(("filled", f"{missing} voxels that the source lacks"))
-    return rows
+    network = not (pool.workers or pool.placement)
+    limit = parse_bytes(cluster.memory)
+    slices = slices_that_fit(plan, limit, network)
+    fits = slices >= plan.spec.block.slices
+    remedy = f"at most {slices} slices do; lower block.slices" if slices else "no block does"
+    return [(f"fits into {cluster.memory}", "yes" if fits else f"NO: {remedy}, or raise memory")]
 
 
-def result_table(summary: Summary, root: str) -> Table:
-    """A finished run's scores."""
-    done = [r for r in RunStore(root).records() if r.state == "done"]
-    rows = [
-        ("blocks", f"{summary.done} done, {summary.resumed} before, {len(summary.failed)} failed"),
-        ("time", duration(summary.seconds)),
-        *_metric_rows(done),
-    ]
-    return _table("result", rows)
-
-
-def _metric_rows(done: Iterable[Record]) -> list[Row]:
-    """Means over slices; the method's beside the algebraic reconstruction's."""
-    slices = [m for r in done for m in r.metrics]
-    rows = []
-    for name, key in (("MSE", "mse"), ("SSIM", "ssim"), ("data residual", "residual")):
-        values = [m[key] for m in slices if key in m]
-        if not values:
-            continue
-        text = f"{fmean(values):.4f} (median {median(values):.4f})"
-        if other := [m[f"algebraic_{key}"] for m in slices if f"algebraic_{key}" in m]:
-            text += f"; gradient descent {fmean(other):.4f}"
-        rows.append((name, text))
-    if seams := [m["seam"] for m in slices if "seam" in m]:
-        rows.append(("seam energy", f"{fmean(seams):.3f} (1: no seam)"))
-    return rows
-
-
-def _table(title: str, rows: Iterable[Row]) -> Table:
+def table(title: str, rows: Iterable[Row]) -> Table:
     table = Table(title=title, show_header=False, title_justify="left", box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -13,6 +13,7 @@ import torch
 from ddgm_core.denoiser import PriorCard, save_prior
 from ddgm_core.unet import Architecture
 from tests.ddgm_core.networks import random_network
+from tests.workers.shared import Shared
 
 ENOUGH = 120  # seconds for threads and processes that are left to end after the last test
 
@@ -36,6 +37,15 @@ def quiet_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def same_numbers() -> None:
     """Whatever a test draws from torch's own generator, it draws again the next time."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Shared]:
+    """A cluster that somebody else started: two workers, and one in the pool; see `Shared`."""
+    from workers.clusters import Local, PoolSpec, connect
+
+    with connect(Local(workers=2, memory="4GiB"), PoolSpec(workers=1)) as client:
+        yield Shared(client)
 
 
 @pytest.fixture(scope="session")

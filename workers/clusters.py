@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ddgm_core.errors import DdgmError
+from workers.fleet import RESOURCE
+from workers.security import Tls, security_of
 from workers.slurm import Slurm
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ class Local(_Cluster):
     workers: int = Field(
         default=2, ge=1, description="worker processes; each holds one block at a time"
     )
+    security: Literal["temporary"] | Tls | None = Field(
+        default=None, description="TLS, with files or with credentials of this run alone"
+    )
     memory: str = Field(default="8GiB", description="limit per worker, at which it is restarted")
 
     @field_validator("memory")
@@ -56,6 +62,7 @@ class Address(_Cluster):
 
     kind: Literal["address"]
     address: str = Field(description="of the scheduler, such as tcp://127.0.0.1:8786")
+    security: Tls | None = Field(default=None, description="TLS files")
 
 
 class SchedulerFile(_Cluster):
@@ -63,13 +70,40 @@ class SchedulerFile(_Cluster):
 
     kind: Literal["scheduler_file"]
     path: Path = Field(description="written by `dask scheduler --scheduler-file`")
+    security: Tls | None = Field(default=None, description="TLS files")
 
 
 Cluster = Annotated[Local | Address | SchedulerFile | Slurm, Field(discriminator="kind")]
+Placement = Literal["whole", "calls"]
+
+
+class PoolSpec(BaseModel):
+    """The workers that run the network, where a cluster has such."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    placement: Placement | None = Field(
+        default=None,
+        description="whole: pool workers run a block's whole method; calls: only the network's "
+        "calls; default: whole where there are pool workers, else each worker does all of a block",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        description="pool processes of a local cluster; default: one for each GPU of the machine",
+    )
+    call_seconds: float = Field(
+        default=60.0, gt=0, description="time limit of a network call, then another worker is asked"
+    )
+
 
 SETTINGS = {
-    # every task that a dying worker holds gets a strike, also the innocent ones
-    "distributed.scheduler.allowed-failures": 10,
+    # a task fails at its worker's first death: the driver knows which were at work, and which
+    # were only waiting there, and begins these anew without counting it
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.work-stealing": False,  # each block has its home
+    "distributed.admin.low-level-log-length": 1000,  # each block logs a few
+    "distributed.worker.memory.pause": False,  # it would hold its block for ever
     "distributed.comm.timeouts.connect": "30s",
     "distributed.admin.tick.limit": "30s",  # long numerical calls are what we do
     # Dask has malloc give memory back at every turn, and the network ask for it again: 1.7 times
@@ -77,17 +111,22 @@ SETTINGS = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**32,
 }
+LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def connect(cluster: Local | Address | SchedulerFile | Slurm) -> Iterator[Client]:
+def connect(
+    cluster: Local | Address | SchedulerFile | Slurm, pool: PoolSpec | None = None
+) -> Iterator[Client]:
     """A client of the cluster that a spec names; a local cluster ends with the context.
 
     Raises:
         ClusterError: no scheduler answers, or a local cluster could not be started.
+        SecurityError: TLS files that cannot be used.
     """
     from dask import config
-    from distributed import Client
+
+    from workers.pool import PoolPlugin
 
     if isinstance(cluster, Slurm):
         raise ClusterError(
@@ -95,45 +134,85 @@ def connect(cluster: Local | Address | SchedulerFile | Slurm) -> Iterator[Client
             "submit`, or choose local"
         )
     with config.set(SETTINGS):
-        if isinstance(cluster, Local):
-            with _local(cluster) as client:
-                yield client
-            return
-        where: dict[str, str] = (
-            {"address": cluster.address}
-            if isinstance(cluster, Address)
-            else {"scheduler_file": str(_existing(cluster.path))}
+        opened = (
+            _local(cluster, pool or PoolSpec()) if isinstance(cluster, Local) else _remote(cluster)
         )
-        try:
-            client = Client(**where, timeout="10s")  # type: ignore[arg-type]
-        except (OSError, ValueError) as error:
-            raise ClusterError(
-                f"cluster: no scheduler answers at {next(iter(where.values()))} "
-                f"({type(error).__name__}); start one with `dask scheduler`, or correct the spec"
-            ) from error
-        try:
+        with opened as client:
+            client.register_plugin(PoolPlugin())
             yield client
-        finally:
-            client.close()
 
 
 @contextmanager
-def _local(cluster: Local) -> Iterator[Client]:
-    from distributed import Client, LocalCluster
+def _remote(cluster: Address | SchedulerFile) -> Iterator[Client]:
+    from distributed import Client
 
-    with (
-        LocalCluster(
-            n_workers=cluster.workers,
-            threads_per_worker=1,  # cloud-volume: one reading thread per process
-            processes=True,
-            memory_limit=cluster.memory,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.INFO if log.isEnabledFor(logging.INFO) else logging.CRITICAL,
-        ) as local,
-        Client(local) as client,
-    ):
+    where: dict[str, str] = (
+        {"address": cluster.address}
+        if isinstance(cluster, Address)
+        else {"scheduler_file": str(_existing(cluster.path))}
+    )
+    security = security_of(cluster.security)
+    try:
+        client = Client(**where, timeout="10s", security=security)  # type: ignore[arg-type]
+    except (OSError, ValueError, TypeError) as error:  # a TypeError: TLS asked for without files
+        raise ClusterError(
+            f"cluster: no scheduler answers at {next(iter(where.values()))} "
+            f"({type(error).__name__}); start one with `dask scheduler`, or correct the spec"
+        ) from error
+    try:
         yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def _local(cluster: Local, pool: PoolSpec) -> Iterator[Client]:
+    """Worker processes on loopback, and a pool: one for each GPU, or as many as the spec wants."""
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    from workers.pool import Uninterrupted
+
+    devices = gpus()
+    count = len(devices) if pool.workers is None else pool.workers
+    security = security_of(cluster.security)
+    shared: dict[str, Any] = {
+        "nthreads": 1,  # cloud-volume: one reading thread per process
+        "memory_limit": cluster.memory,
+        "host": LOOPBACK,
+        "silence_logs": logging.INFO if log.isEnabledFor(logging.INFO) else logging.CRITICAL,
+        "security": security,
+    }
+    blind = {"env": {"CUDA_VISIBLE_DEVICES": ""}} if count else {}
+    workers = {f"cpu-{i}": shared | blind for i in range(cluster.workers)}
+    for i in range(count):
+        device = {"env": {"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]}} if devices else {}
+        workers[f"pool-{i}"] = shared | device | {"resources": {RESOURCE: 1}}
+    scheduler = {
+        "host": LOOPBACK,
+        "port": 0,
+        "dashboard_address": f"{LOOPBACK}:0",
+        "security": security,
+    }
+    with (
+        SpecCluster(
+            workers={n: {"cls": Nanny, "options": {"name": n, **o}} for n, o in workers.items()},
+            scheduler={"cls": Scheduler, "options": scheduler},
+            security=security,
+            silence_logs=shared["silence_logs"],
+        ) as local,
+        Client(local, security=security) as client,
+    ):
+        client.register_plugin(Uninterrupted())
+        yield client
+
+
+def gpus() -> list[str]:
+    """This machine's GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return shown.split(",")[:count] if shown else [str(i) for i in range(count)]
 
 
 def _existing(path: Path) -> Path:

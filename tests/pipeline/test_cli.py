@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,15 +113,27 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     status, out, err = run_ddgm(capsys, "run", path)
     assert status == 1
     assert "2 of 8 blocks failed" in one_line(err)
-    assert f"ddgm run {path} --block 2" in out
-    assert f"ddgm run {path} --block 3" in out
-    status, _, err = run_ddgm(capsys, "run", path, "--block", 2)
+    assert "for the method alone: it took" in out
+    assert re.search(r"memory predicted +[\d.]+ [MG]B a worker, [\d.]+ [MG]B held", out)
+    assert f"ddgm block {path} --id 2" in out
+    assert f"ddgm block {path} --id 3" in out
+    log = next(line for line in out.splitlines() if line.startswith("  log: "))
+    said = [json.loads(line) for line in Path(log.removeprefix("  log: ")).read_text().splitlines()]
+    failed = [e for e in said if e["event"] == "failed"]
+    assert {(e["block"], e["stage"], "missing" in e["cause"]) for e in failed} == {
+        (2, "fetch", True),
+        (3, "fetch", True),
+    }
+    status, _, err = run_ddgm(capsys, "block", path, "--id", 2)
     assert status == 1
     assert "missing" in one_line(err)
     assert (tmp_path / "run/report.html").is_file()
     status, out, _ = run_ddgm(capsys, "status", tmp_path / "run")
     assert status == 0
     assert "6 done, 2 failed, 2 left" in out
+    assert "placement: here" in out
+    assert re.search(r"workers at the network +\d+% of the time", out)
+    assert re.search(r"worst data residuals +slice \d+ of block \d: ", out)
     status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
     assert status == 1
     assert "block 2: failed" in out
@@ -181,13 +194,19 @@ def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     shard = tmp_path / "run/volume.zarr/truth/0/c/1/0/0"
     good = shard.read_bytes()
     shard.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
-    status, out, err = run_ddgm(capsys, "verify", tmp_path / "run", "--repair")
+    others = [p for p in (tmp_path / "run/volume.zarr").rglob("c/*/*/*") if p != shard]
+    before = [p.stat().st_mtime_ns for p in others if "/c/0/" in str(p)]
+    status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
     assert status == 1
     assert "block 1: truth" in out
     assert "block 0" not in out
     assert "1 of 2 blocks" in one_line(err)
-    run_alone(spec, 1)
+    assert f"ddgm repair {tmp_path / 'run'}" in err
+    status, out, _ = run_ddgm(capsys, "repair", tmp_path / "run")
+    assert status == 0
+    assert "1 blocks mended" in out
     assert shard.read_bytes() == good
+    assert [p.stat().st_mtime_ns for p in others if "/c/0/" in str(p)] == before
     assert run_ddgm(capsys, "verify", tmp_path / "run")[0] == 0
 
 
@@ -263,8 +282,10 @@ def test_a_folder_without_a_run_is_said_to_be_one(
         "demo",
         "plan",
         "run",
+        "block",
         "status",
         "verify",
+        "repair",
         "report",
         "ingest",
         "spec",

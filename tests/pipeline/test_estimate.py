@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.estimate import calibrate, fetch_bytes, patches_per_slice, worker_memory
-from pipeline.plan import Plan, checked_plan
+from pipeline.estimate import (
+    calibrate,
+    check_room,
+    fetch_bytes,
+    patches_per_slice,
+    slices_that_fit,
+    worker_memory,
+)
+from pipeline.plan import Plan, PlanError, checked_plan
 from pipeline.source import Box, VolumeInfo
 from tests.pipeline.runs import small_spec
+from workers.fleet import Fleet, Member
 
 
 def plan(tiny_prior: Path, bounds: Box, slices: int = 16, **parts: dict) -> Plan:
@@ -57,6 +66,38 @@ def test_a_calibration_scales_to_the_run_and_its_workers(tiny_prior: Path) -> No
     per_slice = 3 * (time.data_step + 3 * time.network_call) / 4  # 24 patches are 3 calls of 8
     assert time.slice == pytest.approx(per_slice)
     assert time.run == pytest.approx(64 * per_slice)
+
+
+def test_a_block_that_does_not_fit_is_refused_with_the_slices_that_do(tiny_prior: Path) -> None:
+    bounds = Box((0, 0, 0), (32, 140, 4096))
+    large = plan(tiny_prior, bounds, 4096)
+    limit = worker_memory(large).total
+    member = Member("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
+    fleet = Fleet({"tcp://a": member}, frozenset())
+    with pytest.raises(PlanError, match=r"block\.slices: 4096 need .* worker cpu-0 has") as error:
+        check_room(large, fleet, "here")
+    fits = slices_that_fit(large, limit)
+    assert f"; {fits} fit" in str(error.value)
+    assert 0 < fits < 4096
+    assert fits % 4 == 0
+    check_room(plan(tiny_prior, bounds, fits), fleet, "here")
+    with pytest.raises(PlanError):
+        check_room(plan(tiny_prior, bounds, fits + 4), fleet, "here")
+    check_room(large, Fleet({"tcp://a": replace(member, memory=0)}, frozenset()), "here")
+
+
+def test_nobody_who_runs_no_network_needs_memory_for_it(tiny_prior: Path) -> None:
+    one = plan(tiny_prior, Box((0, 0, 0), (32, 140, 16)), prior={"batch": 4096})
+    limit = 2 * worker_memory(one, network=False).total
+    assert limit < worker_memory(one).total
+    home = Member("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
+    fleet = Fleet({"tcp://a": home}, frozenset())
+    check_room(one, fleet, "whole")
+    with pytest.raises(PlanError, match="not even one batch fits"):
+        check_room(one, fleet, "here")
+    pool = replace(home, address="tcp://b", pool=True)
+    with pytest.raises(PlanError):
+        check_room(one, Fleet({"tcp://b": pool}, frozenset()), "whole")
 
 
 PEAK = """

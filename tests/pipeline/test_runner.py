@@ -16,16 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.events import BlockDone, Event, RunStarted
+from pipeline.faults import worth_retrying
 from pipeline.manifest import prepare
-from pipeline.runner import RunError, Summary, run, run_alone, worth_retrying
+from pipeline.runner import RunError, Summary, run, run_alone
 from pipeline.source import SourceError, Volume
 from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
-from pipeline.stages import CodeError, run_block
+from pipeline.stages import run_block
 from pipeline.store import RunStore
+from pipeline.work import CodeError
 from tests.pipeline.runs import OFFSET, layer, layers, phantom_volume, small_spec
 from tests.pipeline.volumes import chunk_file, serve
-from workers.clusters import SETTINGS, Address
+from tests.workers.shared import Shared
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +109,17 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
 
 
 def test_a_missing_chunk_fails_its_blocks_alone_and_is_mended_by_running_again(
-    tmp_path: Path, tiny_prior: Path, reference: tuple[Spec, dict[str, bytes], list[Event]]
+    tmp_path: Path,
+    tiny_prior: Path,
+    reference: tuple[Spec, dict[str, bytes], list[Event]],
+    shared: Shared,
 ) -> None:
     url = phantom_volume(tmp_path / "em", chunk=(32, 140, 8))
     chunk = chunk_file(tmp_path / "em", (42, 20, 15))
     kept = chunk.read_bytes()
     chunk.unlink()
     spec = small_spec(url, tmp_path / "run", tiny_prior)
+    spec = Spec.model_validate(spec.model_dump() | {"cluster": shared.part})
     events: list[Event] = []
     summary = run(spec, events.append)
     assert summary.done == 6
@@ -169,7 +175,7 @@ def test_any_axis_may_be_the_tilt_axis(
 
 
 def test_a_worker_with_other_code_refuses(tmp_path: Path, tiny_prior: Path, volume: str) -> None:
-    job = prepare(small_spec(volume, tmp_path / "run", tiny_prior)).job
+    job = prepare(small_spec(volume, tmp_path / "run", tiny_prior))
     with pytest.raises(CodeError, match="another version of ddgm"):
         run_block(replace(job, code="older"), 0)
 
@@ -178,31 +184,43 @@ def test_a_relative_output_is_the_same_place_for_every_worker(
     tmp_path: Path, tiny_prior: Path, volume: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert prepare(small_spec(volume, "here/run", tiny_prior)).job.root == str(
-        tmp_path / "here/run"
-    )
+    assert prepare(small_spec(volume, "here/run", tiny_prior)).root == str(tmp_path / "here/run")
 
 
-def test_a_scheduler_that_goes_away_is_said_in_one_line(
-    tmp_path: Path, tiny_prior: Path, volume: str, monkeypatch: pytest.MonkeyPatch
+def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(
+    tmp_path: Path,
+    tiny_prior: Path,
+    reference: tuple[Spec, dict[str, bytes], list[Event]],
+    shared: Shared,
 ) -> None:
-    from distributed import LocalCluster
-
-    monkeypatch.setitem(SETTINGS, "distributed.comm.timeouts.connect", "5s")
-    cluster = LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-    )
-    spec = small_spec(volume, tmp_path / "run", tiny_prior, method={"steps": 30})
-    spec = spec.model_copy(
-        update={"cluster": Address(kind="address", address=cluster.scheduler_address)}
-    )
+    base, expected, _ = reference
+    file = tmp_path / "scheduler.json"
+    where = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
+    scheduler = started("scheduler", *where, "--port", "0")
+    worker = started("worker", *where, "--nthreads", "1", "--no-nanny")
+    data = base.model_dump() | {"cluster": {"kind": "scheduler_file", "path": file}}
+    spec = Spec.model_validate(data | {"output": data["output"] | {"path": str(tmp_path / "run")}})
 
     def end_it(event: Event) -> None:
         if isinstance(event, BlockDone):
-            cluster.close()
+            scheduler.kill()
 
-    with pytest.raises(RunError, match="the scheduler is gone"):
-        run(spec, end_it)
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises(RunError, match="the scheduler is gone"):
+            run(spec, end_it)
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+    elsewhere = Spec.model_validate(spec.model_dump() | {"cluster": shared.part})
+    summary = run(elsewhere, lambda event: None)
+    assert summary.resumed >= 1
+    assert summary.resumed + summary.done == summary.blocks
+    assert layers(tmp_path / "run") == expected
 
 
 def test_what_cannot_succeed_is_not_tried_again() -> None:
@@ -210,6 +228,11 @@ def test_what_cannot_succeed_is_not_tried_again() -> None:
     assert worth_retrying(MemoryError())
     assert not worth_retrying(SourceError("gone", "missing"))
     assert not worth_retrying(ModuleNotFoundError("ddgm"))
+
+
+def started(*words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dask", *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Security
 
 from workers.clusters import Address, ClusterError, Local, SchedulerFile, connect
+from workers.security import SecurityError, Tls, security_of
 
 
 def environment() -> dict[str, str]:
@@ -72,3 +74,39 @@ def test_a_scheduler_that_is_not_there_is_named_in_one_line(tmp_path: Path) -> N
     with pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:9") as error, connect(silent):
         pass
     assert "\n" not in str(error.value)
+
+
+def certificate(folder: Path) -> dict[str, Path]:
+    """A self-signed certificate and its key, as Dask makes them for one run."""
+    security = Security.temporary()
+    parts = {"ca": "tls_ca_file", "cert": "tls_client_cert", "key": "tls_client_key"}
+    for name, field in parts.items():
+        (folder / f"{name}.pem").write_text(getattr(security, field))
+    return {name: folder / f"{name}.pem" for name in parts}
+
+
+def test_with_tls_only_those_with_the_files_get_in(tmp_path: Path) -> None:
+    tls = Tls(**certificate(tmp_path))
+    with connect(Local(workers=1, memory="1GiB", security=tls)) as client:
+        address = str(client.scheduler.address)  # type: ignore[union-attr]
+        assert address.startswith("tls://127.0.0.1")
+        with connect(Address(kind="address", address=address, security=tls)) as other:
+            assert other.submit(sum, (1, 2)).result(timeout=60) == 3
+        (tmp_path / "other").mkdir()
+        stranger = Tls(**certificate(tmp_path / "other"))
+        for wrong in (None, stranger):
+            there = Address(kind="address", address=address, security=wrong)
+            with pytest.raises(ClusterError) as error, connect(there):
+                pass
+            assert "\n" not in str(error.value)
+
+
+def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    for name in ("cert", "key"):
+        missing = Tls(**{**files, name: tmp_path / "none.pem"})
+        with pytest.raises(SecurityError, match=rf"cluster\.security\.{name}: there is no file"):
+            security_of(missing)
+    files["key"].write_text("not a key")
+    with pytest.raises(SecurityError, match=r"cluster\.security: .* cannot be used"):
+        security_of(Tls(**files))

@@ -1,0 +1,115 @@
+"""Blocks that do nothing, through a local cluster: blocks a second, and memory over time.
+
+python -m benchmarks.flow --blocks 100000
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from benchmarks.common import report
+from pipeline import flow
+from pipeline.code import code_digest
+from pipeline.events import BlockDone, Event
+from pipeline.flow import Placement
+from pipeline.job import Job, Trial
+from pipeline.ledger import Record
+from pipeline.plan import Plan, checked_plan
+from pipeline.source import Box, VolumeInfo
+from pipeline.spec import Spec
+from pipeline.stages import Made
+from pipeline.store import RunStore
+from pipeline.tally import Tally
+from pipeline.window import Window
+from pipeline.work import at_work
+from workers.clusters import Local, connect
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+NOTES = """
+In flight are as many blocks as a cluster of many more workers would have, so that driver and
+scheduler are what is measured. A block is two tasks, as in a run without a pool: one that fetches
+nothing and one that solves nothing; each tells the driver when it begins and ends, and writes its
+log. The driver's process holds the scheduler, too, so its memory is that of both.
+"""
+
+
+def fetch_nothing(job: Job, trial: Trial) -> Made[None]:
+    with at_work(job, trial, "fetch") as clock:
+        return Made(None, clock.seconds)
+
+
+def solve_nothing(job: Job, trial: Trial, _: Made[None]) -> Record:
+    with at_work(job, trial, "solve"):
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Record(trial.block, job.digest, "done", metrics=[{"mse": 0.5}] * 4, finished=now)
+
+
+def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
+    where: dict[str, Any] = {"workers": [home], "priority": -trial.block, "pure": False}
+    nothing = client.submit(fetch_nothing, job, trial, key=f"fetch-{trial.name}", **where)
+    return client.submit(solve_nothing, job, trial, nothing, key=f"solve-{trial.name}", **where)
+
+
+def planned(blocks: int) -> Plan:
+    """A plan of so many blocks, on a volume that is only said to be there."""
+    shape = 128, 128, 8 * blocks
+    info = VolumeInfo(Box((0, 0, 0), shape), (16.0, 16.0, 16.0), "uint8", (64, 64, 64), 1, 0)
+    parts = {"source": {"url": "none"}, "output": {"path": "none"}, "block": {"slices": 8}}
+    return checked_plan(Spec.model_validate(parts), info)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--blocks", type=int, default=100_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--ahead", type=int, default=32, help="blocks in flight for each worker")
+    a = parser.parse_args()
+    flow.AHEAD = a.ahead  # a cluster of many workers, as its driver and scheduler see it
+    start = time.perf_counter()
+    million = planned(1_000_000)
+    last = million.block(999_999).box
+    rows: list[dict[str, Any]] = [
+        {"what": f"plan of 1,000,000 blocks, the last at {last}", "s": time.perf_counter() - start}
+    ]
+    plan, process, tally = planned(a.blocks), psutil.Process(), Tally()
+    with (
+        tempfile.TemporaryDirectory() as root,
+        connect(Local(workers=a.workers, memory="4GiB")) as client,
+    ):
+        job = Job(plan, root, "digest", "weights", code_digest(), "ddgm-benchmark")
+        began = time.perf_counter()
+
+        def count(event: Event) -> None:
+            if not isinstance(event, BlockDone):
+                return
+            tally.add(event.record)
+            if tally.done % (a.blocks // 10) == 0 or tally.done == a.blocks // 100:
+                spent = time.perf_counter() - began
+                rows.append(
+                    {
+                        "what": f"{tally.done} blocks",
+                        "s": spent,
+                        "blocks/s": tally.done / spent,
+                        "driver and scheduler, MB": process.memory_info().rss / 1e6,
+                        "worker, MB": max(
+                            p.memory_info().rss / 1e6 for p in process.children(recursive=True)
+                        ),
+                    }
+                )
+
+        Window(client, job, RunStore(root), count, submit).drain(iter(range(a.blocks)))
+    flying = a.workers * a.ahead
+    title = f"{a.blocks} blocks that do nothing: {a.workers} workers, {flying} in flight"
+    report("flow", title, rows, NOTES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""Blocks in flight: hands them out, hears of them, tries them again, gives them up."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import queue
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ddgm_core.errors import DdgmError
+from pipeline.estimate import check_room
+from pipeline.events import (
+    BlockDone,
+    BlockFailed,
+    BlockRetried,
+    Stopping,
+    Subscriber,
+    Waiting,
+)
+from pipeline.faults import (
+    DeadlyError,
+    LateError,
+    blameless,
+    ends_the_run,
+    killed,
+    one_line,
+    worth_retrying,
+)
+from pipeline.flight import DEATHS, Case, Flight, beat_of, deadly
+from pipeline.flow import Placement, Submit, capacities, placement_of, submit
+from pipeline.job import Job, Trial
+from pipeline.ledger import Record
+from pipeline.store import RunStore
+from workers.fleet import Fleet, fleet_of
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+log = logging.getLogger(__name__)
+
+TICK = 2.0  # seconds between looks at the fleet
+BACK_OFF = 2.0  # seconds before the second try of a block; four times as long before each next
+RESTARTS = 20  # of a block through no fault of its own, before it is given up all the same
+GATHER_SECONDS = 30.0  # that workers are given to hand over what they have made
+RESTART_SECONDS = 30.0  # that a worker which hangs is given to come back
+
+GONE = (
+    "cluster: the scheduler is gone; start it and run the same spec again: finished blocks are kept"
+)
+
+
+class RunError(DdgmError):
+    """A run that cannot go on."""
+
+
+class Window:
+    """A bounded number of blocks in flight, each tried a bounded number of times.
+
+    Args:
+        client: of the cluster.
+        job: what every task is told.
+        store: for the records of failures.
+        emit: told of all that happens.
+        submit: hands a block to Dask.
+    """
+
+    def __init__(
+        self, client: Client, job: Job, store: RunStore, emit: Subscriber, submit: Submit = submit
+    ) -> None:
+        self.client, self.job, self.store, self.emit, self.submit = client, job, store, emit, submit
+        self.limits = job.plan.spec.limits
+        self.flying: dict[str, Flight] = {}
+        self.later: list[tuple[float, int, Case]] = []  # when, block
+        self.load: Counter[str] = Counter()  # blocks by home
+        self.names: dict[str, str] = {}  # of workers by address, those that have gone among them
+        self.news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self.fleet = Fleet({}, frozenset())
+        self.placement: Placement = "here"
+        self.room: dict[str, int] = {}
+        self.looked = self.heard = time.monotonic()
+        self.tries = 0
+        self.stopping = self.told = False
+
+    def drain(self, pending: Iterator[int]) -> None:
+        """Submit, hear and submit again until every block has ended, or `stop` was called.
+
+        Raises:
+            RunError: the run cannot go on: scheduler, disk, or nothing moves.
+            PlanError: a worker cannot hold a block.
+        """
+        cases = (Case(block) for block in pending)
+        ahead: Case | None = next(cases, None)
+        self.client.subscribe_topic(self.job.topic, lambda event: self.news.put(("at", event[1])))
+        try:
+            self._look()
+            while self.flying or self.later or (ahead is not None and not self.stopping):
+                while not self.stopping and (home := self._home()):
+                    if self.later and self.later[0][0] <= time.monotonic():
+                        self._launch(heapq.heappop(self.later)[2], home)
+                    elif ahead is not None:
+                        self._launch(ahead, home)
+                        ahead = next(cases, None)
+                    else:
+                        break
+                self._hear()
+                if time.monotonic() - self.looked > TICK:
+                    self._look()
+        except (CancelledError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # a disk's; Dask's own have no number
+            raise RunError(GONE) from error
+        finally:
+            self._cancel(list(self.flying))
+
+    def stop(self) -> None:
+        """Hand out nothing more: `drain` ends once the blocks that are begun have ended."""
+        self.stopping = True
+
+    # handing out
+
+    def _home(self) -> str | None:
+        """The worker with the most room for another block."""
+        room = {a: n - self.load[a] for a, n in self.room.items()}
+        best = max(room, key=room.__getitem__, default=None)
+        return best if best is not None and room[best] > 0 else None
+
+    def _launch(self, case: Case, home: str) -> None:
+        self.tries += 1
+        name = f"{case.block:06d}-{self.job.topic[-8:]}-{self.tries}"
+        trial = Trial(case.block, case.attempt, name, self.placement == "calls")
+        future = self.submit(self.client, self.job, trial, home, self.placement)
+        self.flying[name] = Flight(case, home, future)
+        self.load[home] += 1
+        future.add_done_callback(lambda future: self.news.put(("ended", name)))
+        log.info("block %d: attempt %d submitted to %s", case.block, case.attempt, home)
+
+    def _landed(self, name: str) -> Flight:
+        flight = self.flying.pop(name)
+        self.load[flight.home] -= 1
+        flight.future.release()
+        return flight
+
+    def _cancel(self, names: list[str]) -> None:
+        if names and self.client.status == "running":
+            self.client.cancel([self.flying[name].future for name in names], force=True)
+        for name in names:
+            self._landed(name)
+
+    # hearing
+
+    def _hear(self) -> None:
+        """Take in all news there are; wait for some, a moment at most."""
+        ended: list[str] = []
+        with suppress(queue.Empty):
+            kind, what = self.news.get(timeout=TICK / 4)
+            while True:
+                self.heard = time.monotonic()
+                if kind == "at":
+                    self._at(what["trial"], what["stage"], what["worker"])
+                else:
+                    ended.append(what)
+                kind, what = self.news.get_nowait()
+        flights = {name: self.flying[name] for name in ended if name in self.flying}
+        for name, flight in flights.items():
+            if flight.future.status != "finished":
+                self._ended(name)
+        if done := [name for name in flights if name in self.flying]:
+            self._done(done)
+
+    def _done(self, names: list[str]) -> None:
+        """Fetch the records of blocks that are done: a few numbers each, all at once."""
+        futures = [self.flying[name].future for name in names]
+        try:
+            records: Any = self.client.sync(
+                self.client._gather, futures, callback_timeout=GATHER_SECONDS
+            )
+        except TimeoutError:  # a worker died with a record; the ledger has it, too
+            for name in names:
+                self._again(self._landed(name))
+            return
+        for name, record in zip(names, records, strict=True):
+            self._landed(name)
+            log.info("block %d: done by %s", record.block, record.worker)
+            self.emit(BlockDone(record))
+
+    def _at(self, name: str, stage: str, worker: str) -> None:
+        """A worker began a stage, or is through with it."""
+        if (flight := self.flying.get(name)) is None:
+            return
+        if stage and stage == flight.stage and worker != flight.worker:
+            flight.case.deaths += 1  # Dask has begun it anew by itself: the other one is lost
+        flight.stage, flight.worker = stage, worker
+        flight.since, flight.begun = time.monotonic(), True
+        if flight.case.deaths >= DEATHS:
+            self._cancel([name])
+            self._give_up(flight, deadly(flight))
+
+    def _ended(self, name: str) -> None:
+        """A try ended without a record."""
+        flight = self.flying[name]
+        future = flight.future
+        if future.status in ("cancelled", "lost"):
+            if self.client.status != "running":
+                raise RunError(GONE)
+            self._landed(name)
+            self._again(flight)
+            return
+        error: Any = future.exception()
+        trace: Any = future.traceback()
+        self._landed(name)
+        self._mishap(flight, error, "".join(traceback.format_tb(trace))[-2000:])
+
+    # what went wrong
+
+    def _mishap(self, flight: Flight, error: BaseException, detail: str) -> None:
+        """Try a block again, count it as failed, or end the run, as its error asks for."""
+        case, cause = flight.case, one_line(error)
+        log.info("block %d: attempt %d failed: %s\n%s", case.block, case.attempt, cause, detail)
+        if ends_the_run(error):
+            raise RunError(
+                f"output.path: {self.job.root}: {cause}; make room or mend the permissions and "
+                "run the same spec again: finished blocks are kept"
+            ) from error
+        if (death := killed(error)) is not None:
+            self._died(flight, death.last_worker.address)
+        elif blameless(error):
+            self._again(flight)
+        elif case.attempt < self.limits.attempts and worth_retrying(error):
+            pause = BACK_OFF * 4 ** (case.attempt - 1)
+            self.emit(BlockRetried(case.block, case.attempt, cause))
+            case.attempt += 1
+            heapq.heappush(self.later, (time.monotonic() + pause, case.block, case))
+        else:
+            self._give_up(flight, error, detail)
+
+    def _died(self, flight: Flight, worker: str) -> None:
+        """A worker died with the block's task: at work on it, or only next in its queue."""
+        case = flight.case
+        if flight.stage and flight.worker == worker:
+            case.deaths += 1
+        if case.deaths >= DEATHS:
+            self._give_up(flight, deadly(flight))
+        else:
+            self._again(flight)
+
+    def _again(self, flight: Flight) -> None:
+        """Begin a block anew, without counting it as an attempt."""
+        case = flight.case
+        record = self.store.record(case.block)
+        if record is not None and (record.state, record.digest) == ("done", self.job.digest):
+            self.emit(BlockDone(record))  # by a worker that left before it could say so
+            return
+        case.restarts += 1
+        if case.restarts > RESTARTS:
+            error = DeadlyError(f"its workers were lost {RESTARTS} times; look at their logs")
+            self._give_up(flight, error)
+            return
+        heapq.heappush(self.later, (time.monotonic(), case.block, case))
+
+    def _give_up(self, flight: Flight, error: BaseException, detail: str = "") -> None:
+        address = flight.worker or flight.home
+        record = Record(
+            flight.case.block,
+            self.job.digest,
+            "failed",
+            flight.case.attempt,
+            worker=self.names.get(address, address),
+            cause=one_line(error),
+            detail=detail,
+        )
+        self.store.put(record)
+        self.emit(BlockFailed(record))
+
+    # looking
+
+    def _look(self) -> None:
+        """See who is there, what hangs and what was lost, and tell how things stand."""
+        self.fleet, self.looked = fleet_of(self.client), time.monotonic()
+        self.names = {a: m.name for a, m in self.fleet.members.items()} | self.names
+        self.placement = placement_of(self.job.plan.spec.pool, self.fleet, self.placement)
+        check_room(self.job.plan, self.fleet, self.placement)
+        self.room = capacities(self.job.plan, self.fleet, self.placement)
+        if self.stopping:
+            if not self.told:
+                self.emit(Stopping())
+                self.told = True
+            self._cancel([name for name, f in self.flying.items() if not f.begun])
+            self.later.clear()
+        for name, flight in list(self.flying.items()):
+            if flight.home not in self.fleet.known:
+                self._cancel([name])
+                self._died(flight, flight.home)
+        self._end_what_hangs()
+        if not self.room:
+            self.emit(Waiting(pool=bool(self.fleet.members)))
+        self._check_motion()
+        self.emit(beat_of(self.client, self.fleet, self.placement, self.flying.values()))
+
+    def _end_what_hangs(self) -> None:
+        """Restart workers that have been at one stage for too long; others keep their blocks."""
+        limit, now = self.limits.block_seconds, time.monotonic()
+        late = [n for n, f in self.flying.items() if f.stage and now - f.since > limit]
+        if not late:
+            return
+        flights = [self.flying[name] for name in late]
+        self._cancel(late)
+        workers = sorted({f.worker for f in flights} & self.fleet.known)
+        if workers:
+            self.client.restart_workers(workers, timeout=RESTART_SECONDS, raise_for_error=False)
+            self.heard = time.monotonic()
+        for flight in flights:
+            what = f"limits.block_seconds: {flight.worker} was at {flight.stage} for {limit:g} s"
+            self._mishap(flight, LateError(f"{what}; it was restarted"), "")
+
+    def _check_motion(self) -> None:
+        """Give up when blocks are in flight, workers are there, and nothing happens at all."""
+        limit = self.limits.block_seconds
+        quiet = time.monotonic() - self.heard
+        if not self.flying or not self.room or any(f.stage for f in self.flying.values()):
+            self.heard = time.monotonic()
+        elif quiet > limit + RESTART_SECONDS:
+            stuck = ", ".join(str(f.case.block) for f in self.flying.values())
+            raise RunError(
+                f"limits.block_seconds: no worker has begun or ended anything for {quiet:.0f} s; "
+                f"blocks {stuck} were in flight; look at the workers, and run the same spec again: "
+                "finished blocks are kept"
+            )

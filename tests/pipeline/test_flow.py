@@ -1,0 +1,78 @@
+"""Which worker is given how much, and what it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.estimate import worker_memory
+from pipeline.flow import AHEAD, POOL_AHEAD, capacities, placement_of
+from pipeline.ledger import Record
+from pipeline.plan import Plan, checked_plan
+from pipeline.source import Box, VolumeInfo
+from pipeline.tally import RECENT, SAMPLE, SHOWN, Tally
+from tests.pipeline.runs import small_spec
+from workers.clusters import PoolSpec
+from workers.fleet import Fleet, Member
+
+
+@pytest.fixture
+def plan(tiny_prior: Path) -> Plan:
+    info = VolumeInfo(Box((0, 0, 0), (32, 140, 64)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
+    return checked_plan(small_spec("a", "run", tiny_prior), info)
+
+
+def fleet(homes: int, pool: int, memory: int = 0) -> Fleet:
+    members = [Member(f"c{i}", f"cpu-{i}", 1, memory, pool=False) for i in range(homes)]
+    members += [Member(f"p{i}", f"pool-{i}", 1, memory, pool=True) for i in range(pool)]
+    return Fleet({m.address: m for m in members}, frozenset(m.address for m in members))
+
+
+def test_a_pool_is_used_where_there_is_one_and_waited_for_once_it_was_seen() -> None:
+    unsaid = PoolSpec()
+    assert placement_of(unsaid, fleet(2, 0), "here") == "here"
+    assert placement_of(unsaid, fleet(2, 1), "here") == "whole"
+    assert placement_of(unsaid, fleet(2, 0), "whole") == "whole"
+    assert placement_of(PoolSpec(placement="calls"), fleet(2, 0), "here") == "calls"
+
+
+def test_blocks_in_flight_are_bounded_by_threads_by_the_pool_and_by_memory(plan: Plan) -> None:
+    assert capacities(plan, fleet(3, 0), "here") == {f"c{i}": AHEAD for i in range(3)}
+    assert capacities(plan, fleet(3, 0), "whole") == {}
+    assert capacities(plan, fleet(3, 0), "calls") == {}
+    assert capacities(plan, fleet(2, 4), "whole") == {f"c{i}": POOL_AHEAD for i in range(2)}
+    memory = worker_memory(plan, network=False)
+    scarce = memory.total + memory.block  # room for one more block
+    assert capacities(plan, fleet(1, 4, scarce), "whole") == {"c0": 2}
+    assert capacities(plan, fleet(0, 2), "whole") == {f"p{i}": POOL_AHEAD for i in range(2)}
+
+
+def test_a_million_blocks_are_planned_at_once_and_told_apart(plan: Plan) -> None:
+    box = Box((0, 0, 0), (32, 140, 4_000_000))
+    large = replace(plan, info=replace(plan.info, bounds=box))
+    assert large.block_count == 1_000_000
+    assert large.block(999_999).box.start[2] == 3_999_996
+
+
+def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:
+    tally = Tally()
+    count = SAMPLE + 2000
+    for i in range(count):
+        metrics = [{"slice": float(i), "residual": i / 1000}]
+        finished = f"2026-01-01T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}+00:00"
+        tally.add(
+            Record(i, "d", "done", metrics=metrics, seconds={"fetch": 2.0}, finished=finished)
+        )
+    for i in range(100):
+        tally.add(Record(i, "d", "failed", attempts=3, cause="gone"))
+    found = tally.summary()
+    assert (found["done"], found["failed"], found["retried"]) == (count, 100, 100)
+    assert found["metrics"]["residual"]["mean"] == pytest.approx((count - 1) / 2000)
+    assert found["metrics"]["residual"]["median"] == pytest.approx(count / 2000, rel=0.05)
+    assert found["worst"][0] == (pytest.approx((count - 1) / 1000), count - 1, count - 1)
+    assert found["seconds"] == {"fetch": 2.0}
+    assert found["seconds_a_block"] == pytest.approx(1.0)
+    assert len(found["failures"]) == SHOWN
+    assert (len(tally.ends), len(tally.metrics["residual"].sample)) == (RECENT, SAMPLE)

@@ -1,0 +1,45 @@
+"""A cluster that many tests share: starting one takes longer than most of what is done on it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers.fleet import Fleet, fleet_of
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SIZE = 2, 1  # workers that hold blocks, and workers of the pool
+
+
+@dataclass
+class Shared:
+    """Real processes under nannies, which start those anew that a test has killed."""
+
+    client: Client
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """The `cluster` part of a spec that runs on it."""
+        self.whole()
+        return {"kind": "address", "address": str(self.client.scheduler.address)}  # type: ignore[union-attr]
+
+    def whole(self) -> Fleet:
+        """Its workers, once all are there."""
+        deadline = time.monotonic() + 120
+        while True:
+            fleet = fleet_of(self.client)
+            homes = [m for m in fleet.members.values() if not m.pool]
+            if (len(homes), len(fleet.pool)) == SIZE:
+                return fleet
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def pids(self) -> dict[str, int]:
+        """Process numbers by the workers' names, as they are now."""
+        fleet = self.whole()
+        found: Any = self.client.run(os.getpid)
+        return {fleet.members[address].name: pid for address, pid in found.items()}

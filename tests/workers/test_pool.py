@@ -1,0 +1,111 @@
+"""The pool on real processes: the network's own bytes, whoever asks, and whoever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from distributed import Client
+from torch import Tensor
+
+from ddgm_core.denoiser import NetworkDenoiser, file_digest, load_prior
+from workers.clusters import Local, PoolSpec, connect
+from workers.fleet import Fleet, fleet_of
+from workers.pool import HANDLER, TALLY, Network, PooledDenoiser
+
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A caller and a pool of two."""
+    with connect(Local(workers=1, memory="2GiB"), PoolSpec(workers=2)) as client:
+        yield client
+
+
+@pytest.fixture
+def network(tiny_prior: Path) -> Network:
+    return Network(str(tiny_prior), file_digest(tiny_prior), "float32", BATCH, 1)
+
+
+def denoised(network: Network, x: Tensor, rounds: int = 1, seconds: float = 60.0) -> list[Any]:
+    """A task on a caller: the same images through the pool, several times."""
+    denoise = PooledDenoiser(network, seconds)
+    return [denoise(x).numpy() for _ in range(rounds)]
+
+
+def alone(network: Network, images: Tensor) -> Tensor:
+    """Each image in a batch of itself alone, in this process."""
+    denoise = NetworkDenoiser(load_prior(network.weights).network)
+    return torch.cat([denoise(x.expand(BATCH, -1, -1, -1))[:1] for x in images.split(1)])
+
+
+def addresses(client: Client) -> tuple[list[str], list[str]]:
+    """Of the caller and of the pool, once all are there."""
+    deadline = time.monotonic() + 60
+    while True:
+        fleet: Fleet = fleet_of(client)
+        if (len(fleet.homes), len(fleet.pool)) == (1, 2):
+            return [m.address for m in fleet.homes], [m.address for m in fleet.pool]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def pool_pids(client: Client) -> dict[str, int]:
+    found: Any = client.run(os.getpid, workers=addresses(client)[1])
+    return found
+
+
+def test_only_pool_workers_answer_network_calls(client: Client) -> None:
+    callers, pool = addresses(client)
+    found: Any = client.run(lambda dask_worker: HANDLER in dask_worker.handlers)
+    assert {a for a, there in found.items() if there} == set(pool)
+    assert set(found) == {*callers, *pool}
+
+
+def test_an_image_gets_the_same_bits_in_any_company(client: Client, network: Network) -> None:
+    """Numbers of images that share batches, and pad them, in every way."""
+    callers, pool = addresses(client)
+    parts = [torch.randn(n, 1, 32, 32) for n in (1, 3, 4, 9, 22)]
+    futures = [client.submit(denoised, network, x, workers=callers, pure=False) for x in parts]
+    for x, future in zip(parts, futures, strict=True):
+        assert torch.equal(torch.from_numpy(future.result(timeout=60)[0]), alone(network, x))
+    tallies: Any = client.run(lambda dask_worker: dask_worker.handlers[TALLY](), workers=pool)
+    assert sum(t["images"] for t in tallies.values()) == sum(map(len, parts))
+    assert sum(t["slots"] for t in tallies.values()) % BATCH == 0
+    assert all(t["calls"] for t in tallies.values()), "calls are balanced over the pool"
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_calls_go_elsewhere_when_a_pool_worker_dies_or_hangs(
+    client: Client, network: Network, fault: signal.Signals
+) -> None:
+    callers, _ = addresses(client)
+    x = torch.randn(24, 1, 32, 32)
+    future = client.submit(denoised, network, x, 40, 3.0, workers=callers[:1], pure=False)
+    time.sleep(0.3)
+    victim = next(iter(pool_pids(client).values()))
+    assert not future.done()
+    os.kill(victim, fault)
+    try:
+        answers = future.result(timeout=120)
+    finally:
+        if fault == signal.SIGSTOP:
+            os.kill(victim, signal.SIGCONT)
+    expected = alone(network, x)
+    assert all(torch.equal(torch.from_numpy(a), expected) for a in answers)
+    assert victim not in pool_pids(client).values() or fault == signal.SIGSTOP
+
+
+def test_a_network_that_fails_is_the_callers_error(client: Client, tmp_path: Path) -> None:
+    callers, _ = addresses(client)
+    missing = Network(str(tmp_path / "none.safetensors"), "0" * 64, "float32", BATCH, 1)
+    future = client.submit(denoised, missing, torch.zeros(9, 1, 32, 32), workers=callers)
+    with pytest.raises(Exception, match="neither a shipped prior"):
+        future.result(timeout=60)

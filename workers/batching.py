@@ -1,0 +1,171 @@
+"""Merges the network calls of many callers into full batches of one fixed size."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Call = Callable[[np.ndarray], np.ndarray]
+
+WAIT = 0.004  # seconds that an idle network waits for a batch to fill
+DEPTH = 2  # batches handed to the network's thread: one at work, one ready when it ends
+BACKLOG = 32  # batches that may wait; beyond them callers are turned away
+
+
+class Busy(Exception):
+    """More is waiting than is accepted: ask elsewhere, or later."""
+
+
+@dataclass
+class Tally:
+    """What a batcher has done so far.
+
+    Attributes:
+        calls: of the network.
+        images: that callers sent.
+        slots: places in the batches that were computed; `images / slots` is the fill.
+        busy: seconds in the network.
+        waited: seconds that images waited for their batch to begin, all together.
+        refused: requests that were turned away.
+    """
+
+    calls: int = 0
+    images: int = 0
+    slots: int = 0
+    busy: float = 0.0
+    waited: float = 0.0
+    refused: int = 0
+
+
+@dataclass
+class _Request:
+    images: np.ndarray
+    answer: np.ndarray
+    done: asyncio.Future[np.ndarray]
+    arrived: float = field(default_factory=time.monotonic)
+    taken: int = 0
+    answered: int = 0
+
+
+Piece = tuple[_Request, int, int]  # a request's images from one index to another
+
+
+class Batcher:
+    """Answers requests of any number of images through calls of exactly `size` images.
+
+    Lives on one event loop; the network runs in a thread of its own. A batch begins as soon as it
+    is full, or, when the network has nothing to do, once its oldest image has waited `wait`
+    seconds: the rest is then padded with copies of an image. One fixed shape gives an image the
+    same bits in whatever company it comes.
+
+    Args:
+        call: (size, 1, H, W) float32 → the same shape.
+        size: images to a call.
+        wait: seconds.
+        backlog: batches that may wait.
+    """
+
+    def __init__(self, call: Call, size: int, wait: float = WAIT, backlog: int = BACKLOG) -> None:
+        self.call, self.size, self.wait = call, size, wait
+        self.limit = backlog * size
+        self.tally = Tally()
+        self._queue: deque[_Request] = deque()
+        self._waiting = self._running = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._thread = ThreadPoolExecutor(1, "network")
+
+    async def __call__(self, images: np.ndarray) -> np.ndarray:
+        """(n, 1, H, W) images → what the network makes of each, any n.
+
+        Raises:
+            Busy: too many images wait already.
+            Exception: whatever the network raised.
+        """
+        if self._waiting and self._waiting + len(images) > self.limit:
+            self.tally.refused += 1
+            raise Busy
+        done = asyncio.get_running_loop().create_future()
+        self._queue.append(_Request(images, np.empty_like(images), done))
+        self._waiting += len(images)
+        self.tally.images += len(images)
+        self._turn()
+        return await done
+
+    def _turn(self) -> None:
+        """Begin what can begin now, and see to it that the rest does in time."""
+        while self._running < DEPTH and self._waiting >= self.size:
+            self._begin()
+        if self._running or not self._queue:
+            return
+        patience = self._queue[0].arrived + self.wait - time.monotonic()
+        if patience <= 0:
+            self._begin()
+        elif self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(patience, self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._turn()
+
+    def _begin(self) -> None:
+        pieces = self._take()
+        if not pieces:
+            return
+        images = np.concatenate([r.images[a:b] for r, a, b in pieces])
+        padding = np.broadcast_to(images[:1], (self.size - len(images), *images.shape[1:]))
+        work = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._timed, np.concatenate([images, padding])
+        )
+        self._running += 1
+        work.add_done_callback(lambda work: self._ended(work, pieces))
+
+    def _take(self) -> list[Piece]:
+        """The oldest images, `size` at most; those of callers who have gone are dropped."""
+        pieces: list[Piece] = []
+        room, now = self.size, time.monotonic()
+        while room and self._queue:
+            request = self._queue[0]
+            count = min(room, len(request.images) - request.taken)
+            if request.done.done():
+                self._waiting -= len(request.images) - request.taken
+                self._queue.popleft()
+                continue
+            pieces.append((request, request.taken, request.taken + count))
+            request.taken += count
+            self._waiting -= count
+            self.tally.waited += count * (now - request.arrived)
+            room -= count
+            if request.taken == len(request.images):
+                self._queue.popleft()
+        return pieces
+
+    def _timed(self, batch: np.ndarray) -> np.ndarray:
+        start = time.perf_counter()
+        try:
+            return self.call(batch)
+        finally:
+            self.tally.busy += time.perf_counter() - start
+            self.tally.calls += 1
+            self.tally.slots += len(batch)
+
+    def _ended(self, work: asyncio.Future[np.ndarray], pieces: list[Piece]) -> None:
+        self._running -= 1
+        error, at = work.exception(), 0
+        for request, a, b in pieces:
+            if request.done.done():
+                pass
+            elif error is not None:
+                request.done.set_exception(error)
+            else:
+                request.answer[a:b] = work.result()[at : at + b - a]
+                request.answered += b - a
+                if request.answered == len(request.images):
+                    request.done.set_result(request.answer)
+            at += b - a
+        self._turn()
