@@ -84,6 +84,7 @@ def _branches(field: str | None) -> set[str]:
     return {
         "method": {"ddgm", "ddx", "gradient_descent"},
         "cluster": {"local", "address", "scheduler_file"},
+        "security": {"literal['temporary']", "Tls"},
         "missing": {"literal['error']", "constrained-int"},
         "slabs": {"literal['all']", "tuple[int, ...]"},
     }.get(field or "", set())
