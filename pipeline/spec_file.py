@@ -85,6 +85,7 @@ def _branches(field: str | None) -> set[str]:
         "method": {"ddgm", "ddx", "gradient_descent"},
         "cluster": {"local", "address", "scheduler_file", "slurm"},
         "count": {"constrained-int", "Maximum"},
+        "security": {"literal['temporary']", "Tls"},
         "missing": {"literal['error']", "constrained-int"},
         "slabs": {"literal['all']", "tuple[int, ...]"},
     }.get(field or "", set())

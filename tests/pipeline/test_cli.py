@@ -55,6 +55,8 @@ BAD = [
     ({"method": {"sigma": [40.0, 0.03]}}, "method.sigma: [40.0, 0.03] is not within"),
     ({"slab": {"thickness": 65}}, "slab.thickness: 65 is more than the box's 64"),
     ({"cluster": {"kind": "scheduler_file", "path": "/not/there.json"}}, "no scheduler file"),
+    ({"cluster": {"security": {"ca": "a", "cert": "b"}}}, "cluster.security.key: required"),
+    ({"pool": {"placement": "some"}}, "pool.placement: input should be 'whole' or 'calls'"),
 ]
 
 
