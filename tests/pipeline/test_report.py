@@ -290,7 +290,7 @@ def test_failed_blocks_are_listed_with_cause_and_command(run: str) -> None:
     digest = RunStore(run).manifest()["digest"]
     RunStore(run).put(Record(1, digest, "failed", 3, cause="SourceError: <b>gone</b> & lost"))
     shown = page(run)
-    assert ["1", "3", "SourceError: <b>gone</b> & lost", "ddgm run SPEC --block 1"] in shown.rows
+    assert ["1", "3", "SourceError: <b>gone</b> & lost", "ddgm block SPEC --id 1"] in shown.rows
     assert "4 of 8 slices" in shown.text
     assert "1 block done, 1 failed" in shown.text
     assert "not complete: of 2 blocks 1 failed and 0 have not been run" in shown.text
@@ -301,7 +301,7 @@ def test_many_failures_are_cut_short(run: str) -> None:
     for block in range(1, 61):
         RunStore(run).put(Record(block, digest, "failed", 1, cause="x"))
     shown = page(run)
-    assert sum("--block" in row[-1] for row in shown.rows if row) == 50
+    assert sum("--id" in row[-1] for row in shown.rows if row) == 50
     assert "And 10 more" in shown.text
 
 
