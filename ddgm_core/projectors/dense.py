@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
@@ -113,6 +112,8 @@ def _parities(lines: np.ndarray) -> list[np.ndarray]:
 
 
 def _decompose(geometry: TiltGeometry) -> Arrays:
+    from scipy import sparse
+
     needed, free = decomposition_bytes(geometry), available_bytes()
     if needed > free:
         raise DecompositionError(

@@ -24,7 +24,7 @@ from tests.pipeline.runs import phantom_volume, spec_data
 
 METHODS: dict[str, dict[str, Any]] = {
     "ddgm": {"name": "ddgm", "steps": 3, "gradient_steps": 5, "seed": 4},
-    "ddx": {"name": "ddx", "steps": 3, "rho": 2.0, "kappa": 1.5, "seed": 4},
+    "ddx": {"name": "ddx", "steps": 3, "seed": 4, "sigma": [3.0, 0.03], "rho": 2.0, "kappa": 1.5},
     "gradient_descent": {"name": "gradient_descent", "gradient_steps": 7},
 }
 
