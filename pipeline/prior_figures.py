@@ -85,7 +85,7 @@ def table(images: np.ndarray, labels: Sequence[str], title: str) -> bytes:
     whole = grid(images.reshape(rows * columns, height, width), columns)
     scale = TILE / width / DPI
     with matplotlib.rc_context(STYLE):
-        size = whole.shape[1] * scale + 1.4, whole.shape[0] * scale + 0.35
+        size = whole.shape[1] * scale + 1.7, whole.shape[0] * scale + 0.35
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         axes = figure.add_subplot()
         axes.imshow(whole, cmap="gray", vmin=low, vmax=high)

@@ -102,8 +102,10 @@ def test_workers_that_are_killed_at_work_change_no_byte(
     volume: Path,
     reference: dict[str, bytes],
     placement: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One of the pool and one that holds blocks, in the middle of a block."""
+    monkeypatch.setattr(window_module, "DEATHS", 3)  # both may have been at the same block
     spec = spec_for(shared, tmp_path / "run", tiny_prior, volume, pool={"placement": placement})
     pids = shared.pids()
     pool = Events(at_stage("reconstruct"), lambda: os.kill(pids["pool-0"], signal.SIGKILL))
