@@ -223,11 +223,7 @@ class Setting:
     @property
     def method(self) -> Method:
         """What it stands for."""
-        return self._built(**dict(self.values))
-
-    @property
-    def _built(self) -> Callable[..., Method]:
-        return FAMILIES[self.family]
+        return FAMILIES[self.family](**dict(self.values))
 
     def __str__(self) -> str:
         return ":".join([self.family, *(f"{k}={v:g}" for k, v in self.values)])

@@ -6,7 +6,7 @@ import torch
 
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors.dense import DenseProjector
-from ddgm_core.trust import WINDOW, mean_and_spread, measured_share
+from ddgm_core.trust import WINDOW, _energy, mean_and_spread, measured_share
 
 
 def test_mean_and_spread_are_those_of_the_chains() -> None:
@@ -34,10 +34,16 @@ def test_a_singular_vector_is_as_measured_as_its_singular_value_says() -> None:
         assert torch.allclose(share, torch.full_like(share, expected), atol=1e-3)
 
 
-def test_the_share_is_of_the_surroundings() -> None:
-    """One pixel says nothing of those that its window does not reach."""
+def test_the_more_noise_the_less_is_measured() -> None:
     a = DenseProjector(TiltGeometry.uniform(24, 24, 9))
     x = torch.randn(1, 24, 24)
-    changed = measured_share(a, x, 4.1) != measured_share(a, x, 8.0)
-    assert changed.all()  # the noise decides what counts as measured
-    assert WINDOW % 2
+    shares = [float(measured_share(a, x, noise).mean()) for noise in (0.5, 4.1, 30.0)]
+    assert shares[0] > shares[1] + 0.05 > shares[2] + 0.1
+
+
+def test_energies_are_means_over_the_window_that_lies_within_the_slice() -> None:
+    x = torch.randn(1, 12, 15)
+    half, energy = WINDOW // 2, _energy(x)
+    middle = x[0, 6 - half : 7 + half, 7 - half : 8 + half]
+    assert torch.allclose(energy[0, 6, 7], middle.square().mean())
+    assert torch.allclose(energy[0, 0, 0], x[0, : half + 1, : half + 1].square().mean())

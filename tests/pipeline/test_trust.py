@@ -14,12 +14,11 @@ from ddgm_core.trust import measured_share
 from pipeline.calibration import GROUPS, calibration
 from pipeline.findings import Run, gather
 from pipeline.manifest import LayerError, prepare
-from pipeline.plan import checked_plan
 from pipeline.report import write_report
 from pipeline.runner import run_alone
 from pipeline.solver import Solver, resident_prior, resident_solver
 from pipeline.spec import Spec
-from pipeline.stages import fetch, grey_scale, source_volume
+from pipeline.stages import fetch, grey_scale
 from pipeline.store import RunStore
 from tests.pipeline.runs import layer, phantom_volume, spec_data
 
@@ -136,7 +135,6 @@ def test_a_measured_layer_needs_singular_vectors(
 ) -> None:
     tilts = {"count": 24, "detector": "perpendicular"}
     spec = Spec.model_validate(data(url, tmp_path / "out", tiny_prior, tilts=tilts))
-    checked_plan(spec, source_volume(spec).info)
     with pytest.raises(LayerError, match=r"output.layers: measured .* tilts.detector: lateral"):
         prepare(spec)
     assert not (tmp_path / "out").exists()
