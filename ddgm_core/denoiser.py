@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
+from ddgm_core.replay import Replayed
 from ddgm_core.unet import Architecture, UNet
 
 SHIPPED = Path(__file__).parent / "priors"
 FORMAT = "ddgm-prior-1"
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float8"]
 
 
 class PriorError(DdgmError):
@@ -71,10 +72,14 @@ def default_device() -> torch.device:
 
 
 class NetworkDenoiser:
-    """A network as a `Denoiser`: channels last, in float32 or bfloat16.
+    """A network as a `Denoiser`.
 
-    In bfloat16 the products are; norms, input and output stay float32 (autocast). Gradients flow
-    to x where it asks for them, and are not kept anywhere else.
+    In bfloat16 the products are; norms, input and output stay float32. In float8 what goes into
+    the convolutions is, on a GPU of Hopper's generation or later. Gradients flow to x where it asks
+    for them, and are not kept anywhere else.
+
+    Raises:
+        PriorError: `float8` on a device that has none.
     """
 
     def __init__(
@@ -82,21 +87,43 @@ class NetworkDenoiser:
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.autocast = precision == "bfloat16"
+        self.autocast = precision != "float32"
+        self._fast = _fast(self.network, precision, self.device)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self._fast is not None and not x.requires_grad and self._fast.work.takes(x):
+            return self._fast(x)
         with (
             torch.inference_mode(not x.requires_grad),
             torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),  # float32 means float32
         ):
             return self.network(x.contiguous(memory_format=torch.channels_last)).float()
 
 
-def save_prior(path: Path, network: UNet, card: PriorCard) -> None:
-    """Write weights (float32) and card as safetensors, under a temporary name until whole."""
+def _fast(network: UNet, precision: Precision, device: torch.device) -> Replayed[Any] | None:
+    """The network as a GPU runs it best, where it can."""
+    if precision != "float32" and device.type == "cuda":
+        from ddgm_core.fused import FusedUNet, has_float8
+
+        if precision == "bfloat16" or has_float8(device):
+            return Replayed(FusedUNet(network, precision == "float8"))
+    if precision == "float8":
+        raise PriorError(
+            "prior.precision: float8 needs a GPU of Hopper's generation or later, and this worker "
+            f"has {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'none'}; "
+            "use bfloat16"
+        )
+    return None
+
+
+def save_prior(
+    path: Path, network: UNet, card: PriorCard, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write weights and card as safetensors, under a temporary name until whole."""
     from safetensors.torch import save
 
-    weights = {k: v.detach().float().cpu().contiguous() for k, v in network.state_dict().items()}
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     # one key: safetensors writes several in any order, and the same weights are to be the same file
     metadata = {"ddgm": json.dumps({"format": FORMAT, "card": asdict(card)}, sort_keys=True)}

@@ -8,8 +8,10 @@ the same noise in any block, batch, worker, order or retry.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,8 @@ from torch import Tensor
 
 Purpose = Literal["sinogram", "sampler", "generation"]
 Place = tuple[int, int, int]
+
+THREADS = 4  # that draw noise ahead
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class NoiseField:
                 start, position along the tilt axis); each within ±2^31.
             step: of the sampler.
         """
+        return self._fill(np.empty(shape, np.float32), place, step)
+
+    def _fill(self, out: np.ndarray, place: Place, step: int) -> np.ndarray:
         purpose = int.from_bytes(hashlib.sha256(self.purpose.encode()).digest()[:8], "little")
         depth, lateral, along = (p % 2**32 for p in place)
         # the lowest word counts the numbers drawn, so slices never run into each other
@@ -43,8 +50,40 @@ class NoiseField:
         counter = np.array([0, step, depth << 32 | lateral, along], np.uint64)
         key = np.array([self.seed % 2**64, purpose], np.uint64)
         philox = np.random.Philox(key=key, counter=counter)
-        return np.random.Generator(philox).standard_normal(shape, dtype=np.float32)
+        return np.random.Generator(philox).standard_normal(dtype=np.float32, out=out)
 
     def batch(self, shape: tuple[int, ...], places: Sequence[Place], step: int = 0) -> Tensor:
         """Noise of several slices, (B, *shape), on the CPU."""
         return torch.from_numpy(np.stack([self.slice(shape, p, step) for p in places]))
+
+    def ahead(
+        self, shape: tuple[int, ...], places: Sequence[Place], device: torch.device
+    ) -> Callable[[int], Tensor]:
+        """`batch` on a device, as a function of the step.
+
+        For a GPU the next step's noise is drawn, in other threads, while this one's is worked with:
+        it takes a core about as long as an H100 takes for a noise level (measured, see
+        docs/results/speed-gpu.md).
+        """
+        if device.type == "cpu":
+            return lambda step: self.batch(shape, places, step)
+        drawn: dict[int, tuple[Tensor, list[Future[np.ndarray]]]] = {}
+
+        def draw(step: int) -> tuple[Tensor, list[Future[np.ndarray]]]:
+            out = torch.empty(len(places), *shape, pin_memory=device.type == "cuda")
+            rows = zip(out.numpy(), places, strict=True)
+            return out, [_threads().submit(self._fill, row, place, step) for row, place in rows]
+
+        def noise(step: int) -> Tensor:
+            out, tasks = drawn.pop(step, None) or draw(step)
+            drawn[step + 1] = draw(step + 1)
+            for task in tasks:
+                task.result()
+            return out.to(device, non_blocking=True)
+
+        return noise
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, "noise")

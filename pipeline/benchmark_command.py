@@ -27,7 +27,9 @@ BoxText = Annotated[
 ]
 DetectorText = Annotated[str, typer.Option("--detector", help="perpendicular, or lateral")]
 PriorText = Annotated[str, typer.Option("--prior", help="a shipped prior's name, or its file")]
-PrecisionText = Annotated[str, typer.Option("--precision", help="float32, or bfloat16")]
+PrecisionText = Annotated[
+    str, typer.Option("--precision", help="float32, bfloat16, or float8 (GPUs)")
+]
 Seed = Annotated[int, typer.Option(help="of patches, tilts and samplers")]
 Batch = Annotated[int, typer.Option(help="slices that are solved at once")]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="made if need be")]

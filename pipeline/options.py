@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from ddgm_core.errors import DdgmError
 
@@ -26,7 +26,9 @@ def parsed_box(text: str | None) -> Box | None:
 
 
 def parsed_precision(text: str) -> Precision:
-    """One of the two precisions."""
-    if text not in ("float32", "bfloat16"):
-        raise DdgmError(f"--precision: {text!r} must be float32 or bfloat16")
-    return "bfloat16" if text == "bfloat16" else "float32"
+    """A precision by its name."""
+    from ddgm_core.denoiser import Precision
+
+    if text not in get_args(Precision):
+        raise DdgmError(f"--precision: {text!r} must be {', '.join(get_args(Precision))}")
+    return cast("Precision", text)

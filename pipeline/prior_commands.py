@@ -57,7 +57,8 @@ def generate(
         typer.Option(metavar="Z:Z,Y:Y,X:X", help="its part to draw from, one not trained on"),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16 (quicker where the processor has it)")
+        str,
+        typer.Option(help="float32, bfloat16 (quicker where the processor has it), float8 (GPUs)"),
     ] = "float32",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="made if need be")] = Path("samples"),
 ) -> None:

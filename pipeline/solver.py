@@ -100,10 +100,10 @@ class Solver:
         a, denoise = self.projector, self.denoise
         sigmas = geometric(*method.sigma, method.steps)
         field = NoiseField(method.seed, "sampler")
-        shape = a.geometry.thickness, a.geometry.width
+        drawn = field.ahead((a.geometry.thickness, a.geometry.width), places, self.device)
 
         def noise(n: int) -> Tensor:
-            return field.batch(shape, places, c * method.steps + n)
+            return drawn(c * method.steps + n)
 
         if isinstance(method, Ddx):
             tilt_noise = self.spec.tilts.noise

@@ -66,10 +66,9 @@ class NoisePrediction(lightning.LightningModule):
         super().optimizer_step(*args, **kwargs)
         steps = self.global_step + 1  # counted by the loop after this
         weight = 1 - min(self.recipe.average, (1 + steps) / (10 + steps))
-        pairs = zip(self.averaged.parameters(), self.network.parameters(), strict=True)
+        average, current = (list(n.parameters()) for n in (self.averaged, self.network))
         with torch.no_grad():
-            for average, current in pairs:
-                average.lerp_(current, weight)
+            torch._foreach_lerp_(average, current, weight)  # pyright: ignore[reportPrivateImportUsage]
 
     def configure_optimizers(self) -> Any:
         optimiser = optimizer(self.recipe, self.network)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 RATIO = 7.0  # learning rate of the matrices over that of the rest (measured to train well)
+_torch: Any = torch  # its _foreach functions, which its stubs leave out
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315  # Jordan et al., below
 
 
@@ -50,35 +51,59 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    (self._orthogonal if group["matrices"] else self._adam)(p, p.grad, group)
+            work = self._orthogonal if group["matrices"] else self._adam
+            for parameters in _alike(p for p in group["params"] if p.grad is not None):
+                work(parameters, [p.grad for p in parameters], group)
         return loss
 
-    def _orthogonal(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[p]
-        mean = state.setdefault("mean", torch.zeros_like(p))
-        mean.lerp_(grad, 1 - group["momentum"])
-        ahead = grad.lerp(mean, group["momentum"])
-        step = orthogonalised(ahead.flatten(1)).view_as(p)
-        scale = max(1.0, p.shape[0] / p[0].numel()) ** 0.5
-        p.add_(step, alpha=-group["lr"] * scale)
+    def _orthogonal(self, parameters: list[Tensor], grads: Any, group: dict[str, Any]) -> None:
+        means = self._kept(parameters, "mean")
+        _torch._foreach_lerp_(means, grads, 1 - group["momentum"])
+        ahead = torch.stack(_torch._foreach_lerp(grads, means, group["momentum"]))
+        steps = orthogonalised(ahead.flatten(2)).view_as(ahead)
+        scale = max(1.0, parameters[0].shape[0] / parameters[0][0].numel()) ** 0.5
+        _torch._foreach_add_(parameters, steps.unbind(), alpha=-group["lr"] * scale)
 
-    def _adam(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, (b1, b2) = self.state[p], group["betas"]
-        count = state["step"] = state.get("step", 0) + 1
-        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(grad, 1 - b1)
-        square = state.setdefault("square", torch.zeros_like(p)).lerp_(grad.square(), 1 - b2)
-        std = (square / (1 - b2**count)).sqrt_().add_(group["eps"])
-        p.addcdiv_(mean, std, value=-group["lr"] / (1 - b1**count))
+    def _adam(self, parameters: list[Tensor], grads: Any, group: dict[str, Any]) -> None:
+        b1, b2 = group["betas"]
+        means, squares = (self._kept(parameters, name) for name in ("mean", "square"))
+        count = self.state[parameters[0]].get("step", 0) + 1
+        for p in parameters:
+            self.state[p]["step"] = count
+        _torch._foreach_lerp_(means, grads, 1 - b1)
+        _torch._foreach_mul_(squares, b2)
+        _torch._foreach_addcmul_(squares, grads, grads, 1 - b2)
+        std = _torch._foreach_sqrt(_torch._foreach_div(squares, 1 - b2**count))
+        _torch._foreach_add_(std, group["eps"])
+        _torch._foreach_addcdiv_(parameters, means, std, -group["lr"] / (1 - b1**count))
+
+    def _kept(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        """What an update keeps of each parameter for the next, zeros at first."""
+        for p in parameters:
+            if name not in self.state[p]:
+                self.state[p][name] = torch.zeros_like(p)
+        return [self.state[p][name] for p in parameters]
+
+
+def _alike(parameters: Iterable[nn.Parameter]) -> list[list[Tensor]]:
+    """Parameters of the same shape: on a GPU one kernel for all is quicker than one for each."""
+    shapes: dict[torch.Size, list[Tensor]] = {}
+    for p in parameters:
+        shapes.setdefault(p.shape, []).append(p)
+    return list(shapes.values())
 
 
 def orthogonalised(m: Tensor, iterations: int = 5) -> Tensor:
-    """About U Vᵀ of m = U S Vᵀ: singular values of 0.7 to 1.2, by Newton and Schulz's iteration."""
+    """About U Vᵀ of m = U S Vᵀ: singular values of 0.7 to 1.2, by Newton and Schulz's iteration.
+
+    Args:
+        m: matrices, (…, rows, columns).
+        iterations: of the polynomial.
+    """
     a, b, c = NEWTON_SCHULZ
-    tall = m.shape[0] > m.shape[1]
-    x = (m.T if tall else m) / (m.norm() + 1e-7)
+    tall = m.shape[-2] > m.shape[-1]
+    x = (m.mT if tall else m) / (torch.linalg.matrix_norm(m, keepdim=True) + 1e-7)
     for _ in range(iterations):
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    return x.mT if tall else x

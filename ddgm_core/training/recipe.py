@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ddgm_core.denoiser import Precision
 from ddgm_core.unet import Architecture
 
 Schedule = Literal["constant", "cosine"]
 Optimizer = Literal["adam", "muon"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from ddgm_core.denoiser import Precision
-from ddgm_core.training.recipe import Optimizer, Recipe, Running, Schedule
+from ddgm_core.training.recipe import Optimizer, Precision, Recipe, Running, Schedule
 from ddgm_core.unet import Architecture
 from pipeline.part import Axis, Part, check_box
 from pipeline.spec import Intensity
