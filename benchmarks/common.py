@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 RESULTS.mkdir(parents=True, exist_ok=True)
+PACKAGES = "torch", "astra-toolbox"
 
 
 def provenance() -> dict[str, str]:
@@ -33,8 +34,9 @@ def provenance() -> dict[str, str]:
         "machine": f"{os.cpu_count()} cores of {model}, {bf16} AVX-512 bf16, no GPU"
         if not torch.cuda.is_available()
         else torch.cuda.get_device_name(),
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
-        f"astra-toolbox {version('astra-toolbox')}",
+        "versions": ", ".join(
+            [f"Python {platform.python_version()}", *(_version(p) for p in PACKAGES)]
+        ),
         "date": date.today().isoformat(),
     }
 
@@ -50,6 +52,22 @@ def medians(work: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str,
             call()
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(t) for name, t in times.items()}
+
+
+def synchronised(work: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """Work that ends when the device has done it."""
+
+    def whole() -> None:
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return whole
+
+
+def on_this_device(name: str) -> str:
+    """A result's name: GPUs' stand beside CPUs'."""
+    return f"{name}-gpu" if torch.cuda.is_available() else name
 
 
 def report(name: str, title: str, rows: list[dict[str, Any]], notes: str = "") -> None:
@@ -73,6 +91,13 @@ def report(name: str, title: str, rows: list[dict[str, Any]], notes: str = "") -
 
 def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
 
 
 def _module() -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.common import RESULTS, report
 from ddgm_core import metrics
-from ddgm_core.denoiser import NetworkDenoiser, load_prior
+from ddgm_core.denoiser import NetworkDenoiser, default_device, load_prior
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.noise import NoiseField
 from ddgm_core.projectors import Projector, projector
@@ -42,12 +42,14 @@ def main() -> None:
     parser.add_argument("array", type=Path)
     parser.add_argument("--weights", default="small")
     parser.add_argument("--patches", type=int, default=64)
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float8"))
     a = parser.parse_args()
     prior = load_prior(a.weights)
-    denoise = NetworkDenoiser(prior.network, a.precision)
+    device = default_device()
+    denoise = NetworkDenoiser(prior.network, a.precision, device)
     volume = np.load(a.array, mmap_mode="r", allow_pickle=False)[TEST_HALF:]
     truth = fixed_patches(volume, a.patches, prior.card.mean, prior.card.std, prior.card.patch)
+    truth = truth.to(device)
     errors = noise_errors(denoise, truth)
     rows: list[dict[str, Any]] = [
         {"what": "noise error", "at": f"σ = {sigma:g}", "value": f"{error:.5f}"}
@@ -59,8 +61,8 @@ def main() -> None:
         rows += scored
         shown |= images
     rows.append({"what": "network", "at": a.precision, "value": f"{seconds(denoise, truth):.4f} s"})
-    name = f"prior-{Path(a.weights).stem}"
-    png = table(torch.stack(list(shown.values())).numpy(), list(shown), str(a.array.name))
+    name = f"prior-{Path(a.weights).stem}" + ("-float8" if a.precision == "float8" else "")
+    png = table(torch.stack(list(shown.values())).cpu().numpy(), list(shown), str(a.array.name))
     (RESULTS / f"{name}-reconstructions.png").write_bytes(png)
     report(
         name,
@@ -78,7 +80,7 @@ def compare(
     """Rows of DDGM and of gradient descent at its best K, and the first slices of each."""
     thickness, width = truth.shape[1:]
     geometry = TiltGeometry.uniform(thickness, width, detector=detector)
-    a = projector(geometry)
+    a = projector(geometry, device=truth.device)
     step = 1.42 / a.norm**2
     found = [_solve(denoise, a, x, i * BATCH, step) for i, x in enumerate(truth.split(BATCH))]
     names = list(found[0])
@@ -102,10 +104,9 @@ def _solve(
 ) -> dict[str, Tensor]:
     places = [(0, 0, first + i) for i in range(len(x))]
     y = a.forward(x)
-    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places)
-    field, shape = NoiseField(0, "sampler"), tuple(x.shape[1:])
-    sigmas = geometric(3.0, 0.03, 50)
-    found = {"DDGM": ddgm(a, y, denoise, lambda n: field.batch(shape, places, n), sigmas, step, 25)}
+    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places).to(y)
+    noise = NoiseField(0, "sampler").ahead(tuple(x.shape[1:]), places, x.device)
+    found = {"DDGM": ddgm(a, y, denoise, noise, geometric(3.0, 0.03, 50), step, 25)}
     for k in GRID:
         found[f"gradient descent, K = {k}"] = a.gradient_steps(y, step, k)(torch.zeros_like(x))
     return found
@@ -120,7 +121,7 @@ def seconds(denoise: NetworkDenoiser, patches: Tensor) -> float:
     times = []
     for x in patches.split(BATCH) * 3:
         start = time.perf_counter()
-        denoise(x)
+        denoise(x)[0, 0, 0, 0].item()  # waits for a GPU
         times.append((time.perf_counter() - start) / len(x))
     return float(np.median(times))
 

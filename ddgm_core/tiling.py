@@ -84,6 +84,28 @@ class TiledDenoiser:
         return corners, torch.from_numpy(np.stack(weights)).float().to(device)
 
 
+class RowDenoiser:
+    """Runs a convolutional denoiser on whole slices at once; see `Denoiser`.
+
+    No tiles overlap, so there is less to compute; but norms see all of a slice, not what the
+    network was trained on. Measured in docs/results/tiles.md.
+
+    Args:
+        denoise: the denoiser, of any sides that divide by `multiple`.
+        multiple: slices are continued by reflection to a multiple of so many pixels.
+    """
+
+    def __init__(self, denoise: Denoiser, multiple: int = 16) -> None:
+        self.denoise, self.multiple = denoise, multiple
+
+    def __call__(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        up = [n + -n % self.multiple for n in (height, width)]
+        # one at a time: features of a whole slice take as much memory as a batch of patches
+        parts = [self.denoise(part) for part in reflected(x, *up).split(1)]
+        return torch.cat(parts)[..., :height, :width]
+
+
 def tile_starts(length: int, patch: int, stride: int) -> list[int]:
     """First pixels of the patches that cover `length` pixels, the last moved inward to fit.
 

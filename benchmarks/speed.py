@@ -1,0 +1,226 @@
+"""The whole solve, ours against what a user would write, and where its time goes.
+
+    python -m benchmarks.speed [--weights full --batch 64 --slices 16]
+
+128 × 1568 slices of the phantom, lateral detector, N = 50 noise levels, K = 25 gradient steps. A
+noise level costs the same as any other, so ours are timed over `--levels` of them and the page's
+version over one (it takes minutes a slice); quality is that of all 50. On a GPU the page's version
+is left out: it needs ASTRA on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.common import medians, on_this_device, report, synchronised
+from benchmarks.network import SIDE, product
+from benchmarks.rivals import Astra, from_the_page
+from ddgm_core import metrics, samplers
+from ddgm_core.denoiser import NetworkDenoiser, Precision, Prior, default_device, load_prior
+from ddgm_core.geometry import TiltGeometry
+from ddgm_core.memory import keep_freed_memory
+from ddgm_core.noise import NoiseField, Place
+from ddgm_core.phantom import neuropil
+from ddgm_core.projectors import FourierProjector
+from ddgm_core.schedules import geometric
+from ddgm_core.tiling import TiledDenoiser
+from ddgm_core.training.fit import multiply_adds
+
+THICKNESS, WIDTH, PATCHES, N, K = 128, 1568, 16, 50, 25
+TILT_NOISE = 4.1
+PIXELS = THICKNESS * WIDTH
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="small")
+    parser.add_argument("--batch", type=int, default=8, help="patches to a call of the network")
+    parser.add_argument("--slices", type=int, default=8, help="at once")
+    parser.add_argument("--levels", type=int, default=3, help="noise levels that are timed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-quality", action="store_true", help="leave out all that takes hours")
+    a = parser.parse_args()
+    keep_freed_memory()
+    case = make_case(a.weights, a.slices, default_device())
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    if case.device.type == "cuda":
+        precisions = ("bfloat16", "float8")
+    ways = {p: denoiser(case, p, a.batch) for p in precisions}
+    work: dict[str, Callable[[], object]] = {
+        f"ours, {p}": synchronised(lambda d=d: ours(case, d, a.levels), case.device)
+        for p, d in ways.items()
+    }
+    if case.device.type == "cpu":
+        page = Astra(case.geometry)
+        work["from the page"] = lambda: from_page(case, page, 1)
+    work["roofline"] = synchronised(product("bfloat16", case.device), case.device)
+    seconds = medians(work, a.rounds)
+    a_slice = {
+        name: s * N / (1 if name == "from the page" else a.levels * a.slices)
+        for name, s in seconds.items()
+        if name != "roofline"
+    }
+    peak = SIDE[case.device.type] ** 3 / seconds["roofline"]
+    macs = N * PATCHES * multiply_adds(case.prior.card.architecture, THICKNESS)
+    rows = []
+    for name, s in a_slice.items():
+        row: dict[str, Any] = {"what": name, "s a slice": s, "Mpixel/s": PIXELS / s / 1e6}
+        row["share of the bfloat16 roofline"] = macs / s / peak
+        if "from the page" in a_slice:
+            row["times the page's rate"] = a_slice["from the page"] / s
+        rows.append(row)
+    solves: list[Callable[[], Tensor]] = []
+    for row, d in zip(rows, ways.values(), strict=False):
+        row |= parts(case, d, a.levels)
+        solves.append(lambda d=d: ours(case, d, N))
+    if case.device.type == "cpu":
+        solves.append(lambda: from_page(case, Astra(case.geometry), N)[None])
+    if not a.no_quality:
+        for row, solve in zip(rows, solves, strict=True):
+            row |= quality(case, solve())
+    report(on_this_device("speed"), title(a.weights, a.slices), rows, NOTES)
+
+
+NOTES = """
+Seconds are medians of interleaved rounds, scaled to N = 50. The parts are shares of a run of their
+own in which each is waited for, so that on a GPU nothing overlaps. `data step` has what is done
+once for each slice, too, spread over its 50 noise levels.
+"""
+
+
+def title(weights: str, slices: int) -> str:
+    return f"The solve: 128 x 1568, N = {N}, K = {K}, lateral, `{weights}`, {slices} slices at once"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What all solve."""
+
+    prior: Prior
+    device: torch.device
+    geometry: TiltGeometry
+    projector: FourierProjector
+    truth: Tensor
+    y: Tensor
+    places: list[Place]
+
+    @property
+    def step(self) -> float:
+        """λ."""
+        return 1.42 / self.projector.norm**2
+
+
+def make_case(weights: str, slices: int, device: torch.device) -> Case:
+    prior, geometry = (
+        load_prior(weights),
+        TiltGeometry.uniform(THICKNESS, WIDTH, detector="lateral"),
+    )
+    a = FourierProjector(geometry, device=device)
+    grey = neuropil((THICKNESS, WIDTH, max(8, slices)), seed=5).astype(np.float32)
+    normal = (grey - prior.card.mean) / prior.card.std
+    truth = torch.from_numpy(normal).permute(2, 0, 1)[:slices].contiguous()
+    places: list[Place] = [(0, 0, i) for i in range(slices)]
+    noise = NoiseField(0, "sinogram").batch((geometry.views, geometry.bins), places)
+    y = a.forward(truth.to(device)).cpu() + TILT_NOISE * noise
+    return Case(prior, device, geometry, a, truth, y, places)
+
+
+def denoiser(case: Case, precision: Precision, batch: int) -> TiledDenoiser:
+    network = NetworkDenoiser(case.prior.network, precision, case.device)
+    return TiledDenoiser(network, case.prior.card.patch, batch=batch)
+
+
+@torch.inference_mode()
+def ours(case: Case, denoise: Any, levels: int) -> Tensor:
+    """The first noise levels of a solve; all where `levels` is N."""
+    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.places, case.device)
+    sigmas = geometric(3.0, 0.03, N)[:levels]
+    y = case.y.to(case.device)
+    return samplers.ddgm(case.projector, y, denoise, noise, sigmas, case.step, K).cpu()
+
+
+def from_page(case: Case, page: Astra, levels: int) -> Tensor:
+    """The same of the first slice, by the book."""
+    field, network = NoiseField(0, "sampler"), case.prior.network.float().eval()
+    return from_the_page(
+        page,
+        case.y[0],
+        network,
+        lambda n: field.batch((THICKNESS, WIDTH), case.places[:1], n)[0],
+        geometric(3.0, 0.03, N)[:levels],
+        case.step,
+        K,
+    )
+
+
+def parts(case: Case, denoise: TiledDenoiser, levels: int) -> dict[str, float]:
+    """Shares of a solve's time, each part waited for."""
+    spent: defaultdict[str, float] = defaultdict(float)
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            start = now(case.device)
+            made = work(*args)
+            spent[name] += now(case.device) - start
+            return made
+
+        return run
+
+    network = denoise.denoise
+    a, field = case.projector, NoiseField(0, "sampler")
+    start = now(case.device)
+    y = timed("copies", lambda: case.y.to(case.device))()
+    descend = timed("once", lambda: a.gradient_steps(y, case.step, K))()
+    draw = timed("noise", field.ahead((THICKNESS, WIDTH), case.places, case.device))
+    denoise.denoise = timed("network", network)
+    tiled = timed("tiles", denoise)
+    descend = timed("data step", descend)
+    with torch.inference_mode():
+        x = torch.zeros_like(case.truth, device=case.device)
+        for n, sigma in enumerate(geometric(3.0, 0.03, N)[:levels]):
+            x = descend(x)
+            x = x + sigma * draw(n)
+            x = x - sigma * tiled(x[:, None])[:, 0]
+        timed("copies", x.cpu)()
+    total = now(case.device) - start
+    denoise.denoise = network
+    for once in ("once", "copies"):  # as in a solve of N levels
+        total -= spent[once] * (1 - levels / N)
+        spent[once] *= levels / N
+    shares = {
+        "network": spent["network"],
+        "gather and blend": spent["tiles"] - spent["network"],
+        "data step": spent["data step"] + spent["once"],
+        "noise": spent["noise"],
+        "copies": spent["copies"],
+    }
+    shares["rest"] = total - sum(shares.values())
+    return {f"{k}, %": 100 * s / total for k, s in shares.items()}
+
+
+def now(device: torch.device) -> float:
+    """Seconds, once the device has nothing left to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def quality(case: Case, x: Tensor) -> dict[str, float]:
+    truth = case.truth[: len(x)]
+    return {
+        "MSE": float(metrics.mse(x, truth).mean()),
+        "SSIM": float(metrics.ssim(x, truth).mean()),
+    }
+
+
+if __name__ == "__main__":
+    main()

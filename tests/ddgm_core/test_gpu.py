@@ -1,0 +1,114 @@
+"""What a GPU does instead is the same: kernels, recordings, noise and projectors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddgm_core.denoiser import NetworkDenoiser, PriorError
+from ddgm_core.geometry import TiltGeometry
+from ddgm_core.noise import NoiseField
+from ddgm_core.projectors import projector
+from ddgm_core.samplers import ddgm
+from ddgm_core.schedules import geometric
+from ddgm_core.tiling import TiledDenoiser
+from ddgm_core.unet import Architecture, UNet
+from tests.ddgm_core.networks import random_network
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+PLACES = [(0, 0, i) for i in range(3)]
+
+
+def relative(x: Tensor, reference: Tensor) -> float:
+    return float((x.cpu() - reference.cpu()).norm() / reference.cpu().norm())
+
+
+def networks() -> list[UNet]:
+    shapes = Architecture(width=32), Architecture(width=64, levels=4, convolutions=2, groups=4)
+    return [random_network(a) for a in shapes]
+
+
+def noisy(count: int, side: int = 128, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 1, side, side, generator=generator)
+    return x * torch.logspace(-1, 1, count)[:, None, None, None]
+
+
+def test_float8_is_refused_where_there_is_none() -> None:
+    with pytest.raises(PriorError, match=r"prior\.precision: float8 needs a GPU"):
+        NetworkDenoiser(random_network(Architecture(width=32)), "float8", "cpu")
+
+
+@needs_gpu
+@pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.01), ("float8", 0.05)])
+@pytest.mark.parametrize("k", [0, 1])
+@pytest.mark.parametrize("side", [64, 128])
+def test_the_fused_network_is_the_plain_one(k: int, side: int, precision: str, most: float) -> None:
+    x, network = noisy(5, side), networks()[k]
+    plain = NetworkDenoiser(network)(x)
+    fused = NetworkDenoiser(networks()[k], precision, "cuda")  # type: ignore[arg-type]
+    assert fused._fast is not None
+    assert fused._fast.work.takes(x)
+    assert relative(fused(x.cuda()), plain) < most
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["bfloat16", "float8"])
+def test_an_image_comes_out_the_same_in_any_company(precision: str) -> None:
+    denoise = NetworkDenoiser(networks()[0], precision, "cuda")  # type: ignore[arg-type]
+    x, others = noisy(6).cuda(), noisy(6, seed=1).cuda()
+    together = denoise(x)
+    assert torch.equal(denoise(x), together)
+    others[2] = x[4]
+    assert torch.equal(denoise(others)[2], together[4])
+
+
+@needs_gpu
+def test_each_shape_has_its_recording_and_results_are_not_written_over() -> None:
+    denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
+    images = [noisy(n, seed=n).cuda() for n in (1, 2, 3, 4, 5, 6)]  # more than are kept
+    first = [denoise(x) for x in images]
+    again = [denoise(x) for x in reversed(images)]
+    for x, y in zip(first, reversed(again), strict=True):
+        assert torch.equal(x, y)
+
+
+@needs_gpu
+def test_sides_that_the_kernels_do_not_take_go_to_the_plain_network() -> None:
+    x = torch.randn(2, 1, 96, 160, generator=torch.Generator().manual_seed(0))
+    plain = NetworkDenoiser(networks()[0])(x)
+    denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
+    assert relative(denoise(x.cuda()), plain) < 0.02
+
+
+@needs_gpu
+def test_gradients_flow_through_the_plain_network() -> None:
+    x = noisy(2).cuda().requires_grad_()
+    denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
+    (gradient,) = torch.autograd.grad(denoise(x).square().sum(), x)
+    assert float(gradient.abs().max()) > 0
+
+
+@needs_gpu
+def test_noise_drawn_ahead_is_that_of_the_place_and_step() -> None:
+    field = NoiseField(7, "sampler")
+    noise = field.ahead((64, 96), PLACES, torch.device("cuda"))
+    for step in (0, 1, 2, 5, 3):
+        assert torch.equal(noise(step).cpu(), field.batch((64, 96), PLACES, step))
+
+
+@needs_gpu
+def test_a_whole_solve_is_the_cpus_up_to_rounding() -> None:
+    geometry = TiltGeometry.uniform(128, 320, detector="lateral")
+    truth = torch.randn(3, 128, 320, generator=torch.Generator().manual_seed(0))
+    found = []
+    for device in ("cpu", "cuda"):
+        a = projector(geometry, device=torch.device(device))
+        y = a.forward(truth.to(device))
+        denoise = TiledDenoiser(NetworkDenoiser(networks()[0], "float32", device), batch=4)
+        noise = NoiseField(0, "sampler").ahead((128, 320), PLACES, torch.device(device))
+        sigmas = geometric(3.0, 0.03, 6)
+        with torch.inference_mode():
+            found.append(ddgm(a, y, denoise, noise, sigmas, 1.42 / a.norm**2, 25))
+    assert relative(found[1], found[0]) < 1e-3
