@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddgm_core.denoiser import NetworkDenoiser, PriorError
+from ddgm_core.denoiser import NetworkDenoiser, Precision, PriorError, load_prior
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.noise import NoiseField
 from ddgm_core.projectors import projector
@@ -42,21 +42,33 @@ def test_float8_is_refused_where_there_is_none() -> None:
 
 @needs_gpu
 @pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.01), ("float8", 0.05)])
-@pytest.mark.parametrize("k", [0, 1])
+@pytest.mark.parametrize("prior", ["small", "full"])
 @pytest.mark.parametrize("side", [64, 128])
-def test_the_fused_network_is_the_plain_one(k: int, side: int, precision: str, most: float) -> None:
-    x, network = noisy(5, side), networks()[k]
-    plain = NetworkDenoiser(network)(x)
-    fused = NetworkDenoiser(networks()[k], precision, "cuda")  # type: ignore[arg-type]
+def test_the_fused_network_is_the_plain_one(
+    prior: str, side: int, precision: Precision, most: float
+) -> None:
+    x = noisy(5, side)
+    plain = NetworkDenoiser(load_prior(prior).network)(x)
+    fused = NetworkDenoiser(load_prior(prior).network, precision, "cuda")
     assert fused._fast is not None
     assert fused._fast.work.takes(x)
     assert relative(fused(x.cuda()), plain) < most
 
 
 @needs_gpu
+def test_the_fused_network_is_closer_to_the_plain_one_than_autocast_is() -> None:
+    x, network = noisy(5), networks()[1]
+    plain = NetworkDenoiser(network)(x)
+    fused = NetworkDenoiser(networks()[1], "bfloat16", "cuda")(x.cuda())
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+        cast = network.cuda()(x.cuda()).float()
+    assert relative(fused, plain) < relative(cast, plain)
+
+
+@needs_gpu
 @pytest.mark.parametrize("precision", ["bfloat16", "float8"])
-def test_an_image_comes_out_the_same_in_any_company(precision: str) -> None:
-    denoise = NetworkDenoiser(networks()[0], precision, "cuda")  # type: ignore[arg-type]
+def test_an_image_comes_out_the_same_in_any_company(precision: Precision) -> None:
+    denoise = NetworkDenoiser(networks()[0], precision, "cuda")
     x, others = noisy(6).cuda(), noisy(6, seed=1).cuda()
     together = denoise(x)
     assert torch.equal(denoise(x), together)
