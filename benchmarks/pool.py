@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from distributed import Client
 
-from benchmarks.common import report
-from ddgm_core.denoiser import NetworkDenoiser, load_prior
+from benchmarks.common import on_this_device, report
+from ddgm_core.denoiser import NetworkDenoiser, Precision, default_device, load_prior
 from workers.clusters import Local, PoolSpec, connect
 from workers.fleet import fleet_of
 from workers.pool import TALLY, Network, PooledDenoiser
@@ -37,7 +37,9 @@ def bare(network: Network, rounds: int) -> float:
     return rounds * network.batch / (time.perf_counter() - start)
 
 
-def whole(weights: str, batch: int, precision: str, slices: int, steps: int, width: int) -> float:
+def whole(
+    weights: str, batch: int, precision: Precision, slices: int, steps: int, width: int
+) -> float:
     """Patches a second of the DDGM loop."""
     from ddgm_core.geometry import TiltGeometry
     from ddgm_core.noise import NoiseField
@@ -46,17 +48,17 @@ def whole(weights: str, batch: int, precision: str, slices: int, steps: int, wid
     from ddgm_core.schedules import geometric
     from ddgm_core.tiling import TiledDenoiser, tile_starts
 
-    prior = load_prior(weights)
-    network = NetworkDenoiser(prior.network, "bfloat16" if precision == "bfloat16" else "float32")
-    denoise = TiledDenoiser(network, 128, 96, batch)
-    a = FourierProjector(TiltGeometry.uniform(128, width, detector="lateral"))
-    y, field = torch.zeros(slices, a.geometry.views, a.geometry.bins), NoiseField(0, "sampler")
+    prior, device = load_prior(weights), default_device()
+    denoise = TiledDenoiser(NetworkDenoiser(prior.network, precision, device), 128, 96, batch)
+    a = FourierProjector(TiltGeometry.uniform(128, width, detector="lateral"), device=device)
+    y = torch.zeros(slices, a.geometry.views, a.geometry.bins, device=device)
     places = [(0, 0, i) for i in range(slices)]
     step, sigmas = 1.42 / a.norm**2, geometric(3.0, 0.03, steps)
 
     def once() -> None:
+        noise = NoiseField(0, "sampler").ahead((128, width), places, device)
         with torch.inference_mode():
-            ddgm(a, y, denoise, lambda n: field.batch((128, width), places, n), sigmas, step, 25)
+            ddgm(a, y, denoise, noise, sigmas, step, 25).cpu()
 
     once()
     start = time.perf_counter()
@@ -87,7 +89,12 @@ def main() -> None:
     network = Network(a.weights, prior.digest, a.precision, a.batch, 1)
     with connect(Local(workers=a.callers, memory="6GiB"), PoolSpec(workers=1)) as client:
         rows = measured(client, network, a)
-    report("pool", f"The pool: {a.weights}, {a.precision}, batches of {a.batch}", rows, NOTES)
+    report(
+        on_this_device("pool"),
+        f"The pool: {a.weights}, {a.precision}, batches of {a.batch}",
+        rows,
+        NOTES,
+    )
 
 
 def measured(client: Client, network: Network, a: argparse.Namespace) -> list[dict[str, Any]]:
