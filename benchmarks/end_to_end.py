@@ -29,9 +29,10 @@ from pipeline.spec_file import load_spec
 
 NOTES = """
 `bare solver` is the solver in one process, on tilt series that lie in memory, before and after the
-run: the mean of both. The run reads a precomputed volume with cloud-volume, simulates, reconstructs,
-scores and writes zarr, on a local cluster, without a GPU of one worker with two threads. Its rate is
-that between the first block's end and the last's; what a run does once lies before (`start`).
+run: the mean of both. The run reads a precomputed volume with cloud-volume, simulates,
+reconstructs, scores and writes zarr, on a local cluster, without a GPU of one worker with two
+threads. Its rate is that between the first block's end and the last's; what a run does once lies
+before (`start`).
 """
 
 SPEC = """\

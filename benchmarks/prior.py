@@ -95,7 +95,10 @@ def compare(
         for measure, values in (("MSE", mse), ("SSIM", ssim))
     ]
     rows.append({"what": f"{detector}, ratio of MSE", "at": "", "value": f"{ratio:.4f}"})
-    pictures = {f"{detector},\n{name}": images[name][:SHOWN] for name in (best, "DDGM")}
+    pictures = {
+        f"{detector},\n{name}".replace(", K", ",\nK"): images[name][:SHOWN]
+        for name in (best, "DDGM")
+    }
     return rows, {**pictures, "truth": truth[:SHOWN]}
 
 
