@@ -101,7 +101,7 @@ that of one evaluation over all slices, medians of interleaved rounds, bfloat16.
 @torch.inference_mode()
 def solver(truth: Tensor) -> Callable[[Denoiser], Tensor]:
     """DDGM on the truth's tilt series, by any denoiser."""
-    a = FourierProjector(TiltGeometry.uniform(*truth.shape[1:], detector="lateral"))
+    a = FourierProjector(TiltGeometry.uniform(truth.shape[1], truth.shape[2], detector="lateral"))
     places: list[Place] = [(0, 0, i) for i in range(len(truth))]
     y = a.forward(truth)
     y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places)
