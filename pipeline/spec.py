@@ -196,10 +196,11 @@ class Spec(Part):
     def results_digest(self, **others: Any) -> str:
         """SHA-256 of all that the written bytes depend on, with `others` that do.
 
-        Where the work runs and how often it is tried is left out: it changes no byte.
+        Where the work runs, how often it is tried, and where output and weights lie is left out:
+        it changes no byte. The weights' own digest is for `others`.
         """
-        parts = self.model_dump(
-            mode="json", exclude={"cluster": True, "pool": True, "limits": True, "output": {"path"}}
-        )
+        nowhere: Any = {"output": {"path"}, "prior": {"weights", "sha256"}}
+        where = {"cluster": True, "pool": True, "limits": True, **nowhere}
+        parts = self.model_dump(mode="json", exclude=where)
         text = json.dumps({"spec": parts, **others}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -85,7 +85,9 @@ def test_the_digest_covers_what_the_bytes_depend_on_and_nothing_else() -> None:
     assert digest(cluster={"kind": "local", "workers": 7}) == same
     assert digest(limits={"attempts": 9}) == same
     assert digest(output={"path": "elsewhere"}) == same
+    assert digest(prior={"weights": "elsewhere/the-same.safetensors"}) == same
     assert digest(output={"path": "run", "dtype": "float32"}) != same
+    assert digest(prior={"stride": 64}) != same
     assert digest(source={"url": "b"}) != same
     assert digest(method={"name": "ddgm", "seed": 1}) != same
     assert digest(tilts={"noise": 4.2}) != same
