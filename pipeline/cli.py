@@ -38,6 +38,13 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec'
 def settings(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show logs")] = False,
 ) -> None:
+    from workers.urls import has_secret
+
+    if any(map(has_secret, sys.argv[1:])):
+        raise DdgmError(
+            "a URL on the command line holds a password, which others can see; take it out, and "
+            "give it by the environment or by the store's own configuration file"
+        )
     level = logging.INFO if verbose else logging.CRITICAL
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:  # Dask sets levels of its own on its loggers

@@ -14,6 +14,7 @@ from ddgm_core.tiling import Bump
 from pipeline.method import Algebraic, Ddgm, Ddx, GradientDescent
 from pipeline.part import Axis, Part, check_box
 from workers.clusters import Cluster, Local, PoolSpec
+from workers.urls import Url
 
 Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
@@ -29,7 +30,7 @@ class Intensity(Part):
 class Source(Part):
     """The volume that is imaged."""
 
-    url: str = Field(description="any URL that cloud-volume reads, passed on untouched")
+    url: Url = Field(description="any URL that cloud-volume reads, passed on untouched")
     mip: int = Field(default=0, ge=0, description="level of resolution")
     box: dict[Axis, tuple[int, int]] | None = Field(
         default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
@@ -110,7 +111,7 @@ class PriorSpec(Part):
 class Output(Part):
     """What is written, and where."""
 
-    path: str = Field(description="the run's folder, or a URL that fsspec writes")
+    path: Url = Field(description="the run's folder, or a URL that fsspec writes")
     dtype: Literal["uint8", "float32"] = "uint8"
     layers: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic")
     chunks: tuple[int, int, int] = Field(

@@ -269,6 +269,15 @@ def test_spec_prints_a_schema_an_example_and_a_checked_spec(
     assert isinstance(Spec.model_json_schema(), dict)
 
 
+def test_a_password_on_the_command_line_is_refused_and_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, out, err = run_ddgm(capsys, "status", "s3://key:hush/hush@bucket/run")
+    assert status == 1
+    assert "take it out" in one_line(err)
+    assert "hush" not in out + err
+
+
 @pytest.mark.parametrize("command", ["status", "verify", "report"])
 def test_a_folder_without_a_run_is_said_to_be_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
