@@ -186,6 +186,18 @@ def test_a_disk_with_no_room_for_the_output_is_refused_before_anything_is_writte
         assert list(disk.iterdir()) == []
 
 
+def test_a_read_only_disk_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    with small_disk(tmp_path / "disk", "20m") as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        path = write_spec(tmp_path, spec_data(volume, disk / "run", tiny_prior))
+        status, _, err = run_ddgm(capsys, "run", path)
+        assert status == 1
+        assert f"{disk}/run: Read-only file system; make room or mend" in one_line(err)
+        assert list(disk.iterdir()) == []
+
+
 def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:
