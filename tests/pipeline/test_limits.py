@@ -31,7 +31,7 @@ from tests.workers.shared import Shared
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-METHOD = {"steps": 12}  # half a second a block: time enough for something to happen
+METHOD = {"steps": 6}  # a third of a second a block: time enough for something to happen
 BLOCKS = 8
 HUNGRY = 3  # the block that wants more memory than there is
 
