@@ -53,6 +53,11 @@ class PriorCard:
     sigma_range: tuple[float, float] = (0.03, 30.0)
     training: dict[str, Any] = field(default_factory=dict)
 
+    def knows(self, highest: float, lowest: float) -> bool:
+        """Whether all noise levels between these two were seen in training."""
+        low, high = self.sigma_range
+        return low <= lowest <= highest <= high
+
 
 @dataclass(frozen=True)
 class Prior:

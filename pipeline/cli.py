@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from ddgm_core.errors import DdgmError, Stopped
 from deploy.slurm import commands as slurm_commands
 from pipeline import benchmark_command, prior_commands
 from pipeline.console import console
+from pipeline.faults import DISK_ERRORS
 
 if TYPE_CHECKING:
     from pipeline.runner import Summary
@@ -38,6 +38,13 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec'
 def settings(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show logs")] = False,
 ) -> None:
+    from workers.urls import has_secret
+
+    if any(map(has_secret, sys.argv[1:])):
+        raise DdgmError(
+            "a URL on the command line holds a password, which others can see; take it out, and "
+            "give it by the environment or by the store's own configuration file"
+        )
     level = logging.INFO if verbose else logging.CRITICAL
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:  # Dask sets levels of its own on its loggers
@@ -269,15 +276,17 @@ def _run(spec: Spec, overwrite: bool) -> Summary:
 
 def _finish(summary: Summary, spec: Path, loaded: Spec) -> None:
     """Say how a run ended; exit non-zero if any block failed."""
+    from pipeline.files import Folder
     from pipeline.journal import log_name
     from pipeline.report import write_report
     from pipeline.status import result_table
 
     root = loaded.output.path
+    logged = Folder(root).local_path() is not None  # object stores have no logs
     for record in summary.failed:
         console.print(f"block {record.block} failed, attempt {record.attempts}: {record.cause}")
         console.print(f"  alone, to see why: ddgm block {spec} --id {record.block}")
-        if record.worker:
+        if record.worker and logged:
             console.print(f"  log: {root.rstrip('/')}/{log_name(record.worker)}")
     if unlisted := summary.failures - len(summary.failed):
         console.print(f"and {unlisted} more; see the ledger")
@@ -301,7 +310,7 @@ def main() -> None:
     except DdgmError as error:
         _fail(str(error), 130 if isinstance(error, Stopped) else 1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in DISK_ERRORS:
             raise  # not the user's to mend: show where it came from
         _fail(f"{error.filename or 'output'}: {error.strerror}; make room or mend the permissions")
 

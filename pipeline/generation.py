@@ -77,9 +77,9 @@ class Request:
             PriorError: no such prior, or one that was not trained at all of Eq. 2's levels.
         """
         prior = load_prior(self.prior)
-        low, high = prior.card.sigma_range
         levels = exponential(SIGMA, ALPHA, BETA, STEPS)
-        if not low <= levels[-1] <= levels[0] <= high:
+        if not prior.card.knows(levels[0], levels[-1]):
+            low, high = prior.card.sigma_range
             raise PriorError(
                 f"--prior: {self.prior} was trained at noise levels from {low:g} to {high:g}, and "
                 f"generation goes from {levels[0]:g} to {levels[-1]:.3g}; choose another prior"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ddgm_core.errors import DdgmError
-from pipeline.files import Folder
+from pipeline.files import Folder, FolderError
 
 NAME = "driver.json"
 BEAT = 10.0  # seconds between two signs of life
@@ -35,16 +35,16 @@ def lease(folder: Folder) -> Iterator[Callable[[], None]]:
         LeaseError: another driver is alive.
     """
     mine = _me()
-    if not folder.create(NAME, _text(mine)):
+    if not _taken(folder, mine):
         refuse_if_alive(folder)
         folder.delete(NAME)
-        if not folder.create(NAME, _text(mine)):
+        if not _taken(folder, mine):
             refuse_if_alive(folder)
     lost, ended = threading.Event(), threading.Event()
 
     def beat() -> None:
         while not ended.wait(BEAT):
-            with suppress(OSError):  # a full disk; the run itself will say so
+            with suppress(OSError, FolderError):  # a full disk, say; the run itself will say so
                 if _read(folder).get("token") != mine["token"]:
                     lost.set()
                     return
@@ -63,7 +63,8 @@ def lease(folder: Folder) -> Iterator[Callable[[], None]]:
         ended.set()
         thread.join()
         if not lost.is_set():
-            folder.delete(NAME)
+            with suppress(OSError, FolderError):  # what went wrong before is what counts
+                folder.delete(NAME)
 
 
 def refuse_if_alive(folder: Folder) -> None:
@@ -97,6 +98,11 @@ def driver(folder: Folder) -> dict[str, Any]:
     if theirs.get("host") == socket.gethostname() and _started(theirs["pid"]) != theirs["started"]:
         return {}
     return theirs
+
+
+def _taken(folder: Folder, mine: dict[str, Any]) -> bool:
+    """Whether the run is ours now; also where a first answer to that was lost on the network."""
+    return folder.create(NAME, _text(mine)) or _read(folder).get("token") == mine["token"]
 
 
 def _me() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ddgm_core.denoiser import Prior, PriorError
+from ddgm_core.denoiser import SHIPPED, Prior, PriorError, weights_path
 from ddgm_core.errors import DdgmError
 from ddgm_core.projectors import Spectral, checked_step
 from pipeline.code import code_digest
@@ -67,6 +67,7 @@ def check(spec: Spec, overwrite: bool = False) -> Checked:
     Raises:
         DdgmError: the first thing that is wrong.
     """
+    spec = _settled(spec)
     plan = checked_plan(spec, source_volume(spec).info)
     prior = resident_prior(spec.prior)
     solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
@@ -91,6 +92,13 @@ def check(spec: Spec, overwrite: bool = False) -> Checked:
     store.check(manifest, overwrite)
     job = Job(plan, root, manifest["digest"], prior.digest, manifest["code"])
     return Checked(job, manifest)
+
+
+def _settled(spec: Spec) -> Spec:
+    """The spec with a weights file's whole path: workers look from other folders than ours."""
+    path = weights_path(spec.prior.weights)
+    weights = path.stem if path.parent == SHIPPED else str(path.absolute())
+    return spec.model_copy(update={"prior": spec.prior.model_copy(update={"weights": weights})})
 
 
 def describe(plan: Plan, prior: Prior) -> dict[str, Any]:
@@ -122,11 +130,8 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
 
 
 def _check_sigma(spec: Spec, prior: Prior) -> None:
-    low, high = prior.card.sigma_range
-    if (
-        isinstance(spec.method, Ddgm | Ddx)
-        and not low <= spec.method.sigma[1] <= spec.method.sigma[0] <= high
-    ):
+    if isinstance(spec.method, Ddgm | Ddx) and not prior.card.knows(*spec.method.sigma):
+        low, high = prior.card.sigma_range
         raise PriorError(
             f"method.sigma: {list(spec.method.sigma)} is not within {low:g} to {high:g}, the noise "
             f"levels that {spec.prior.weights} was trained at; stay within them"

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ddgm_core.errors import DdgmError
 from pipeline.cloud import cloud_volume
+from pipeline.faults import Kind, kind_of
 
 Triple = tuple[int, int, int]
-Kind = Literal[
-    "not_found", "unreachable", "mip", "bounds", "missing", "corrupt", "credentials", "unsupported"
-]
 
 REMEDIES: dict[Kind, str] = {
     "not_found": "give the folder that holds the `info` file, with its protocol, as in "
@@ -32,21 +30,6 @@ REMEDIES: dict[Kind, str] = {
     "credentials": "set up cloud-volume's credentials (AWS_SESSION_TOKEN too, if only to ''); a "
     "public bucket needs none as precomputed://https://storage.googleapis.com/BUCKET/VOLUME",
     "unsupported": "install the codec named, or convert the volume to one channel, raw or jpeg",
-}
-
-# cloud-volume, requests, boto and google-auth share no base class. Names are looked up along an
-# error's method resolution order, so that none of these packages has to be imported to ask.
-ERROR_NAMES: dict[Kind, str] = {
-    "not_found": "InfoUnavailableError UnsupportedProtocolError UnsupportedFormatError InvalidURL"
-    " NotFound FileNotFoundError NotADirectoryError",
-    "credentials": "DefaultCredentialsError NoCredentialsError PartialCredentialsError RefreshError"
-    " Forbidden Unauthorized AuthorizationError PermissionError",
-    "unreachable": "OSError HTTPError BotoCoreError ClientError GoogleAPIError GoogleAuthError",
-    "unsupported": "ImportError NotImplementedError",
-    "missing": "EmptyVolumeException",
-}
-KINDS: dict[str, Kind] = {
-    name: kind for kind, names in ERROR_NAMES.items() for name in names.split()
 }
 
 
@@ -224,7 +207,7 @@ class Volume:
         except (SourceError, MemoryError):
             raise
         except Exception as error:
-            kind, fault = _kind(error), f"{type(error).__name__}: {error}"
+            kind, fault = kind_of(error), f"{type(error).__name__}: {error}"
             if kind in ("missing", "not_found") and adapter.refused:
                 # The library takes 403 for 404; what is denied must not be filled as if missing.
                 kind, fault = "credentials", f"HTTP 403 for {adapter.refused}"
@@ -242,20 +225,3 @@ class Volume:
 def _zyx(xyz: Any) -> Triple:
     x, y, z = (int(value) for value in xyz)
     return z, y, x
-
-
-def _kind(error: Exception) -> Kind:
-    """What is wrong, from the error's HTTP status or its class; a failed decoding has no class."""
-    response: Any = getattr(error, "response", None)
-    if isinstance(response, dict):  # boto's
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    else:
-        status = getattr(response, "status_code", 0)
-    if status in (401, 403, 407) or (isinstance(error, KeyError) and "AWS_" in str(error)):
-        return "credentials"
-    if 400 <= status < 500 and status not in (408, 425, 429):
-        return "not_found"
-    for cls in type(error).__mro__:
-        if cls.__name__ in KINDS:
-            return KINDS[cls.__name__]
-    return "corrupt"

@@ -14,6 +14,7 @@ from ddgm_core.tiling import Bump
 from pipeline.method import Algebraic, Ddgm, Ddx, GradientDescent
 from pipeline.part import Axis, Part, check_box
 from workers.clusters import Cluster, Local, PoolSpec
+from workers.urls import Url
 
 Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
@@ -29,7 +30,7 @@ class Intensity(Part):
 class Source(Part):
     """The volume that is imaged."""
 
-    url: str = Field(description="any URL that cloud-volume reads, passed on untouched")
+    url: Url = Field(description="any URL that cloud-volume reads, passed on untouched")
     mip: int = Field(default=0, ge=0, description="level of resolution")
     box: dict[Axis, tuple[int, int]] | None = Field(
         default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
@@ -110,7 +111,7 @@ class PriorSpec(Part):
 class Output(Part):
     """What is written, and where."""
 
-    path: str = Field(description="the run's folder, or a URL that fsspec writes")
+    path: Url = Field(description="the run's folder, or a URL that fsspec writes")
     dtype: Literal["uint8", "float32"] = "uint8"
     layers: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic")
     chunks: tuple[int, int, int] = Field(
@@ -196,10 +197,11 @@ class Spec(Part):
     def results_digest(self, **others: Any) -> str:
         """SHA-256 of all that the written bytes depend on, with `others` that do.
 
-        Where the work runs and how often it is tried is left out: it changes no byte.
+        Where the work runs, how often it is tried, and where output and weights lie is left out:
+        it changes no byte. The weights' own digest is for `others`.
         """
-        parts = self.model_dump(
-            mode="json", exclude={"cluster": True, "pool": True, "limits": True, "output": {"path"}}
-        )
+        nowhere: Any = {"output": {"path"}, "prior": {"weights", "sha256"}}
+        where = {"cluster": True, "pool": True, "limits": True, **nowhere}
+        parts = self.model_dump(mode="json", exclude=where)
         text = json.dumps({"spec": parts, **others}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

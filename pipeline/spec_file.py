@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from ddgm_core.errors import DdgmError
 from pipeline.spec import Spec
+from workers.urls import redacted
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -38,7 +39,7 @@ def load_spec(path: Path, model: type[BaseModel] = Spec) -> BaseModel:
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}; give the path of a spec") from error
     except (YAMLError, ValueError) as error:
-        what = " ".join(str(error).split())
+        what = redacted(" ".join(str(error).split()))  # it shows the line
         raise SpecError(f"{path}: not YAML: {what}") from error
     if not isinstance(data, dict):
         raise SpecError(f"{path}: a spec is a mapping of parts; see `ddgm spec --example`")
@@ -58,7 +59,7 @@ def dump_spec(spec: BaseModel) -> str:
 
 
 def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
-    return "; ".join(_problem(e, model) for e in error.errors())
+    return redacted("; ".join(_problem(e, model) for e in error.errors()))
 
 
 def _problem(e: Any, model: type[BaseModel]) -> str:

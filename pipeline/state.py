@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.estimate import Prediction
 from pipeline.events import Beat, BlockDone, BlockRetried, Event
+from pipeline.files import FolderError
 from pipeline.job import Job
 from pipeline.store import RunStore
 from pipeline.tally import Tally
@@ -61,7 +62,8 @@ class StateFile:
         return spent / elapsed / workers if workers else None
 
     def write(self, ended: bool = False) -> None:
-        """Write it down; a disk that is full is told of by those who write data."""
+        """Write it down; an output that cannot be written is told of by those who
+        write data."""
         self.written = time.monotonic()
         running = [] if ended else [asdict(r) for r in self.beat.running[:LISTED]]
         state = {
@@ -81,7 +83,7 @@ class StateFile:
             "predicted": asdict(self.predicted) if self.predicted else None,
             "tally": self.tally.summary(),
         }
-        with suppress(OSError):
+        with suppress(OSError, FolderError):
             self.store.folder.write(NAME, json.dumps(state).encode())
 
 

@@ -22,7 +22,7 @@ import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
 from ddgm_core.errors import DdgmError
-from pipeline.files import Folder
+from pipeline.files import OPTIONS, Folder
 from pipeline.ledger import Record
 from pipeline.plan import AXES, Block, Plan
 from pipeline.spec import Layer
@@ -109,13 +109,14 @@ class RunStore:
         for name in self.folder.names(""):
             if name != "driver.json":  # ours, and alive
                 self.folder.remove(name)
-        self._create_arrays(plan)
+        with self.folder.reached():
+            self._create_arrays(plan)
         # last: from here on it is a run
         self.folder.write("run.json", json.dumps(manifest, indent=2).encode())
         return False
 
     def _create_arrays(self, plan: Plan) -> None:
-        root = zarr.open_group(self._url(VOLUME), mode="w", zarr_format=3)
+        root = zarr.open_group(**self._zarr(VOLUME), mode="w", zarr_format=3)
         for layer in plan.spec.output.layers:
             image = layer != "sinogram"
             attributes = ome_attributes(plan, layer) if image else {}
@@ -137,17 +138,17 @@ class RunStore:
 
     def array(self, layer: str, mode: str = "r") -> zarr.Array:
         """A layer's array. With mode `r+`, all-zero chunks are written like any other."""
-        url = self._url(f"{VOLUME}/{layer}/0")
         # not open_array's `config`: zarr 3.1.6 passes over it for an array that exists (measured)
         with zarr.config.set({"array.write_empty_chunks": True}):
-            return zarr.open_array(url, mode=mode)  # type: ignore[arg-type]
+            return zarr.open_array(**self._zarr(f"{VOLUME}/{layer}/0"), mode=mode)  # type: ignore[arg-type]
 
     def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> dict[str, str]:
         """Write a block, one whole shard of each layer; returns each layer's checksum."""
         self.forget(block.index)  # from here until its new record, the block is not done
         for layer, data in layers.items():
             self.folder.delete(self._shard_name(plan, layer, block))  # a torn one blocks rewriting
-            self.array(layer, "r+")[plan.layer_index(layer, block)] = data
+            with self.folder.reached():
+                self.array(layer, "r+")[plan.layer_index(layer, block)] = data
         return {layer: checksum(data) for layer, data in layers.items()}
 
     def read(self, plan: Plan, layer: Layer, block: Block) -> np.ndarray:
@@ -161,7 +162,8 @@ class RunStore:
         if not self.folder.size(name):
             raise StoreError(f"{name} is missing or empty")
         try:
-            return np.asarray(self.array(layer)[plan.layer_index(layer, block)])
+            with self.folder.reached():
+                return np.asarray(self.array(layer)[plan.layer_index(layer, block)])
         except (ValueError, RuntimeError, OSError) as error:
             raise StoreError(f"{name} is damaged ({error})") from error
 
@@ -170,9 +172,11 @@ class RunStore:
         key = "/".join(str(i.start // n) for i, n in zip(index, shard, strict=True))
         return f"{VOLUME}/{layer}/0/c/{key}"
 
-    def _url(self, name: str) -> str:
-        local = self.folder.local_path(name)
-        return local or f"{self.root.rstrip('/')}/{name}"
+    def _zarr(self, name: str) -> dict[str, Any]:
+        """Where zarr finds something, as its functions take it."""
+        if local := self.folder.local_path(name):
+            return {"store": local}
+        return {"store": f"{self.root.rstrip('/')}/{name}", "storage_options": OPTIONS}
 
     # ledger
 
@@ -188,11 +192,11 @@ class RunStore:
     def records(self) -> Iterator[Record]:
         """All records that can be read, in no more memory than a thousand of them take."""
         for thousand in self.folder.names("ledger"):
-            for name in self.folder.names(f"ledger/{thousand}"):
-                if not name.endswith(".json"):  # half of one
-                    continue
-                data = self.folder.read(f"ledger/{thousand}/{name}")
-                if data is not None and (record := Record.from_json(data)) is not None:
+            names = self.folder.names(f"ledger/{thousand}")
+            # others end on .partial: half of one
+            whole = [f"ledger/{thousand}/{name}" for name in names if name.endswith(".json")]
+            for data in self.folder.read_all(whole):
+                if (record := Record.from_json(data)) is not None:
                     yield record
 
     def write_metrics(self, columns: Sequence[str]) -> None:

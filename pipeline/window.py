@@ -223,9 +223,10 @@ class Window:
         case, cause = flight.case, one_line(error)
         log.info("block %d: attempt %d failed: %s\n%s", case.block, case.attempt, cause, detail)
         if ends_the_run(error):
+            if not isinstance(error, DdgmError):  # a disk's
+                cause = f"output.path: {self.job.root}: {cause}; make room or mend the permissions"
             raise RunError(
-                f"output.path: {self.job.root}: {cause}; make room or mend the permissions and "
-                "run the same spec again: finished blocks are kept"
+                f"{cause}, and run the same spec again: finished blocks are kept"
             ) from error
         if (death := killed(error)) is not None:
             self._died(flight, death.last_worker.address)

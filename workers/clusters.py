@@ -15,6 +15,7 @@ from ddgm_core.errors import DdgmError
 from workers.fleet import RESOURCE
 from workers.security import Tls, security_of
 from workers.slurm import Slurm
+from workers.urls import Url
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,7 +62,7 @@ class Address(_Cluster):
     """A Dask scheduler that is already running."""
 
     kind: Literal["address"]
-    address: str = Field(description="of the scheduler, such as tcp://127.0.0.1:8786")
+    address: Url = Field(description="of the scheduler, such as tcp://127.0.0.1:8786")
     security: Tls | None = Field(default=None, description="TLS files")
 
 

@@ -134,9 +134,9 @@ class Request:
         Raises:
             BenchmarkError: it was not trained at all of a method's noise levels.
         """
-        low, high = self.weights.card.sigma_range
-        levels = setting.method.sigmas
-        if levels and not (low <= levels[1] and levels[0] <= high):
+        card, levels = self.weights.card, setting.method.sigmas
+        if levels and not card.knows(*levels):
+            low, high = card.sigma_range
             raise BenchmarkError(
                 f"{setting}: noise levels from {levels[0]:g} to {levels[1]:g}; prior {self.prior} "
                 f"was trained at {low:g} to {high:g}"

@@ -10,12 +10,13 @@ from ddgm_core.training.recipe import Optimizer, Precision, Recipe, Running, Sch
 from ddgm_core.unet import Architecture
 from pipeline.part import Axis, Part, check_box
 from pipeline.spec import Intensity
+from workers.urls import Url
 
 
 class Region(Part):
     """A box of a volume."""
 
-    url: str = Field(description="any URL that cloud-volume reads, passed on untouched")
+    url: Url = Field(description="any URL that cloud-volume reads, passed on untouched")
     mip: int = Field(default=0, ge=0, description="level of resolution")
     box: dict[Axis, tuple[int, int]] | None = Field(
         default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
@@ -142,7 +143,7 @@ class TrainingSpec(Part):
     """All that a training depends on."""
 
     data: Data
-    output: str = Field(description="folder for checkpoints, logs, pictures and the weights")
+    output: Url = Field(description="folder for checkpoints, logs, pictures and the weights")
     validation: Validation | None = None
     network: Network = Network()
     training: Training = Training()

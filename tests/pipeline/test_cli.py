@@ -186,6 +186,18 @@ def test_a_disk_with_no_room_for_the_output_is_refused_before_anything_is_writte
         assert list(disk.iterdir()) == []
 
 
+def test_a_read_only_disk_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    with small_disk(tmp_path / "disk", "20m") as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        path = write_spec(tmp_path, spec_data(volume, disk / "run", tiny_prior))
+        status, _, err = run_ddgm(capsys, "run", path)
+        assert status == 1
+        assert f"{disk}/run: Read-only file system; make room or mend" in one_line(err)
+        assert list(disk.iterdir()) == []
+
+
 def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:
@@ -267,6 +279,15 @@ def test_spec_prints_a_schema_an_example_and_a_checked_spec(
     (tmp_path / "again.yaml").write_text(out)
     assert run_ddgm(capsys, "spec", tmp_path / "again.yaml")[1] == out
     assert isinstance(Spec.model_json_schema(), dict)
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, out, err = run_ddgm(capsys, "status", "s3://key:hush/hush@bucket/run")
+    assert status == 1
+    assert "take it out" in one_line(err)
+    assert "hush" not in out + err
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "report"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipeline.events import BlockDone, Event, RunStarted
 from pipeline.faults import worth_retrying
@@ -24,6 +26,7 @@ from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
 from pipeline.stages import run_block
 from pipeline.store import RunStore
+from pipeline.verify import repair_run
 from pipeline.work import CodeError
 from tests.pipeline.runs import OFFSET, layer, layers, phantom_volume, small_spec
 from tests.pipeline.volumes import chunk_file, serve
@@ -185,6 +188,30 @@ def test_a_relative_output_is_the_same_place_for_every_worker(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert prepare(small_spec(volume, "here/run", tiny_prior)).root == str(tmp_path / "here/run")
+
+
+def test_a_relative_prior_is_the_same_file_for_every_worker(
+    tmp_path: Path,
+    tiny_prior: Path,
+    reference: tuple[Spec, dict[str, bytes], list[Event]],
+    shared: Shared,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers that were started elsewhere, in the pool and outside; and a repair from elsewhere."""
+    base, expected, _ = reference
+    (tmp_path / "weights").mkdir()
+    shutil.copy(tiny_prior, tmp_path / "weights/x.safetensors")
+    monkeypatch.chdir(tmp_path)
+    data = base.model_dump() | {"cluster": shared.part, "pool": {"placement": "calls"}}
+    data["prior"]["weights"] = "weights/x.safetensors"
+    data["output"]["path"] = str(tmp_path / "run")
+    summary = run(Spec.model_validate(data), lambda event: None)
+    assert (summary.done, summary.failed) == (8, [])
+    assert layers(tmp_path / "run") == expected
+    monkeypatch.chdir("/")
+    (tmp_path / "run/volume.zarr/truth/0/c/0/0/0").unlink()
+    assert repair_run(str(tmp_path / "run"), Console(quiet=True), lambda event: None).done == 1
+    assert layers(tmp_path / "run") == expected
 
 
 def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(

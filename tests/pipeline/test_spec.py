@@ -51,6 +51,47 @@ def test_a_bad_spec_is_refused_in_one_line_that_names_the_field(
     assert "\n" not in str(error.value)
 
 
+PASSWORD = "Xy1/z+9"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("source.url", "source: {url: precomputed://http://me:PW@host/em}\noutput: {path: run}"),
+        ("source.url", "source: {url: 'https://Xy1@host/em'}\noutput: {path: run}"),
+        ("output.path", "source: {url: a}\noutput: {path: 's3://key:PW@bucket/run'}"),
+        ("source", "source: s3://key:PW@bucket/em\noutput: {path: run}"),
+        ("cluster.address", MINIMAL + "cluster: {kind: address, address: 'tls://me:PW@host:8786'}"),
+        ("not YAML", "source: {url: http://me:PW@host/em: [}"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_never_shown(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    with pytest.raises(SpecError) as error:
+        load_spec(written(tmp_path, text.replace("PW", PASSWORD)))
+    message = str(error.value)
+    assert f"{field}: " in message
+    assert "Xy1" not in message
+    assert "\n" not in message
+    if "." in field:
+        assert "take it out, and give it by the environment" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "precomputed://http://localhost:8080/em@v1",
+        "precomputed://file:///home/me@lab:2/em",
+        "s3://bucket/em@a:b",
+        "sftp://me@host/em",
+    ],
+)
+def test_a_url_without_a_password_is_let_through(tmp_path: Path, url: str) -> None:
+    text = f"source: {{url: '{url}'}}\noutput: {{path: run}}\n"
+    assert load_spec(written(tmp_path, text)).source.url == url
+
+
 @pytest.mark.parametrize(
     ("box", "message"),
     [
@@ -85,7 +126,9 @@ def test_the_digest_covers_what_the_bytes_depend_on_and_nothing_else() -> None:
     assert digest(cluster={"kind": "local", "workers": 7}) == same
     assert digest(limits={"attempts": 9}) == same
     assert digest(output={"path": "elsewhere"}) == same
+    assert digest(prior={"weights": "elsewhere/the-same.safetensors"}) == same
     assert digest(output={"path": "run", "dtype": "float32"}) != same
+    assert digest(prior={"stride": 64}) != same
     assert digest(source={"url": "b"}) != same
     assert digest(method={"name": "ddgm", "seed": 1}) != same
     assert digest(tilts={"noise": 4.2}) != same
