@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
-from ddgm_core.replay import Replayed
+from ddgm_core.gpu.replay import Replayed
 from ddgm_core.unet import Architecture, UNet
 
 SHIPPED = Path(__file__).parent / "priors"
@@ -109,7 +109,7 @@ class NetworkDenoiser:
 def _fast(network: UNet, precision: Precision, device: torch.device) -> Replayed[Any] | None:
     """The network as a GPU runs it best, where it can."""
     if precision != "float32" and device.type == "cuda":
-        from ddgm_core.fused import FusedUNet, has_float8
+        from ddgm_core.gpu.fused import FusedUNet, has_float8
 
         if precision == "bfloat16" or has_float8(device):
             return Replayed(FusedUNet(network, precision == "float8"))

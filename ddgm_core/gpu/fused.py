@@ -20,7 +20,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor  # pyright: ignore[r
 
 from ddgm_core.unet import ResidualUnit, UNet
 
-kernels: Any = import_module("ddgm_core.kernels")  # what is compiled has no types
+kernels: Any = import_module("ddgm_core.gpu.kernels")  # what is compiled has no types
 
 PIXELS = 128  # that a kernel's program works on, at most
 FLOAT8 = torch.float8_e4m3fn
