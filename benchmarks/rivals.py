@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ddgm_core.denoiser import Denoiser
 from ddgm_core.geometry import TiltGeometry
+from ddgm_core.projectors import Projector
 from ddgm_core.tiling import bump_1d, tile_starts
+from pipeline.benchmark import diffpir
 
 PATCH, STRIDE = 128, 96
+TILT_NOISE = 4.1
 
 
 @torch.inference_mode()
@@ -90,3 +94,24 @@ def from_the_page(
         x = x + sigma * noise(n)
         x = x - sigma * patch_by_patch(network, x[None, None])[0, 0]
     return x
+
+
+def deepinv(
+    projector: Projector, y: Tensor, denoise: Denoiser, name: Literal["DPS", "DiffPIR"], steps: int
+) -> Tensor:
+    """deepinv's method with our operator and prior, as its documentation sets it up.
+
+    Raises:
+        DeepinvError: it is not installed.
+    """
+    if name == "DiffPIR":
+        return diffpir.solve(projector, y, denoise, TILT_NOISE, steps, 0.3, 7.0)
+    package = diffpir.import_deepinv()
+    g = projector.geometry
+    middle = projector.forward(y.new_ones(len(y), g.thickness, g.width))
+    method = package.sampling.DPS(
+        diffpir.Model(denoise), num_steps=steps, dtype=torch.float32, device=y.device
+    )
+    shifted = (y + diffpir.RANGE * middle)[:, None]
+    found = method(shifted, diffpir.physics(projector, 2 * diffpir.RANGE))
+    return (found[:, 0] - 0.5) * (2 * diffpir.RANGE)

@@ -5,7 +5,8 @@
 128 × 1568 slices of the phantom, lateral detector, N = 50 noise levels, K = 25 gradient steps. A
 noise level costs the same as any other, so ours are timed over `--levels` of them and the page's
 version over one (it takes minutes a slice); quality is that of all 50. DDX is our fastest method,
-timed whole. On a GPU the page's version is left out: it needs ASTRA on a CPU.
+timed whole. deepinv's methods are timed over two of their steps, where it is installed. On a GPU
+the page's version is left out: it needs ASTRA on a CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from benchmarks.common import medians, on_this_device, report, synchronised
 from benchmarks.network import SIDE, product
-from benchmarks.rivals import Astra, from_the_page
+from benchmarks.rivals import Astra, deepinv, from_the_page
 from ddgm_core import metrics, samplers
 from ddgm_core.denoiser import NetworkDenoiser, Precision, Prior, default_device, load_prior
 from ddgm_core.geometry import TiltGeometry
@@ -38,6 +40,8 @@ from ddgm_core.training.fit import multiply_adds
 THICKNESS, WIDTH, PATCHES, N, K = 128, 1568, 16, 50, 25
 TILT_NOISE = 4.1
 DDX = 5, 10  # evaluations; at 5 it is better than DDGM at 50 (docs/results/paper.md)
+DEEPINV: dict[Literal["DPS", "DiffPIR"], int] = {"DPS": 1000, "DiffPIR": 50}
+TIMED = 2  # of deepinv's steps
 DDX_SIGMA, RHO, KAPPA = (2.0, 0.1), 15.0, 2.0  # its best values there
 PIXELS = THICKNESS * WIDTH
 
@@ -66,6 +70,11 @@ def main() -> None:
         work[f"ours, {precisions[-1]}, DDX, N = {n}"] = synchronised(
             lambda n=n: ddx(case, best, n), case.device
         )
+    if case.device.type == "cpu" and find_spec("deepinv"):
+        for name, steps in DEEPINV.items():
+            work[f"deepinv {name}, {steps} steps"] = lambda name=name: deepinv(
+                case.projector, case.y[:1], best, name, TIMED
+            )
     if case.device.type == "cpu":
         page = Astra(case.geometry)
         work["from the page"] = lambda: from_page(case, page, 1)
@@ -75,6 +84,8 @@ def main() -> None:
     for name, s in seconds.items():
         if "DDX" in name:
             a_slice[name] = s / a.slices
+        elif name.startswith("deepinv"):
+            a_slice[name] = s * DEEPINV[name.split()[1].rstrip(",")] / TIMED  # type: ignore[index]
         elif name != "roofline":
             a_slice[name] = s * N / (1 if name == "from the page" else a.levels * a.slices)
     peak = SIDE[case.device.type] ** 3 / seconds["roofline"]
@@ -82,7 +93,7 @@ def main() -> None:
     rows = []
     for name, s in a_slice.items():
         row: dict[str, Any] = {"what": name, "s a slice": s, "Mpixel/s": PIXELS / s / 1e6}
-        if "DDX" not in name:
+        if "DDX" not in name and "deepinv" not in name:
             row["share of the bfloat16 roofline"] = macs / s / peak
         if case.device.type == "cuda":
             row["GPU-hours a teravoxel"] = 1e12 * s / PIXELS / 3600
@@ -94,18 +105,18 @@ def main() -> None:
         row |= parts(case, d, a.levels)
         solves.append(lambda d=d: ours(case, d, N))
     solves += [lambda n=n: ddx(case, best, n) for n in DDX]
-    if case.device.type == "cpu":
-        solves.append(lambda: from_page(case, Astra(case.geometry), N)[None])
     if not a.no_quality:
-        for row, solve in zip(rows, solves, strict=True):
+        for row, solve in zip(rows, solves, strict=False):
             row |= quality(case, solve())
+        if case.device.type == "cpu":
+            rows[-1] |= quality(case, from_page(case, Astra(case.geometry), N)[None])
     report(on_this_device("speed"), title(a.weights, a.slices), rows, NOTES)
 
 
 NOTES = """
 Seconds are medians of interleaved rounds, scaled to N = 50. The parts are shares of a run of their
 own in which each is waited for, so that on a GPU nothing overlaps. `data step` has what is done
-once for each slice, too, spread over its 50 noise levels.
+once for each slice, too, spread over its 50 noise levels. Quality is that of the first slice.
 """
 
 

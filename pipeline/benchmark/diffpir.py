@@ -34,7 +34,7 @@ def import_deepinv() -> Any:
         ) from error
 
 
-class _Model(nn.Module):
+class Model(nn.Module):
     """ε̂ as deepinv has denoisers: image in [0, 1] and σ → image."""
 
     def __init__(self, denoise: Denoiser) -> None:
@@ -89,7 +89,7 @@ def solve(
     ones = y.new_ones(1, projector.geometry.thickness, projector.geometry.width)
     shifted = (y + RANGE * projector.forward(ones))[:, None]  # x = 2 RANGE (u - 0.5)
     method = deepinv.sampling.DiffPIR(
-        _Model(denoise),
+        Model(denoise),
         deepinv.optim.data_fidelity.L2(),
         sigma=tilt_noise,
         max_iter=steps,
