@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slurm lint format clean
+.PHONY: demo test test-slurm bench lint format clean
 
 demo: .venv/.base          ## reconstruct a sample volume through the whole pipeline
 	.venv/bin/ddgm demo --folder demo
@@ -13,6 +13,10 @@ test: .venv/.test          ## all tests, on real processes and files; no GPU, no
 # -s INT: what ends late is ended as by Ctrl-C, so that all daemons are still taken down
 test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUTING.md
 	DDGM_TEST_SLURM=1 timeout -k 120 -s INT 1200 .venv/bin/python -m pytest tests/deploy
+
+# on a GPU: make bench BENCH="--weights full --batch 64"
+bench: .venv/.test         ## speed: network, solve, pool, a run end to end; half an hour on 2 cores
+	for what in network solve pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
 
 lint: .venv/.dev           ## ruff, pyright, and hadolint for the container
 	.venv/bin/ruff check .

@@ -63,7 +63,7 @@ class NoiseField:
 
         For a GPU the next step's noise is drawn, in other threads, while this one's is worked with:
         it takes a core about as long as an H100 takes for a noise level (measured, see
-        docs/results/speed-gpu.md).
+        docs/results/speed.md).
         """
         if device.type == "cpu":
             return lambda step: self.batch(shape, places, step)

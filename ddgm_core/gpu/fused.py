@@ -3,7 +3,7 @@
 Feature maps are read and written as seldom as GroupNorm allows: once for its sums, where no other
 kernel has left them, and once to normalise and activate. The convolutions are cuDNN's in bfloat16.
 In float8 (e4m3, of what goes into them alone) they are our own, which add the residual and leave
-the sums, too. Held against the plain network in tests; measured in docs/results/speed-gpu.md.
+the sums, too. Held against the plain network in tests; measured in docs/results/speed.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The whole solve, ours against what a user would write, and where its time goes.
 
-    python -m benchmarks.speed [--weights full --batch 64 --slices 16]
+    python -m benchmarks.solve [--weights full --batch 64 --slices 16]
 
 128 × 1568 slices of the phantom, lateral detector, N = 50 noise levels, K = 25 gradient steps. A
 noise level costs the same as any other, so ours are timed over `--levels` of them and the page's
@@ -110,7 +110,7 @@ def main() -> None:
             row |= quality(case, solve())
         if case.device.type == "cpu":
             rows[-1] |= quality(case, from_page(case, Astra(case.geometry), N)[None])
-    report(on_this_device("speed"), title(a.weights, a.slices), rows, NOTES)
+    report(on_this_device("solve"), title(a.weights, a.slices), rows, NOTES)
 
 
 NOTES = """
