@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from typing import Any
 
 from pipeline.plan import Plan
 
@@ -26,6 +30,20 @@ class Job:
     weights_digest: str
     code: str
     topic: str = ""
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Job], tuple[bytes]]:
+        """Every task has it with it: as bytes, which a process makes a job of once."""
+        return _job, (self._bytes,)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        return pickle.dumps({field.name: getattr(self, field.name) for field in fields(self)})
+
+
+@lru_cache(maxsize=8)
+def _job(data: bytes) -> Job:
+    parts: dict[str, Any] = pickle.loads(data)
+    return Job(**parts)
 
 
 @dataclass(frozen=True)

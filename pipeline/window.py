@@ -1,16 +1,13 @@
-"""Blocks in flight: hands them out, hears of them, tries them again, gives them up."""
+"""Which blocks are begun, and which are tried again or given up."""
 
 from __future__ import annotations
 
 import heapq
 import logging
-import queue
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddgm_core.errors import DdgmError
@@ -34,9 +31,10 @@ from pipeline.faults import (
 )
 from pipeline.flight import DEATHS, Case, Flight, beat_of, deadly
 from pipeline.flow import Placement, Submit, capacities, placement_of, submit
-from pipeline.job import Job, Trial
+from pipeline.job import Job
 from pipeline.ledger import Record
 from pipeline.store import RunStore
+from pipeline.traffic import Ended, Traffic
 from workers.fleet import Fleet, fleet_of
 
 if TYPE_CHECKING:
@@ -47,7 +45,6 @@ log = logging.getLogger(__name__)
 TICK = 2.0  # seconds between looks at the fleet
 BACK_OFF = 2.0  # seconds before the second try of a block; four times as long before each next
 RESTARTS = 20  # of a block through no fault of its own, before it is given up all the same
-GATHER_SECONDS = 30.0  # that workers are given to hand over what they have made
 RESTART_SECONDS = 30.0  # that a worker which hangs is given to come back
 
 GONE = (
@@ -73,18 +70,16 @@ class Window:
     def __init__(
         self, client: Client, job: Job, store: RunStore, emit: Subscriber, submit: Submit = submit
     ) -> None:
-        self.client, self.job, self.store, self.emit, self.submit = client, job, store, emit, submit
+        self.client, self.job, self.store, self.emit = client, job, store, emit
+        self.traffic = Traffic(client, job, submit)
+        self.flying = self.traffic.flying
         self.limits = job.plan.spec.limits
-        self.flying: dict[str, Flight] = {}
         self.later: list[tuple[float, int, Case]] = []  # when, block
-        self.load: Counter[str] = Counter()  # blocks by home
         self.names: dict[str, str] = {}  # of workers by address, those that have gone among them
-        self.news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.fleet = Fleet({}, frozenset())
         self.placement: Placement = "here"
         self.room: dict[str, int] = {}
-        self.looked = self.heard = time.monotonic()
-        self.tries = 0
+        self.looked = time.monotonic()
         self.stopping = self.told = False
 
     def drain(self, pending: Iterator[int]) -> None:
@@ -96,11 +91,11 @@ class Window:
         """
         cases = (Case(block) for block in pending)
         ahead: Case | None = next(cases, None)
-        self.client.subscribe_topic(self.job.topic, lambda event: self.news.put(("at", event[1])))
+        self.traffic.listen()
         try:
             self._look()
             while self.flying or self.later or (ahead is not None and not self.stopping):
-                while not self.stopping and (home := self._home()):
+                while not self.stopping and (home := self.traffic.home(self.room)):
                     if self.later and self.later[0][0] <= time.monotonic():
                         self._launch(heapq.heappop(self.later)[2], home)
                     elif ahead is not None:
@@ -116,104 +111,52 @@ class Window:
                 raise  # a disk's; Dask's own have no number
             raise RunError(GONE) from error
         finally:
-            self._cancel(list(self.flying))
+            self.traffic.cancel(list(self.flying))
 
     def stop(self) -> None:
         """Hand out nothing more: `drain` ends once the blocks that are begun have ended."""
         self.stopping = True
 
-    # handing out
-
-    def _home(self) -> str | None:
-        """The worker with the most room for another block."""
-        room = {a: n - self.load[a] for a, n in self.room.items()}
-        best = max(room, key=room.__getitem__, default=None)
-        return best if best is not None and room[best] > 0 else None
-
     def _launch(self, case: Case, home: str) -> None:
-        self.tries += 1
-        name = f"{case.block:06d}-{self.job.topic[-8:]}-{self.tries}"
-        trial = Trial(case.block, case.attempt, name, self.placement == "calls")
-        future = self.submit(self.client, self.job, trial, home, self.placement)
-        self.flying[name] = Flight(case, home, future)
-        self.load[home] += 1
-        future.add_done_callback(lambda future: self.news.put(("ended", name)))
+        self.traffic.launch(case, home, self.placement)
         log.info("block %d: attempt %d submitted to %s", case.block, case.attempt, home)
-
-    def _landed(self, name: str) -> Flight:
-        flight = self.flying.pop(name)
-        self.load[flight.home] -= 1
-        flight.future.release()
-        return flight
-
-    def _cancel(self, names: list[str]) -> None:
-        if names and self.client.status == "running":
-            self.client.cancel([self.flying[name].future for name in names], force=True)
-        for name in names:
-            self._landed(name)
 
     # hearing
 
     def _hear(self) -> None:
         """Take in all news there are; wait for some, a moment at most."""
-        ended: list[str] = []
-        with suppress(queue.Empty):
-            kind, what = self.news.get(timeout=TICK / 4)
-            while True:
-                self.heard = time.monotonic()
-                if kind == "at":
-                    self._at(what["trial"], what["stage"], what["worker"])
-                else:
-                    ended.append(what)
-                kind, what = self.news.get_nowait()
-        flights = {name: self.flying[name] for name in ended if name in self.flying}
-        for name, flight in flights.items():
-            if flight.future.status != "finished":
-                self._ended(name)
-        if done := [name for name in flights if name in self.flying]:
-            self._done(done)
-
-    def _done(self, names: list[str]) -> None:
-        """Fetch the records of blocks that are done: a few numbers each, all at once."""
-        futures = [self.flying[name].future for name in names]
-        try:
-            records: Any = self.client.sync(
-                self.client._gather, futures, callback_timeout=GATHER_SECONDS
-            )
-        except TimeoutError:  # a worker died with a record; the ledger has it, too
-            for name in names:
-                self._again(self._landed(name))
-            return
-        for name, record in zip(names, records, strict=True):
-            self._landed(name)
-            log.info("block %d: done by %s", record.block, record.worker)
-            self.emit(BlockDone(record))
+        for news in self.traffic.news(TICK / 4):
+            if not isinstance(news, Ended):
+                self._at(news.name, news.stage, news.worker)
+            elif news.record is None:
+                self._ended(news.name)
+            else:
+                self.traffic.land(news.name)
+                log.info("block %d: done by %s", news.record.block, news.record.worker)
+                self.emit(BlockDone(news.record))
 
     def _at(self, name: str, stage: str, worker: str) -> None:
         """A worker began a stage, or is through with it."""
-        if (flight := self.flying.get(name)) is None:
-            return
+        flight = self.flying[name]
         if stage and stage == flight.stage and worker != flight.worker:
             flight.case.deaths += 1  # Dask has begun it anew by itself: the other one is lost
         flight.stage, flight.worker = stage, worker
         flight.since, flight.begun = time.monotonic(), True
         if flight.case.deaths >= DEATHS:
-            self._cancel([name])
+            self.traffic.cancel([name])
             self._give_up(flight, deadly(flight))
 
     def _ended(self, name: str) -> None:
         """A try ended without a record."""
-        flight = self.flying[name]
-        future = flight.future
-        if future.status in ("cancelled", "lost"):
+        future = self.flying[name].future
+        if future.status != "error":
             if self.client.status != "running":
                 raise RunError(GONE)
-            self._landed(name)
-            self._again(flight)
+            self._again(self.traffic.land(name))
             return
         error: Any = future.exception()
         trace: Any = future.traceback()
-        self._landed(name)
+        flight = self.traffic.land(name)
         self._mishap(flight, error, "".join(traceback.format_tb(trace))[-2000:])
 
     # what went wrong
@@ -291,11 +234,11 @@ class Window:
             if not self.told:
                 self.emit(Stopping())
                 self.told = True
-            self._cancel([name for name, f in self.flying.items() if not f.begun])
+            self.traffic.cancel([name for name, f in self.flying.items() if not f.begun])
             self.later.clear()
         for name, flight in list(self.flying.items()):
             if flight.home not in self.fleet.known:
-                self._cancel([name])
+                self.traffic.cancel([name])
                 self._died(flight, flight.home)
         self._end_what_hangs()
         if not self.room:
@@ -309,12 +252,11 @@ class Window:
         late = [n for n, f in self.flying.items() if f.stage and now - f.since > limit]
         if not late:
             return
-        flights = [self.flying[name] for name in late]
-        self._cancel(late)
+        flights = self.traffic.cancel(late)
         workers = sorted({f.worker for f in flights} & self.fleet.known)
         if workers:
             self.client.restart_workers(workers, timeout=RESTART_SECONDS, raise_for_error=False)
-            self.heard = time.monotonic()
+            self.traffic.heard = time.monotonic()
         for flight in flights:
             what = f"limits.block_seconds: {flight.worker} was at {flight.stage} for {limit:g} s"
             self._mishap(flight, LateError(f"{what}; it was restarted"), "")
@@ -322,9 +264,9 @@ class Window:
     def _check_motion(self) -> None:
         """Give up when blocks are in flight, workers are there, and nothing happens at all."""
         limit = self.limits.block_seconds
-        quiet = time.monotonic() - self.heard
+        quiet = time.monotonic() - self.traffic.heard
         if not self.flying or not self.room or any(f.stage for f in self.flying.values()):
-            self.heard = time.monotonic()
+            self.traffic.heard = time.monotonic()
         elif quiet > limit + RESTART_SECONDS:
             stuck = ", ".join(str(f.case.block) for f in self.flying.values())
             raise RunError(

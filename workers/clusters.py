@@ -103,7 +103,8 @@ SETTINGS = {
     # were only waiting there, and begins these anew without counting it
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,  # each block has its home
-    "distributed.admin.low-level-log-length": 1000,  # each block logs a few
+    "distributed.admin.low-level-log-length": 100,  # messages kept by every end of every connection
+    "distributed.scheduler.dashboard.tasks.task-stream-length": 10_000,  # once a browser looks
     "distributed.worker.memory.pause": False,  # it would hold its block for ever
     "distributed.comm.timeouts.connect": "30s",
     "distributed.admin.tick.limit": "30s",  # long numerical calls are what we do

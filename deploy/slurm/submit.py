@@ -132,6 +132,8 @@ def _write(scripts: Scripts, spec: Spec) -> None:
 
 def dask_settings(key: str) -> dict[str, Any]:
     """What Dask is told in every job: ddgm's settings, and to speak only to who has the key."""
+    from dask import config
+
     role = {"key": key, "cert": key}
     settings: Mapping[str, Any] = {
         **SETTINGS,
@@ -143,12 +145,7 @@ def dask_settings(key: str) -> dict[str, Any]:
         "distributed.comm.tls.client": role,
     }
     nested: dict[str, Any] = {}
-    for dotted, value in settings.items():
-        *path, last = dotted.split(".")
-        part = nested
-        for word in path:
-            part = part.setdefault(word, {})
-        part[last] = value
+    config.set(settings, config=nested)  # from now on: the context would take it back
     return nested
 
 

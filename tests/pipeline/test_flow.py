@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipeline.code import code_digest
 from pipeline.estimate import worker_memory
-from pipeline.flow import AHEAD, POOL_AHEAD, capacities, placement_of
+from pipeline.events import BlockDone, Event
+from pipeline.flow import AHEAD, POOL_AHEAD, Placement, capacities, placement_of
+from pipeline.job import Job, Trial
 from pipeline.ledger import Record
 from pipeline.plan import Plan, checked_plan
 from pipeline.source import Box, VolumeInfo
+from pipeline.store import RunStore
 from pipeline.tally import RECENT, SAMPLE, SHOWN, Tally
+from pipeline.window import Window
+from pipeline.work import at_work
 from tests.pipeline.runs import small_spec
+from tests.workers.shared import Shared
 from workers.clusters import PoolSpec
 from workers.fleet import Fleet, Member
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 
 @pytest.fixture
@@ -54,6 +67,49 @@ def test_a_million_blocks_are_planned_at_once_and_told_apart(plan: Plan) -> None
     large = replace(plan, info=replace(plan.info, bounds=box))
     assert large.block_count == 1_000_000
     assert large.block(999_999).box.start[2] == 3_999_996
+
+
+def test_tasks_of_one_job_find_it_made_already(plan: Plan) -> None:
+    job = Job(plan, "run", "digest", "weights", "code", "topic")
+    there, again = (pickle.loads(pickle.dumps((job, Trial(i))))[0] for i in range(2))
+    assert there is again
+    assert there == job
+    assert pickle.loads(pickle.dumps(replace(job, topic="another"))).topic == "another"
+
+
+def nothing(job: Job, trial: Trial) -> Record:
+    with at_work(job, trial, "solve"):
+        finished = "2026-01-01T00:00:00+00:00"
+        return Record(trial.block, job.digest, "done", finished=finished)
+
+
+def hand_over(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
+    return client.submit(nothing, job, trial, key=f"solve-{trial.name}", workers=[home], pure=False)
+
+
+def test_every_block_is_heard_of_once_and_none_is_kept(
+    shared: Shared, plan: Plan, tmp_path: Path
+) -> None:
+    """Neither by the driver nor by Dask, however many there are."""
+    shared.whole()
+    client, events, count = shared.client, list[Event](), 200
+    job = Job(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-nothing")
+    window = Window(client, job, RunStore(str(tmp_path)), events.append, hand_over)
+    window.drain(iter(range(count)))
+    done = sorted(event.record.block for event in events if isinstance(event, BlockDone))
+    assert done == list(range(count))
+    assert window.traffic.flying == {}
+    assert window.traffic.home(window.room) is not None
+
+    def kept(dask_scheduler: Any) -> int:
+        return sum(key.startswith("solve-") for key in dask_scheduler.tasks)
+
+    deadline = time.monotonic() + 20  # what is released is forgotten a little later
+    while any(str(key).startswith("solve-") for key in client.futures) or client.run_on_scheduler(
+        kept
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:

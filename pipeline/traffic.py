@@ -1,0 +1,113 @@
+"""Blocks that Dask has: handed to it, heard of, taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.flight import Case, Flight
+from pipeline.flow import Placement, Submit
+from pipeline.job import Job, Trial
+from pipeline.ledger import Record
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+GATHER_SECONDS = 30.0  # that a worker is given to hand over a record
+
+
+@dataclass(frozen=True)
+class At:
+    """A worker began a stage of a try, or, with none named, is through with it."""
+
+    name: str
+    stage: str
+    worker: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A try ended; without a record where it failed, or where its worker died with it."""
+
+    name: str
+    record: Record | None
+
+
+class Traffic:
+    """Tries of blocks that are with Dask, and the news of them.
+
+    Attributes:
+        flying: tries by name.
+        heard: monotonic seconds of the last news.
+    """
+
+    def __init__(self, client: Client, job: Job, submit: Submit) -> None:
+        self.client, self.job, self.submit = client, job, submit
+        self.flying: dict[str, Flight] = {}
+        self.heard = time.monotonic()
+        self._load: Counter[str] = Counter()  # tries by home
+        self._news: queue.SimpleQueue[At | Ended] = queue.SimpleQueue()
+        self._tries = 0
+
+    def listen(self) -> None:
+        """From now on, what the workers say of this run is news."""
+        self.client.subscribe_topic(self.job.topic, lambda event: self._news.put(_at(event[1])))
+
+    def home(self, room: Mapping[str, int]) -> str | None:
+        """Of the workers that hold so many blocks, the one with the most room for another."""
+        left = {address: n - self._load[address] for address, n in room.items()}
+        best = max(left, key=left.__getitem__, default=None)
+        return best if best is not None and left[best] > 0 else None
+
+    def launch(self, case: Case, home: str, placement: Placement) -> None:
+        """Hand a block to Dask."""
+        self._tries += 1
+        name = f"{case.block:06d}-{self.job.topic[-8:]}-{self._tries}"
+        trial = Trial(case.block, case.attempt, name, placement == "calls")
+        future = self.submit(self.client, self.job, trial, home, placement)
+        self.flying[name] = Flight(case, home, future)
+        self._load[home] += 1
+        loop: Any = self.client.loop
+        loop.add_callback(self._follow, name, future)
+
+    async def _follow(self, name: str, future: Future) -> None:
+        """Wait for a try's end and fetch its record, in Dask's own thread, beside the others."""
+        record: Any = None
+        with suppress(Exception):  # it failed, or its worker died with the record
+            if await future.exception(asynchronous=True) is None:
+                fetched: Any = self.client.gather(future, asynchronous=True)
+                record = await asyncio.wait_for(fetched, GATHER_SECONDS)
+        self._news.put(Ended(name, record))
+
+    def land(self, name: str) -> Flight:
+        """Forget a try."""
+        flight = self.flying.pop(name)
+        self._load[flight.home] -= 1
+        flight.future.release()
+        return flight
+
+    def cancel(self, names: list[str]) -> list[Flight]:
+        """Call tries off, and forget them."""
+        if names and self.client.status == "running":
+            self.client.cancel([self.flying[name].future for name in names], force=True)
+        return [self.land(name) for name in names]
+
+    def news(self, seconds: float) -> Iterator[At | Ended]:
+        """All news there is of what is flying; waits for some, so long at most."""
+        with suppress(queue.Empty):
+            news = self._news.get(timeout=seconds)
+            while True:
+                self.heard = time.monotonic()
+                if news.name in self.flying:
+                    yield news
+                news = self._news.get_nowait()
+
+
+def _at(said: Mapping[str, str]) -> At:
+    return At(said["trial"], said["stage"], said["worker"])
