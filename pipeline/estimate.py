@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 import torch
@@ -163,12 +164,27 @@ def patches_per_slice(plan: Plan) -> int:
     return rows * columns
 
 
+def batch_fill(plan: Plan) -> tuple[float, int]:
+    """Share of the network's batches that are patches, and the slices whose patches fill them.
+
+    A batch of slices sends all of its patches at each noise level; the last network batch is
+    padded. With `calls`, the pool fills batches with patches of other callers.
+    """
+    patches, size = patches_per_slice(plan), plan.spec.prior.batch
+    sent = patches * plan.spec.block.batch
+    return sent / (-(-sent // size) * size), size // gcd(patches, size)
+
+
 @torch.inference_mode()
-def calibrate(plan: Plan) -> Time:
-    """Time one network call and one data step here, and scale them to the run."""
+def calibrate(plan: Plan, calls: bool = False) -> Time:
+    """Time one network call and one data step here, and scale them to the run.
+
+    Args:
+        calls: whether the pool's workers are asked for the network's; for Dask tasks.
+    """
     spec, g = plan.spec, plan.geometry
     prior = resident_prior(spec.prior)
-    solver = resident_solver(plan, prior.digest)
+    solver = resident_solver(plan, prior.digest, calls)
     torch.set_num_threads(spec.cluster.threads)
     x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
     y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)
@@ -183,48 +199,27 @@ def calibrate(plan: Plan) -> Time:
         side = prior.card.patch
         patches = torch.randn(spec.prior.batch, 1, side, side, device=solver.device)
         network = _seconds(lambda: solver.denoise(patches))
-    calls = -(-patches_per_slice(plan) * spec.block.batch // spec.prior.batch)
-    per_slice = rounds * (data + calls * network) / spec.block.batch
+    batches = -(-patches_per_slice(plan) * spec.block.batch // spec.prior.batch)
+    per_slice = rounds * (data + batches * network) / spec.block.batch
     workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
     blocks_each = -(-plan.block_count // workers)
     slices = min(blocks_each * spec.block.slices, plan.slice_count)
     return Time(network, data, per_slice, slices * per_slice)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What is held against a run at its end.
-
-    Attributes:
-        seconds: the method alone, on the machine that it was timed on; None where the work runs
-            elsewhere.
-        memory: bytes of the worker that needs the most.
-    """
-
-    seconds: float | None
-    memory: int
-
-
-def predict(plan: Plan, blocks: int) -> Prediction:
-    """What so many blocks of a plan will take; on a local cluster by timing them here, now."""
-    spec = plan.spec
-    memory = worker_memory(plan, network=not (spec.pool.workers or spec.pool.placement)).total
-    if spec.pool.workers:
-        memory = max(memory, worker_memory(plan).total)
-    if not isinstance(spec.cluster, Local):
-        return Prediction(None, memory)
-    workers = spec.pool.workers or spec.cluster.workers
-    slices = -(-blocks // workers) * spec.block.slices
-    return Prediction(calibrate(plan).slice * slices, memory)
-
-
 def _seconds(work: Callable[[], object]) -> float:
     """Of one call, the better of two after one to warm up."""
-    work()
+
+    def whole() -> None:
+        work()
+        if torch.cuda.is_available():  # calls of a GPU return before they have ended
+            torch.cuda.synchronize()
+
+    whole()
     times = []
     for _ in range(2):
         start = time.perf_counter()
-        work()
+        whole()
         times.append(time.perf_counter() - start)
     return min(times)
 

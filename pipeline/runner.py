@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ddgm_core.errors import Stopped
-from pipeline.estimate import Prediction, predict
 from pipeline.events import BlockDone, BlockFailed, Event, RunStarted, Subscriber
 from pipeline.flow import Submit, submit
+from pipeline.forecast import Forecast
 from pipeline.job import Job
 from pipeline.lease import lease
 from pipeline.ledger import Record
@@ -44,7 +44,7 @@ class Summary:
         failed: their records, the first of them.
         seconds: this start took.
         tally: of all records of the run.
-        predicted: what this start would take, before it began.
+        predicted: seconds, and bytes of a worker, that this start would take; see `Forecast`.
     """
 
     blocks: int
@@ -52,7 +52,7 @@ class Summary:
     done: int = 0
     seconds: float = 0.0
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
-    predicted: Prediction | None = field(default=None, compare=False)
+    predicted: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
     def failures(self) -> int:
@@ -101,9 +101,10 @@ def run(
         pending = (i for i in wanted if not done[i])
         stopped = False
         if left := sum(1 for i in wanted if not done[i]):
-            summary.predicted = predict(job.plan, left)
             with connect(spec.cluster, spec.pool) as client:
-                stopped = _drain(client, job, store, summary, emit, ours, pending, submit)
+                forecast = Forecast(client, job, left)
+                stopped = _drain(client, job, store, summary, forecast, emit, ours, pending, submit)
+                summary.predicted = forecast.as_json()
         store.write_metrics(list(summary.tally.columns))
     summary.seconds = time.monotonic() - start
     if stopped:
@@ -127,17 +128,18 @@ def _drain(
     job: Job,
     store: RunStore,
     summary: Summary,
+    forecast: Forecast,
     emit: Subscriber,
     ours: Callable[[], None],
     pending: Iterator[int],
     submit: Submit,
 ) -> bool:
     """Run all pending blocks; whether they were stopped before their end."""
-    state = StateFile(store, job, summary.tally, summary.predicted)
+    state = StateFile(store, job, summary.tally, forecast)
 
     def tell(event: Event) -> None:
         ours()
-        for subscriber in (summary, state, emit):
+        for subscriber in (summary, forecast, state, emit):
             subscriber(event)
 
     z, y, x = job.plan.shard

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.estimate import Prediction
 from pipeline.events import Beat, BlockDone, BlockRetried, Event
 from pipeline.files import FolderError
+from pipeline.forecast import Forecast
 from pipeline.job import Job
 from pipeline.store import RunStore
 from pipeline.tally import Tally
@@ -28,13 +28,11 @@ class StateFile:
         store: of the run.
         job: what is run.
         tally: kept by the runner, of all records.
-        predicted: what this start would take.
+        forecast: of this start.
     """
 
-    def __init__(
-        self, store: RunStore, job: Job, tally: Tally, predicted: Prediction | None
-    ) -> None:
-        self.store, self.job, self.tally, self.predicted = store, job, tally, predicted
+    def __init__(self, store: RunStore, job: Job, tally: Tally, forecast: Forecast) -> None:
+        self.store, self.job, self.tally, self.forecast = store, job, tally, forecast
         self.began = time.monotonic()
         self.started = _now()
         self.written = float("-inf")
@@ -56,10 +54,9 @@ class StateFile:
 
     def busy(self) -> float | None:
         """Share of the time that the processes which run networks were at it, since the start."""
-        beat, elapsed = self.beat, time.monotonic() - self.began
-        workers = beat.homes if beat.placement == "here" else beat.pool
+        beat = self.beat
         spent = beat.pool_seconds if beat.placement == "calls" else self.reconstructing
-        return spent / elapsed / workers if workers else None
+        return spent / self.forecast.shifts if self.forecast.shifts else None
 
     def write(self, ended: bool = False) -> None:
         """Write it down; an output that cannot be written is told of by those who
@@ -80,7 +77,7 @@ class StateFile:
             "retries": self.retries,
             "at_work": 0 if ended else len(self.beat.running),
             "running": running,
-            "predicted": asdict(self.predicted) if self.predicted else None,
+            "predicted": self.forecast.as_json(),
             "tally": self.tally.summary(),
         }
         with suppress(OSError, FolderError):

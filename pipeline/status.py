@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,7 +53,7 @@ def result_table(summary: Summary, root: str) -> Table:
     counts = f"{summary.done} done, {summary.resumed} before, {summary.failures} failed"
     rows = [("blocks", counts), ("time", duration(summary.seconds))]
     if summary.predicted is not None:
-        rows += predicted_rows(asdict(summary.predicted), summary.seconds, tally["peak"])
+        rows += predicted_rows(summary.predicted, summary.seconds, tally["peak"])
     return table("result", [*rows, *metric_rows(tally)])
 
 

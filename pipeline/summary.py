@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.estimate import (
+    Time,
+    batch_fill,
     calibrate,
     fetch_bytes,
     patches_per_slice,
@@ -25,6 +27,8 @@ from workers.clusters import Local
 
 Row = tuple[str, str]
 
+FULL = 0.95  # share of the network's batches from which on they count as full
+
 
 def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
     """What a run would do and cost.
@@ -38,11 +42,7 @@ def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
     if timed:
         with console.status("timing a network call and a data step"):
             cost = calibrate(plan)
-        rows += [
-            ("network call", f"{cost.network_call * 1e3:.0f} ms for {spec.prior.batch} patches"),
-            ("data step", f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices"),
-            ("time, as on this machine", f"{duration(cost.run)} ({cost.slice:.2f} s a slice)"),
-        ]
+        rows += _time_rows(plan, cost)
     return table("plan", rows)
 
 
@@ -77,9 +77,20 @@ def _shape_rows(plan: Plan) -> list[Row]:
         ("slices", f"{plan.slice_count} of {g.thickness} x {g.width}"),
         ("views", f"{g.views}, {g.bins} bins, {g.detector} detector"),
         ("blocks", f"{plan.block_count} of {spec.block.slices} slices"),
-        ("network patches", f"{patches_per_slice(plan)} a slice at each noise level"),
+        (
+            "network patches",
+            f"{patches_per_slice(plan)} a slice at each noise level; {_fill(plan)}",
+        ),
         ("shard, chunk (z, y, x)", f"{_by(plan.shard)}, {_by(plan.chunks)}"),
     ]
+
+
+def _fill(plan: Plan) -> str:
+    """How full the network's batches are, and what would fill them."""
+    fill, filling = batch_fill(plan)
+    size = f"batches of {plan.spec.prior.batch}, {fill:.0%} full"
+    better = fill < FULL
+    return f"{size}: block.batch {filling} or a multiple of it fills them" if better else size
 
 
 def _cost_rows(plan: Plan) -> list[Row]:
@@ -96,6 +107,20 @@ def _cost_rows(plan: Plan) -> list[Row]:
         ("memory of a worker", f"{size(memory.total)}: {parts}"),
         *_room_rows(plan),
     ]
+
+
+def _time_rows(plan: Plan, cost: Time) -> list[Row]:
+    spec = plan.spec
+    rows = [
+        ("network call", f"{cost.network_call * 1e3:.0f} ms for {spec.prior.batch} patches"),
+        ("data step", f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices"),
+    ]
+    whole, each = duration(cost.run), f"{cost.slice:.2f} s a slice"
+    if isinstance(spec.cluster, Local):
+        return [*rows, ("time, as on this machine", f"{whole} ({each})")]
+    block = duration(cost.slice * spec.block.slices)
+    here = f"{block} ({each}), {whole} for all blocks with one such worker; a run times its own"
+    return [*rows, ("time of a block, as on this machine", here)]
 
 
 def _room_rows(plan: Plan) -> list[Row]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.estimate import (
+    batch_fill,
     calibrate,
     check_room,
     fetch_bytes,
@@ -44,6 +45,20 @@ def test_misaligned_blocks_pay_for_whole_chunks(tiny_prior: Path) -> None:
 @pytest.mark.parametrize(("width", "patches"), [(32, 1), (33, 2), (56, 2), (140, 6)])
 def test_patches_a_slice(tiny_prior: Path, width: int, patches: int) -> None:
     assert patches_per_slice(plan(tiny_prior, Box((0, 0, 0), (32, width, 16)))) == patches
+
+
+@pytest.mark.parametrize(
+    ("slices", "patches", "fill", "filling"),
+    [(4, 8, 1.0, 4), (4, 16, 0.5, 8), (8, 16, 1.0, 8), (4, 6, 2 / 3, 3)],
+)
+def test_how_full_the_networks_batches_are(
+    tiny_prior: Path, slices: int, patches: int, fill: float, filling: int
+) -> None:
+    """33 pixels are two patches of 32."""
+    one = plan(tiny_prior, Box((0, 0, 0), (32, 33, 64)), prior={"batch": patches})
+    block = one.spec.block.model_copy(update={"batch": slices})
+    one = replace(one, spec=one.spec.model_copy(update={"block": block}))
+    assert batch_fill(one) == (pytest.approx(fill), filling)
 
 
 def test_memory_grows_with_what_holds_it(tiny_prior: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.code import code_digest
 from pipeline.estimate import worker_memory
-from pipeline.events import BlockDone, Event
+from pipeline.events import Beat, BlockDone, Event
 from pipeline.flow import AHEAD, POOL_AHEAD, Placement, capacities, placement_of
+from pipeline.forecast import Forecast
 from pipeline.job import Job, Trial
 from pipeline.ledger import Record
 from pipeline.plan import Plan, checked_plan
@@ -110,6 +111,33 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
     ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("placement", ["here", "whole", "calls"])
+def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
+    shared: Shared, plan: Plan, placement: str
+) -> None:
+    shared.whole()
+    job = Job(plan, "run", "digest", "weights", code_digest(), f"ddgm-{placement}")
+    blocks = 8
+    forecast = Forecast(shared.client, job, blocks)
+    assert forecast.seconds() is None
+    forecast(Beat(placement, homes=1, pool=1))
+    deadline = time.monotonic() + 60
+    while (alone := forecast.seconds()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    forecast(Beat(placement, homes=100, pool=100))
+    time.sleep(0.5)
+    together = forecast.seconds()
+    assert together is not None
+    assert 0 < together < alone / 2
+    deadline = time.monotonic() + 20
+    while (least := forecast.seconds()) != together:  # one block takes what one block takes
+        together = least
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert least == pytest.approx(alone / blocks, rel=0.2)
 
 
 def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:
