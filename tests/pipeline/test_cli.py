@@ -236,6 +236,18 @@ def test_plan_says_what_a_run_costs(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_plan_for_a_cluster_elsewhere_says_what_a_block_takes_here(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    data = spec_data(volume, tmp_path / "run", tiny_prior, prior={"batch": 64})
+    data["cluster"] = {"kind": "address", "address": "tcp://127.0.0.1:1"}  # nobody is there
+    status, out, _ = run_ddgm(capsys, "plan", write_spec(tmp_path, data))
+    assert status == 0
+    text = " ".join(out.split())
+    assert re.search(r"time of a block, as on this machine .* a run times its own", text)
+    assert "batches of 64, 38% full: block.batch 32 or a multiple of it fills them" in text
+
+
 def test_hemibrain_is_planned_without_a_network(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.resources import files
 
