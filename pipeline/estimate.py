@@ -19,8 +19,8 @@ from workers.clusters import Local
 from workers.fleet import Fleet
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
-# Python with torch, cloud-volume and Dask (measured: 0.37 GB), and room for what malloc keeps
-PROCESS_BYTES = 700_000_000
+# Python with torch, cloud-volume and Dask (measured: 0.27 to 0.37 GB)
+PROCESS_BYTES = 400_000_000
 FLOAT = 4
 SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
 
@@ -103,9 +103,11 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
         paired = np.allclose(g.angles, [-angle for angle in reversed(g.angles)])  # then all real
-        numbers = (1 + 2 * maps) * frequencies * g.thickness**2  # with the eigenvectors
+        # with the eigenvectors, and what P is made of
+        numbers = (2 + 2 * maps) * frequencies * g.thickness**2
         steps = numbers * FLOAT * (1 if paired else 2)
-        projector = frequencies * g.views * g.thickness * 2 * FLOAT + steps
+        # A, and its adjoint while it is multiplied with
+        projector = 2 * frequencies * g.views * g.thickness * 2 * FLOAT + steps
     else:
         projector = 2 * measured * 2 * g.thickness * 2 * FLOAT  # A and its transpose, two
     return Memory(  # entries per ray and row, each a value and an index

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 GATHER_SECONDS = 30.0  # that a worker is given to hand over a record
+TIDIED = 1000  # tries between two tidyings of the scheduler
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Traffic:
         future = self.submit(self.client, self.job, trial, home, placement)
         self.flying[name] = Flight(case, home, future)
         self._load[home] += 1
+        if self._tries % TIDIED == 0:
+            self.client.run_on_scheduler(forget_submissions)
         loop: Any = self.client.loop
         loop.add_callback(self._follow, name, future)
 
@@ -111,3 +114,11 @@ class Traffic:
 
 def _at(said: Mapping[str, str]) -> At:
     return At(said["trial"], said["stage"], said["worker"])
+
+
+def forget_submissions(dask_scheduler: Any) -> None:
+    """Dask's spans keep a line for every task that was ever submitted: half a kB a block."""
+    if (spans := dask_scheduler.extensions.get("spans")) is not None:
+        for span in spans.spans.values():
+            if span.metadata:
+                span.metadata["collections"].clear()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipeline import traffic as traffic_module
 from pipeline.code import code_digest
 from pipeline.estimate import worker_memory
 from pipeline.events import Beat, BlockDone, Event
@@ -89,11 +90,12 @@ def hand_over(client: Client, job: Job, trial: Trial, home: str, placement: Plac
 
 
 def test_every_block_is_heard_of_once_and_none_is_kept(
-    shared: Shared, plan: Plan, tmp_path: Path
+    shared: Shared, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither by the driver nor by Dask, however many there are."""
     shared.whole()
     client, events, count = shared.client, list[Event](), 200
+    monkeypatch.setattr(traffic_module, "TIDIED", 50)
     job = Job(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-nothing")
     window = Window(client, job, RunStore(str(tmp_path)), events.append, hand_over)
     window.drain(iter(range(count)))
@@ -104,6 +106,13 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
 
     def kept(dask_scheduler: Any) -> int:
         return sum(key.startswith("solve-") for key in dask_scheduler.tasks)
+
+    def remembered(dask_scheduler: Any) -> int:
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        return max(len(span.metadata["collections"]) for span in spans)
+
+    submitted: Any = client.run_on_scheduler(remembered)
+    assert submitted < 100
 
     deadline = time.monotonic() + 20  # what is released is forgotten a little later
     while any(str(key).startswith("solve-") for key in client.futures) or client.run_on_scheduler(
