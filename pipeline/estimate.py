@@ -20,7 +20,7 @@ from workers.fleet import Fleet
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
 # Python with torch, cloud-volume and Dask (measured: 0.27 to 0.37 GB)
-PROCESS_BYTES = 400_000_000
+PROCESS_BYTES = 380_000_000
 FLOAT = 4
 SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
 
@@ -96,7 +96,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     card = resident_prior(spec.prior).card
     pixels, measured = g.thickness * g.width, g.views * g.bins
     voxel = np.dtype(plan.info.dtype).itemsize
-    stacks = 3 + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
+    # three of float32, and as many that come and go: padded, joined, on their way to grey levels
+    stacks = 6 + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     activations = 12 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
     frequencies = g.bins // 2 + 1
