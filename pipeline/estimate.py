@@ -19,8 +19,10 @@ from workers.clusters import Local
 from workers.fleet import Fleet
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
-# Python with torch, cloud-volume and Dask (measured: 0.27 to 0.37 GB)
-PROCESS_BYTES = 380_000_000
+PROCESS_BYTES = 400_000_000  # Python with torch, cloud-volume, Dask (measured: 0.27 to 0.5 GB)
+# stacks of a block's slices in float32, one for each layer beside them: five are kept, others come
+# and go, and malloc finds no room for new ones where these were (measured: 69 bytes a pixel in all)
+STACKS = 13
 FLOAT = 4
 SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
 
@@ -96,16 +98,14 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     card = resident_prior(spec.prior).card
     pixels, measured = g.thickness * g.width, g.views * g.bins
     voxel = np.dtype(plan.info.dtype).itemsize
-    # three of float32, and as many that come and go: padded, joined, on their way to grey levels
-    stacks = 6 + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
+    stacks = STACKS + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
-    activations = 12 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
+    activations = 10 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
         paired = np.allclose(g.angles, [-angle for angle in reversed(g.angles)])  # then all real
-        # with the eigenvectors, and what P is made of
-        numbers = (2 + 2 * maps) * frequencies * g.thickness**2
+        numbers = (1 + 2 * maps) * frequencies * g.thickness**2  # with the eigenvectors
         steps = numbers * FLOAT * (1 if paired else 2)
         # A, and its adjoint while it is multiplied with
         projector = 2 * frequencies * g.views * g.thickness * 2 * FLOAT + steps
