@@ -15,8 +15,8 @@ test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUT
 	DDGM_TEST_SLURM=1 timeout -k 120 -s INT 1200 .venv/bin/python -m pytest tests/deploy
 
 # on a GPU: make bench BENCH="--weights full --batch 64"
-bench: .venv/.test         ## speed: network, solve, pool, a run end to end; half an hour on 2 cores
-	for what in network solve pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
+bench: .venv/.test         ## speed: network, solve, pool, a run end to end; 40 minutes on 2 cores
+	for what in network solve classical pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
 
 lint: .venv/.dev           ## ruff, pyright, and hadolint for the container
 	.venv/bin/ruff check .
