@@ -2,8 +2,8 @@
 
     python -m benchmarks.classical
 
-128 × 1568 slices of the phantom, lateral detector. Ours are gradient descent at the paper's K = 100,
-collapsed to one product, and CGLS by the same projector.
+128 × 1568 slices of the phantom, lateral detector. Ours are gradient descent at the paper's K of
+100, collapsed to one product, and CGLS by the same projector.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def main() -> None:
 
 
 NOTES = """
-ASTRA's run one slice after the other, on its CPU projectors. Gradient descent stands against SIRT of
-as many steps, CGLS against CGLS. Quality is that of the first slice.
+ASTRA's run one slice after the other, on its CPU projectors. Gradient descent stands against SIRT
+of as many steps, CGLS against CGLS. Quality is that of the first slice.
 """
 
 

@@ -63,7 +63,10 @@ def ours(
     network = NetworkDenoiser(prior.network, precision, device)
     patches = torch.randn(batch, 1, prior.card.patch, prior.card.patch, device=device)
     whole = torch.randn(slices, 1, THICKNESS, WIDTH, device=device)
-    tiled, rows = TiledDenoiser(network, batch=batch), RowDenoiser(network)
+    tiled, rows = (
+        TiledDenoiser(network, batch=batch),
+        RowDenoiser(network, network.network.architecture.multiple),
+    )
     return {
         f"bare {precision}": lambda: network(patches),
         f"tiled {precision}": lambda: tiled(whole),

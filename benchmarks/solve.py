@@ -64,7 +64,9 @@ def main() -> None:
     ways: dict[str, Tiled] = {p: tiled(case, p, a.batch) for p in precisions}
     best = ways[precisions[-1]]
     if case.device.type == "cpu":
-        ways["bfloat16, whole rows"] = RowDenoiser(best.denoise)
+        ways["bfloat16, whole rows"] = RowDenoiser(
+            best.denoise, case.prior.card.architecture.multiple
+        )
     work: dict[str, Callable[[], object]] = {
         f"ours, {p}": synchronised(lambda d=d: ours(case, d, a.levels), case.device)
         for p, d in ways.items()

@@ -63,7 +63,7 @@ def main() -> None:
         "tiles of 128 every 96": TiledDenoiser(network, batch=a.batch),
         "every 128": TiledDenoiser(network, stride=PATCH, batch=a.batch),
         "every 128, jittered": Jittered(network, a.batch),
-        "whole rows": RowDenoiser(network),
+        "whole rows": RowDenoiser(network, network.network.architecture.multiple),
     }
     volume = np.load(a.array, mmap_mode="r", allow_pickle=False)[TEST_HALF:]
     chosen = volume[:: len(volume) // a.slices, :THICKNESS][: a.slices].astype(np.float32)

@@ -81,29 +81,35 @@ class TiledDenoiser:
         for i, j in corners:
             total[i : i + self.patch, j : j + self.patch] += window
         weights = [window / total[i : i + self.patch, j : j + self.patch] for i, j in corners]
-        return corners, torch.from_numpy(np.stack(weights)).float().to(device)
+        with torch.inference_mode(False):  # kept, and wanted by later calls with gradients, too
+            return corners, torch.from_numpy(np.stack(weights)).float().to(device)
 
 
 class RowDenoiser:
-    """Runs a convolutional denoiser on whole slices at once; see `Denoiser`.
+    """Runs a convolutional denoiser on whole slices; see `Denoiser`.
 
-    No tiles overlap, so there is less to compute; but norms see all of a slice, not what the
-    network was trained on. Measured in docs/results/tiles.md.
+    No tiles overlap, so a wide slice has a quarter less to compute, and no borders; but norms see
+    all of it, which the network was not trained on. Measured in docs/results/tiles.md.
 
     Args:
-        denoise: the denoiser, of any sides that divide by `multiple`.
-        multiple: slices are continued by reflection to a multiple of so many pixels.
+        denoise: the denoiser of images whose sides divide by `multiple`.
+        multiple: slices are continued by reflection to multiples of so many pixels.
+        batch: slices to a call; None for all at once, where the denoiser makes batches itself.
     """
 
-    def __init__(self, denoise: Denoiser, multiple: int = 16) -> None:
-        self.denoise, self.multiple = denoise, multiple
+    def __init__(self, denoise: Denoiser, multiple: int, batch: int | None = 1) -> None:
+        self.denoise, self.multiple, self.batch = denoise, multiple, batch
 
     def __call__(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        up = [n + -n % self.multiple for n in (height, width)]
-        # one at a time: features of a whole slice take as much memory as a batch of patches
-        parts = [self.denoise(part) for part in reflected(x, *up).split(1)]
+        whole = reflected(x, *whole_sides(height, width, self.multiple))
+        parts = [self.denoise(part) for part in whole.split(self.batch or len(x))]
         return torch.cat(parts)[..., :height, :width]
+
+
+def whole_sides(height: int, width: int, multiple: int) -> tuple[int, int]:
+    """Sides that `RowDenoiser` continues slices to."""
+    return height + -height % multiple, width + -width % multiple
 
 
 def tile_starts(length: int, patch: int, stride: int) -> list[int]:

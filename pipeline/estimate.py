@@ -10,7 +10,7 @@ from math import gcd
 import numpy as np
 import torch
 
-from ddgm_core.tiling import tile_starts
+from ddgm_core.tiling import tile_starts, whole_sides
 from pipeline.method import Ddgm, Ddx
 from pipeline.plan import Plan, PlanError
 from pipeline.solver import resident_prior, resident_solver
@@ -61,7 +61,7 @@ class Time:
     """Seconds, from one timed call of each kind on this machine.
 
     Attributes:
-        network_call: one call of the network, `prior.batch` patches.
+        network_call: one call of the network, as many `Images` as go to it.
         data_step: K gradient steps for one batch of slices.
         slice: reconstructing one slice.
         run: the whole run, on the spec's local workers or one worker. The method alone: fetching,
@@ -100,7 +100,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     voxel = np.dtype(plan.info.dtype).itemsize
     stacks = STACKS + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
-    activations = 10 * spec.prior.batch * card.architecture.width * card.patch**2 * FLOAT
+    images = network_images(plan)
+    activations = 10 * images.batch * card.architecture.width * images.pixels * FLOAT
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
@@ -159,23 +160,47 @@ def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
     )
 
 
-def patches_per_slice(plan: Plan) -> int:
-    """Network patches that one slice takes at one noise level."""
-    patch, stride = resident_prior(plan.spec.prior).card.patch, plan.spec.prior.stride
-    sides = (max(n, patch) for n in (plan.geometry.thickness, plan.geometry.width))
-    rows, columns = (len(tile_starts(n, patch, stride)) for n in sides)
-    return rows * columns
+@dataclass(frozen=True)
+class Images:
+    """What the network is called with.
+
+    Attributes:
+        height, width: of an image, in pixels.
+        per_slice: images that one slice makes at one noise level.
+        batch: images to a call.
+    """
+
+    height: int
+    width: int
+    per_slice: int
+    batch: int
+
+    @property
+    def pixels(self) -> int:
+        """Of an image."""
+        return self.height * self.width
+
+
+def network_images(plan: Plan) -> Images:
+    """Patches, or whole slices, as the spec wants."""
+    card, prior, g = resident_prior(plan.spec.prior).card, plan.spec.prior, plan.geometry
+    if prior.tiling == "rows":
+        return Images(*whole_sides(g.thickness, g.width, card.architecture.multiple), 1, 1)
+    sides = (max(n, card.patch) for n in (g.thickness, g.width))
+    rows, columns = (len(tile_starts(n, card.patch, prior.stride)) for n in sides)
+    return Images(card.patch, card.patch, rows * columns, prior.batch)
 
 
 def batch_fill(plan: Plan) -> tuple[float, int]:
-    """Share of the network's batches that are patches, and the slices whose patches fill them.
+    """Share of the network's batches that are images, and the slices whose images fill them.
 
-    A batch of slices sends all of its patches at each noise level; the last network batch is
-    padded. With `calls`, the pool fills batches with patches of other callers.
+    A batch of slices sends all of its images at each noise level; the last network batch is
+    padded. With `calls`, the pool fills batches with images of other callers.
     """
-    patches, size = patches_per_slice(plan), plan.spec.prior.batch
-    sent = patches * plan.spec.block.batch
-    return sent / (-(-sent // size) * size), size // gcd(patches, size)
+    images = network_images(plan)
+    sent = images.per_slice * plan.spec.block.batch
+    fill = sent / (-(-sent // images.batch) * images.batch)
+    return fill, images.batch // gcd(images.per_slice, images.batch)
 
 
 @torch.inference_mode()
@@ -194,15 +219,14 @@ def calibrate(plan: Plan, calls: bool = False) -> Time:
     data_step = solver.data_step(y, sigma=1.0)
     data = _seconds(lambda: data_step(x))
     diffuses = isinstance(spec.method, Ddgm | Ddx)
-    rounds = 1
+    rounds, images = 1, network_images(plan)
     if isinstance(spec.method, Ddgm | Ddx):
         rounds = spec.method.steps * spec.method.samples
     network = 0.0
     if diffuses:
-        side = prior.card.patch
-        patches = torch.randn(spec.prior.batch, 1, side, side, device=solver.device)
-        network = _seconds(lambda: solver.denoise(patches))
-    batches = -(-patches_per_slice(plan) * spec.block.batch // spec.prior.batch)
+        x = torch.randn(images.batch, 1, images.height, images.width, device=solver.device)
+        network = _seconds(lambda: solver.denoise(x))
+    batches = -(-images.per_slice * spec.block.batch // images.batch)
     per_slice = rounds * (data + batches * network) / spec.block.batch
     workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
     blocks_each = -(-plan.block_count // workers)

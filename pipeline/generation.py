@@ -27,7 +27,7 @@ from ddgm_core.training.data import PatchError
 from pipeline import prior_figures
 from pipeline.files import Folder
 from pipeline.patches import random_patches
-from pipeline.solver import default_device, tiled_denoiser
+from pipeline.solver import default_device, slice_denoiser
 from pipeline.source import Box, Volume
 from pipeline.spec import PriorSpec
 
@@ -132,7 +132,7 @@ def make(request: Request, progress: Progress | None = None) -> np.ndarray:
     prior, shape, device = request.weights, request.shape, default_device()
     stride = max(1, prior.card.patch * 3 // 4)  # the paper's 96 of 128
     spec = PriorSpec(weights=request.prior, precision=request.precision, stride=stride, batch=BATCH)
-    denoise = tiled_denoiser(prior, spec, device)
+    denoise = slice_denoiser(prior, spec, device)
     field = NoiseField(request.seed, "generation")
     sigmas = exponential(SIGMA, ALPHA, BETA, STEPS)
     at_once = _images_at_once(shape, prior.card.patch, stride)

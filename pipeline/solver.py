@@ -20,7 +20,7 @@ from ddgm_core.denoiser import (
 from ddgm_core.noise import NoiseField, Place
 from ddgm_core.projectors import DataStep, Projector, Spectral, projector
 from ddgm_core.schedules import geometric
-from ddgm_core.tiling import TiledDenoiser
+from ddgm_core.tiling import RowDenoiser, TiledDenoiser
 from ddgm_core.trust import mean_and_spread, measured_share
 from pipeline.method import Ddgm, Ddx, GradientDescent
 from pipeline.plan import Plan
@@ -30,9 +30,9 @@ from workers.resident import resident
 BatchWork = Callable[[Tensor, Sequence[Place]], Tensor]
 
 
-def tiled_denoiser(
+def slice_denoiser(
     prior: Prior, spec: PriorSpec, device: torch.device, pooled: Denoiser | None = None
-) -> TiledDenoiser:
+) -> TiledDenoiser | RowDenoiser:
     """A prior's network over slices of any size, as the spec wants it run.
 
     Args:
@@ -41,15 +41,17 @@ def tiled_denoiser(
     Raises:
         PriorError: tiles that would leave gaps.
     """
-    if spec.stride > prior.card.patch:
+    card = prior.card
+    network = pooled or NetworkDenoiser(prior.network, spec.precision, device)
+    if spec.tiling == "rows":
+        return RowDenoiser(network, card.architecture.multiple, None if pooled else 1)
+    if spec.stride > card.patch:
         raise PriorError(
             f"prior.stride: {spec.stride} is more than the patch of {spec.weights}, "
-            f"{prior.card.patch}; tiles must overlap or touch"
+            f"{card.patch}; tiles must overlap or touch"
         )
-    if pooled is not None:
-        return TiledDenoiser(pooled, prior.card.patch, spec.stride, None, spec.bump)
-    network = NetworkDenoiser(prior.network, spec.precision, device)
-    return TiledDenoiser(network, prior.card.patch, spec.stride, spec.batch, spec.bump)
+    batch = None if pooled else spec.batch
+    return TiledDenoiser(network, card.patch, spec.stride, batch, spec.bump)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Solver:
 
     spec: Spec
     projector: Projector
-    denoise: TiledDenoiser
+    denoise: TiledDenoiser | RowDenoiser
     device: torch.device
 
     def simulate(self, slices: Tensor, places: Sequence[Place]) -> Tensor:
@@ -148,8 +150,9 @@ class Solver:
                 ]
             ),
         }
-        patch, stride = self.denoise.patch, self.denoise.stride
-        if x.shape[-1] > patch:
+        tiles = self.denoise
+        if isinstance(tiles, TiledDenoiser) and x.shape[-1] > tiles.patch:
+            patch, stride = tiles.patch, tiles.stride
             own = metrics.seam_energy(truth, patch, stride)
             scores["seam"] = metrics.seam_energy(x, patch, stride) / own
         return scores
@@ -190,7 +193,7 @@ def resident_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Sol
             lambda: projector(plan.geometry, device=device),
         )
         pooled = pooled_denoiser(spec, weights_digest) if calls else None
-        return Solver(spec, kept, tiled_denoiser(prior, spec.prior, device, pooled), device)
+        return Solver(spec, kept, slice_denoiser(prior, spec.prior, device, pooled), device)
 
     parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block", "pool"})
     key = "solver", parts, plan.geometry.digest, weights_digest, str(device), calls
@@ -202,5 +205,6 @@ def pooled_denoiser(spec: Spec, weights_digest: str) -> Denoiser:
     from workers.pool import Network, PooledDenoiser
 
     p = spec.prior
-    network = Network(p.weights, weights_digest, p.precision, p.batch, spec.cluster.threads)
+    batch = p.batch if p.tiling == "tiles" else 1
+    network = Network(p.weights, weights_digest, p.precision, batch, spec.cluster.threads)
     return PooledDenoiser(network, spec.pool.call_seconds)

@@ -103,6 +103,11 @@ class PriorSpec(Part):
         description="of the products: bfloat16 halves a CPU's time where it has it, and is a "
         "GPU's; float8 is quicker still, from Hopper's generation on",
     )
+    tiling: Literal["tiles", "rows"] = Field(
+        default="tiles",
+        description="overlapping tiles; or rows, whole slices at once: a quarter less to compute "
+        "on wide slices, on a CPU",
+    )
     stride: int = Field(default=96, ge=1, description="from patch to patch, in pixels")
     bump: Bump = Field(default="floor", description="blending window, see docs/decisions.md")
     batch: int = Field(default=8, ge=1, description="patches to a network call; 64 on a GPU")

@@ -13,7 +13,7 @@ from pipeline.estimate import (
     batch_fill,
     calibrate,
     fetch_bytes,
-    patches_per_slice,
+    network_images,
     slices_that_fit,
     worker_memory,
 )
@@ -68,6 +68,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
     sides = " x ".join(f"{s:g}" for s in plan.info.voxel_size_nm)
     voxel = resident_prior(spec.prior).card.voxel_size_nm
     odd = "" if set(plan.info.voxel_size_nm) == {voxel} else f"; the prior was trained at {voxel:g}"
+    images = network_images(plan)
     return [
         ("source", f"{spec.source.url}, mip {plan.info.mip}"),
         ("box", str(plan.box)),
@@ -78,8 +79,9 @@ def _shape_rows(plan: Plan) -> list[Row]:
         ("views", f"{g.views}, {g.bins} bins, {g.detector} detector"),
         ("blocks", f"{plan.block_count} of {spec.block.slices} slices"),
         (
-            "network patches",
-            f"{patches_per_slice(plan)} a slice at each noise level; {_fill(plan)}",
+            "network images",
+            f"{images.per_slice} of {images.height} x {images.width} a slice at each noise level; "
+            f"{_fill(plan)}",
         ),
         ("shard, chunk (z, y, x)", f"{_by(plan.shard)}, {_by(plan.chunks)}"),
     ]
@@ -88,7 +90,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
 def _fill(plan: Plan) -> str:
     """How full the network's batches are, and what would fill them."""
     fill, filling = batch_fill(plan)
-    size = f"batches of {plan.spec.prior.batch}, {fill:.0%} full"
+    size = f"batches of {network_images(plan).batch}, {fill:.0%} full"
     better = fill < FULL
     return f"{size}: block.batch {filling} or a multiple of it fills them" if better else size
 
@@ -112,7 +114,7 @@ def _cost_rows(plan: Plan) -> list[Row]:
 def _time_rows(plan: Plan, cost: Time) -> list[Row]:
     spec = plan.spec
     rows = [
-        ("network call", f"{cost.network_call * 1e3:.0f} ms for {spec.prior.batch} patches"),
+        ("network call", f"{cost.network_call * 1e3:.0f} ms for {network_images(plan).batch}"),
         ("data step", f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices"),
     ]
     whole, each = duration(cost.run), f"{cost.slice:.2f} s a slice"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddgm_core.denoiser import Denoiser, NetworkDenoiser
-from ddgm_core.tiling import Bump, TiledDenoiser, bump_1d, reflected, tile_starts
+from ddgm_core.tiling import Bump, RowDenoiser, TiledDenoiser, bump_1d, reflected, tile_starts
 from ddgm_core.unet import Architecture
 from tests.ddgm_core.networks import random_network
 
@@ -197,3 +197,26 @@ def test_reflection_is_that_of_numpy() -> None:
 def test_a_single_line_is_repeated() -> None:
     line = torch.tensor([[[[3.0, 4.0]]]])
     assert torch.equal(reflected(line, 3, 2), line.expand(1, 1, 3, 2))
+
+
+def test_gradients_flow_after_a_call_without_them() -> None:
+    denoise, x = TiledDenoiser(lambda x: x**2, 8, 6, 4), white(1, 1, 8, 26)
+    with torch.inference_mode():
+        denoise(x)
+    x = x.requires_grad_()
+    (gradient,) = torch.autograd.grad(denoise(x).sum(), x)
+    assert torch.allclose(gradient, 2 * x, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [48, 50, 64])
+@pytest.mark.parametrize("batch", [1, 2, None])
+def test_whole_rows_are_the_denoiser_itself_on_slices_continued_by_reflection(
+    width: int, batch: int | None
+) -> None:
+    def around(x: Tensor) -> Tensor:  # what comes out depends on what lies outside
+        return x.roll(5, -1) + 2 * x.roll(-3, -2)
+
+    recorder, x = Recorder(), white(3, 1, 20, width)
+    expected = around(reflected(x, 32, -(-width // 16) * 16))[..., :20, :width]
+    assert torch.equal(RowDenoiser(lambda x: around(recorder(x)), 16, batch)(x), expected)
+    assert [shape[0] for shape in recorder.shapes] == {1: [1, 1, 1], 2: [2, 1], None: [3]}[batch]

@@ -14,7 +14,7 @@ from pipeline.estimate import (
     calibrate,
     check_room,
     fetch_bytes,
-    patches_per_slice,
+    network_images,
     slices_that_fit,
     worker_memory,
 )
@@ -44,7 +44,18 @@ def test_misaligned_blocks_pay_for_whole_chunks(tiny_prior: Path) -> None:
 
 @pytest.mark.parametrize(("width", "patches"), [(32, 1), (33, 2), (56, 2), (140, 6)])
 def test_patches_a_slice(tiny_prior: Path, width: int, patches: int) -> None:
-    assert patches_per_slice(plan(tiny_prior, Box((0, 0, 0), (32, width, 16)))) == patches
+    images = network_images(plan(tiny_prior, Box((0, 0, 0), (32, width, 16))))
+    assert (images.per_slice, images.height, images.width) == (patches, 32, 32)
+
+
+def test_whole_rows_are_one_image_a_slice_and_a_call(tiny_prior: Path) -> None:
+    bounds = Box((0, 0, 0), (32, 141, 16))
+    rows = plan(tiny_prior, bounds, prior={"tiling": "rows", "batch": 8})
+    images = network_images(rows)
+    assert (images.per_slice, images.batch, images.height, images.width) == (1, 1, 32, 144)
+    one = worker_memory(plan(tiny_prior, bounds, prior={"batch": 1})).network
+    assert worker_memory(rows).network == one * 144 // 32
+    assert batch_fill(rows) == (1.0, 1)
 
 
 @pytest.mark.parametrize(
