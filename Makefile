@@ -16,7 +16,8 @@ test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUT
 
 # on a GPU: make bench BENCH="--weights full --batch 64"
 bench: .venv/.test         ## speed: network, solve, pool, a run end to end; 40 minutes on 2 cores
-	for what in network solve classical pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
+	for what in network solve pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
+	.venv/bin/python -m benchmarks.classical
 
 lint: .venv/.dev           ## ruff, pyright, and hadolint for the container
 	.venv/bin/ruff check .

@@ -7,10 +7,12 @@ python -m benchmarks.end_to_end [--weights full --precision float8 --batch 64 --
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ddgm_core.memory import keep_freed_memory
 from ddgm_core.noise import Place
 from ddgm_core.phantom import neuropil
 from pipeline.ingest import ingest
+from pipeline.ledger import Record
 from pipeline.plan import checked_plan
 from pipeline.solver import Solver, resident_prior, resident_solver
 from pipeline.source import Volume
@@ -32,7 +35,8 @@ NOTES = """
 run: the mean of both. The run reads a precomputed volume with cloud-volume, simulates,
 reconstructs, scores and writes zarr, on a local cluster, without a GPU of one worker with two
 threads. Its rate is that between the first block's end and the last's; what a run does once lies
-before (`start`).
+before (`start`). Loading is that of a worker's first block and of its second; the peak is that of
+a process after a tenth of the blocks, and after all.
 """
 
 SPEC = """\
@@ -56,6 +60,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="N")
     parser.add_argument("--width", type=int, default=1568)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--name", default="end-to-end", help="of the result")
     a = parser.parse_args()
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
@@ -67,25 +72,27 @@ def main() -> None:
         path.write_text(SPEC.format(folder=folder, **vars(a)))
         solver = solver_of(path)
         before = bare(solver, a.slices)
-        start, rate, whole = run(path, folder / "run", a.slices)
+        ran = run(path, folder / "run", a.slices)
         alone = (before + bare(solver, a.slices)) / 2
     slice_pixels = 128 * a.width / 1e6
     rows: list[dict[str, Any]] = [
         {"what": "bare solver", "slices/s": alone, "Mpixel/s": alone * slice_pixels},
         {
             "what": "the pipeline",
-            "slices/s": rate,
-            "Mpixel/s": rate * slice_pixels,
-            "of bare": rate / alone,
-            "start, s": start,
-            "whole run, s": whole,
+            "slices/s": ran.rate,
+            "Mpixel/s": ran.rate * slice_pixels,
+            "of bare": ran.rate / alone,
+            "start, s": ran.start,
+            "whole run, s": ran.whole,
+            "loading, s": ", ".join(f"{s:.3g}" for s in ran.loads),
+            "peak, MB": ", ".join(f"{p / 1e6:.0f}" for p in ran.peaks),
         },
     ]
     title = (
         f"End to end: {a.blocks} blocks of {a.slices} slices of 128 x {a.width}, N = {a.steps}, "
         f"`{a.weights}` in {a.precision}"
     )
-    report(on_this_device("end-to-end"), title, rows, NOTES)
+    report(on_this_device(a.name), title, rows, NOTES)
 
 
 def solver_of(path: Path) -> Solver:
@@ -108,13 +115,38 @@ def bare(solver: Solver, slices: int) -> float:
     return 2 * slices / (time.perf_counter() - start)
 
 
-def run(spec: Path, out: Path, slices: int) -> tuple[float, float, float]:
-    """Seconds to the first block's end, slices a second from there on, seconds in all."""
+@dataclass(frozen=True)
+class Ran:
+    """A run, by its ledger: seconds, slices a second, and bytes that a process held at most.
+
+    `loads` are those of the first block and of the second of the same worker; `peaks` are after a
+    tenth of the blocks and after all.
+    """
+
+    start: float
+    rate: float
+    whole: float
+    loads: tuple[float, float]
+    peaks: tuple[int, int]
+
+
+def run(spec: Path, out: Path, slices: int) -> Ran:
+    """Run it, in processes of its own."""
     began, start = time.time(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "pipeline.cli", "run", str(spec)], check=True)
     whole = time.perf_counter() - start
-    ends = sorted(p.stat().st_mtime for p in (out / "ledger").glob("*/*.json"))
-    return ends[0] - began, slices * (len(ends) - 1) / (ends[-1] - ends[0]), whole
+    files = sorted((out / "ledger").glob("*/*.json"), key=lambda p: p.stat().st_mtime)
+    ends = [p.stat().st_mtime for p in files]
+    records = [Record(**json.loads(p.read_text())) for p in files]
+    first = records[0]
+    second = next((r for r in records[1:] if r.worker == first.worker), first)
+    return Ran(
+        ends[0] - began,
+        slices * (len(ends) - 1) / (ends[-1] - ends[0]),
+        whole,
+        (first.seconds["load"], second.seconds["load"]),
+        (max(r.peak for r in records[: -(-len(records) // 10)]), max(r.peak for r in records)),
+    )
 
 
 if __name__ == "__main__":

@@ -64,58 +64,74 @@ def main() -> None:
     ways: dict[str, Tiled] = {p: tiled(case, p, a.batch) for p in precisions}
     best = ways[precisions[-1]]
     if case.device.type == "cpu":
-        ways["bfloat16, whole rows"] = RowDenoiser(
-            best.denoise, case.prior.card.architecture.multiple
-        )
-    work: dict[str, Callable[[], object]] = {
-        f"ours, {p}": synchronised(lambda d=d: ours(case, d, a.levels), case.device)
+        multiple = case.prior.card.architecture.multiple
+        ways["bfloat16, whole rows"] = RowDenoiser(best.denoise, multiple)
+    jobs = {
+        f"ours, {p}": Job(lambda d=d: ours(case, d, a.levels), N / (a.levels * a.slices), N)
         for p, d in ways.items()
     }
     for n in DDX:
-        work[f"ours, {precisions[-1]}, DDX, N = {n}"] = synchronised(
-            lambda n=n: ddx(case, best, n), case.device
-        )
-    if case.device.type == "cpu" and find_spec("deepinv"):
-        for name, steps in DEEPINV.items():
-            work[f"deepinv {name}, {steps} steps"] = lambda name=name: deepinv(
-                case.projector, case.y[:1], best, name, TIMED
-            )
+        name = f"ours, {precisions[-1]}, DDX, N = {n}"
+        jobs[name] = Job(lambda n=n: ddx(case, best, n), 1 / a.slices)
     if case.device.type == "cpu":
-        page = Astra(case.geometry)
-        work["from the page"] = lambda: from_page(case, page, 1)
-    work["roofline"] = synchronised(product("bfloat16", case.device), case.device)
-    seconds = medians(work, a.rounds)
-    a_slice = {}
-    for name, s in seconds.items():
-        if "DDX" in name:
-            a_slice[name] = s / a.slices
-        elif name.startswith("deepinv"):
-            a_slice[name] = s * DEEPINV[name.split()[1].rstrip(",")] / TIMED  # type: ignore[index]
-        elif name != "roofline":
-            a_slice[name] = s * N / (1 if name == "from the page" else a.levels * a.slices)
+        jobs |= rivals(case, best)
+    roofline = synchronised(product("bfloat16", case.device), case.device)
+    work = {k: synchronised(job.work, case.device) for k, job in jobs.items()}
+    seconds = medians(work | {"roofline": roofline}, a.rounds)
     peak = SIDE[case.device.type] ** 3 / seconds["roofline"]
-    macs = N * PATCHES * multiply_adds(case.prior.card.architecture, THICKNESS)
-    rows = []
-    for name, s in a_slice.items():
-        row: dict[str, Any] = {"what": name, "s a slice": s, "Mpixel/s": PIXELS / s / 1e6}
-        if "DDX" not in name and "deepinv" not in name:
-            row["share of the bfloat16 roofline"] = macs / s / peak
-        if case.device.type == "cuda":
-            row["GPU-hours a teravoxel"] = 1e12 * s / PIXELS / 3600
-        if "from the page" in a_slice:
-            row["times the page's rate"] = a_slice["from the page"] / s
-        rows.append(row)
-    solves: list[Callable[[], Tensor]] = []
+    rows = table(case, jobs, seconds, peak)
     for row, d in zip(rows, ways.values(), strict=False):
         row |= parts(case, d, a.levels)
-        solves.append(lambda d=d: ours(case, d, N))
-    solves += [lambda n=n: ddx(case, best, n) for n in DDX]
     if not a.no_quality:
+        solves = [*(lambda d=d: ours(case, d, N) for d in ways.values())]
+        solves += [lambda n=n: ddx(case, best, n) for n in DDX]
         for row, solve in zip(rows, solves, strict=False):
             row |= quality(case, solve())
         if case.device.type == "cpu":
             rows[-1] |= quality(case, from_page(case, Astra(case.geometry), N)[None])
     report(on_this_device("solve"), title(a.weights, a.slices), rows, NOTES)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is timed, what makes its seconds those of a slice, and its network evaluations.
+
+    `evaluations` is 0 where the network's share of the time is of no interest.
+    """
+
+    work: Callable[[], object]
+    scale: float
+    evaluations: int = 0
+
+
+def rivals(case: Case, denoise: Tiled) -> dict[str, Job]:
+    """What a user would write or pick instead, the page's version last."""
+    page, found = Astra(case.geometry), {}
+    for name, steps in DEEPINV.items() if find_spec("deepinv") else ():
+        found[f"deepinv {name}, {steps} steps"] = Job(
+            lambda name=name: deepinv(case.projector, case.y[:1], denoise, name, TIMED),
+            steps / TIMED,
+        )
+    return found | {"from the page": Job(lambda: from_page(case, page, 1), N, N)}
+
+
+def table(
+    case: Case, jobs: dict[str, Job], seconds: dict[str, float], peak: float
+) -> list[dict[str, Any]]:
+    """Rates, shares of the roofline and, where it was timed, ratios to the page's version."""
+    macs = PATCHES * multiply_adds(case.prior.card.architecture, THICKNESS)
+    each = {name: seconds[name] * job.scale for name, job in jobs.items()}
+    rows = []
+    for name, s in each.items():
+        row: dict[str, Any] = {"what": name, "s a slice": s, "Mpixel/s": PIXELS / s / 1e6}
+        if jobs[name].evaluations:
+            row["share of the bfloat16 roofline"] = jobs[name].evaluations * macs / s / peak
+        if case.device.type == "cuda":
+            row["GPU-hours a teravoxel"] = 1e12 * s / PIXELS / 3600
+        if "from the page" in each:
+            row["times the page's rate"] = each["from the page"] / s
+        rows.append(row)
+    return rows
 
 
 NOTES = """
