@@ -16,6 +16,7 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ from ddgm_core.projectors import spectral
 from ddgm_core.projectors.astra_matrix import projection_matrix
 from ddgm_core.projectors.cache import Arrays, cached
 from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
+
+CHUNK = 16  # depths, or frequencies, that are worked on in double precision at once
 
 
 class FourierProjector:
@@ -129,10 +132,13 @@ def fast_length(n: int) -> int:
 def transfer(kernel: Tensor, length: int) -> Tensor:
     """(views, 2·reach + 1, thickness) kernel → (frequencies, views, thickness), complex64."""
     views, taps, thickness = kernel.shape
-    padded = torch.zeros(views, thickness, length, dtype=torch.float64)
-    padded[..., :taps] = kernel.transpose(1, 2)
-    padded = padded.roll(-(taps // 2), dims=-1)  # tap 0 is the pixel's own column
-    return torch.fft.rfft(padded).permute(2, 0, 1).to(torch.complex64).contiguous()
+    out = torch.empty(length // 2 + 1, views, thickness, dtype=torch.complex64)
+    for depths in torch.arange(thickness).split(CHUNK):  # all at once would take four times A
+        padded = torch.zeros(views, len(depths), length, dtype=torch.float64)
+        padded[..., :taps] = kernel[:, :, depths].transpose(1, 2)
+        padded = padded.roll(-(taps // 2), dims=-1)  # tap 0 is the pixel's own column
+        out[:, :, depths] = torch.fft.rfft(padded).permute(2, 0, 1).to(torch.complex64)
+    return out
 
 
 def _product(m: Tensor, x: Tensor) -> Tensor:
@@ -152,14 +158,15 @@ def _build(geometry: TiltGeometry) -> Arrays:
     column = TiltGeometry(geometry.thickness, 1, geometry.angles, "lateral", 1 + 2 * side)
     shape = (geometry.views, column.bins, geometry.thickness)
     kernel = projection_matrix(column).toarray().reshape(shape)
-    a = transfer(torch.from_numpy(kernel), fast_length(geometry.bins)).to(torch.complex128)
-    g = a.mH @ a
-    if g.imag.abs().max() < 1e-4 * g.real.abs().max():
-        g = g.real
-    eigenvalues, eigenvectors = torch.linalg.eigh(g)
-    narrow = torch.complex64 if g.is_complex() else torch.float32
+    a = transfer(torch.from_numpy(kernel), fast_length(geometry.bins))
+    real = np.allclose(geometry.angles, [-angle for angle in reversed(geometry.angles)])
+    found = []
+    for part in a.split(CHUNK):
+        g = part.to(torch.complex128).mH @ part.to(torch.complex128)
+        values, vectors = torch.linalg.eigh(g.real if real else g)
+        found.append((values, vectors.to(torch.float32 if real else torch.complex64)))
     return {
         "kernel": kernel,
-        "eigenvalues": eigenvalues.numpy(),
-        "eigenvectors": eigenvectors.to(narrow).numpy(),
+        "eigenvalues": torch.cat([values for values, _ in found]).numpy(),
+        "eigenvectors": torch.cat([vectors for _, vectors in found]).numpy(),
     }
