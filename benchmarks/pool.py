@@ -56,7 +56,7 @@ def whole(
     step, sigmas = 1.42 / a.norm**2, geometric(3.0, 0.03, steps)
 
     def once() -> None:
-        noise = NoiseField(0, "sampler").ahead((128, width), places, device)
+        noise = NoiseField(0, "sampler").ahead((128, width), places, device, steps)
         with torch.inference_mode():
             ddgm(a, y, denoise, noise, sigmas, step, 25).cpu()
 

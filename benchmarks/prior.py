@@ -108,7 +108,7 @@ def _solve(
     places = [(0, 0, first + i) for i in range(len(x))]
     y = a.forward(x)
     y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places).to(y)
-    noise = NoiseField(0, "sampler").ahead(tuple(x.shape[1:]), places, x.device)
+    noise = NoiseField(0, "sampler").ahead(tuple(x.shape[1:]), places, x.device, 50)
     found = {"DDGM": ddgm(a, y, denoise, noise, geometric(3.0, 0.03, 50), step, 25)}
     for k in GRID:
         found[f"gradient descent, K = {k}"] = a.gradient_steps(y, step, k)(torch.zeros_like(x))

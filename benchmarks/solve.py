@@ -186,7 +186,7 @@ def tiled(case: Case, precision: Precision, batch: int) -> TiledDenoiser:
 @torch.inference_mode()
 def ours(case: Case, denoise: Any, levels: int) -> Tensor:
     """The first noise levels of a solve; all where `levels` is N."""
-    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.places, case.device)
+    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.places, case.device, levels)
     sigmas = geometric(3.0, 0.03, N)[:levels]
     y = case.y.to(case.device)
     return samplers.ddgm(case.projector, y, denoise, noise, sigmas, case.step, K).cpu()
@@ -195,7 +195,7 @@ def ours(case: Case, denoise: Any, levels: int) -> Tensor:
 @torch.inference_mode()
 def ddx(case: Case, denoise: Any, steps: int) -> Tensor:
     """A whole solve with exact data steps."""
-    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.places, case.device)
+    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.places, case.device, steps)
     sigmas = geometric(*DDX_SIGMA, steps)
     y = case.y.to(case.device)
     return samplers.ddx(case.projector, y, denoise, noise, sigmas, TILT_NOISE, RHO, KAPPA).cpu()
@@ -233,7 +233,7 @@ def parts(case: Case, denoise: Tiled, levels: int) -> dict[str, float]:
     start = now(case.device)
     y = timed("copies", lambda: case.y.to(case.device))()
     descend = timed("once", lambda: a.gradient_steps(y, case.step, K))()
-    draw = timed("noise", field.ahead((THICKNESS, WIDTH), case.places, case.device))
+    draw = timed("noise", field.ahead((THICKNESS, WIDTH), case.places, case.device, levels))
     denoise.denoise = timed("network", network)
     blended = timed("tiles", denoise)
     descend = timed("data step", descend)

@@ -108,7 +108,7 @@ def solver(truth: Tensor) -> Callable[[Denoiser], Tensor]:
 
     @torch.inference_mode()
     def solve(denoise: Denoiser) -> Tensor:
-        noise = NoiseField(0, "sampler").ahead(tuple(truth.shape[1:]), places, truth.device)
+        noise = NoiseField(0, "sampler").ahead(tuple(truth.shape[1:]), places, truth.device, 50)
         return ddgm(a, y, denoise, noise, geometric(3.0, 0.03, 50), 1.42 / a.norm**2, 25)
 
     return solve

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from ddgm_core import gpu
 from ddgm_core.errors import DdgmError
 from ddgm_core.gpu.replay import Replayed
 from ddgm_core.unet import Architecture, UNet
@@ -81,10 +83,11 @@ class NetworkDenoiser:
 
     In bfloat16 the products are; norms, input and output stay float32. In float8 what goes into
     the convolutions is, on a GPU of Hopper's generation or later. Gradients flow to x where it asks
-    for them, and are not kept anywhere else.
+    for them, and are not kept anywhere else. What a device cannot do shows at the first call: a
+    driver plans for workers that are not like it.
 
     Raises:
-        PriorError: `float8` on a device that has none.
+        PriorError: at a call in `float8`, on a device that has none or of images it cannot take.
     """
 
     def __init__(
@@ -92,34 +95,45 @@ class NetworkDenoiser:
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.autocast = precision != "float32"
-        self._fast = _fast(self.network, precision, self.device)
+        self.precision = precision
+        if self.device.type == "cuda" and precision == "float32":
+            torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+
+    @cached_property
+    def _fast(self) -> Replayed[Any] | None:
+        """The network as a GPU runs it best, where it can."""
+        if not gpu.runs(self.precision, self.device):
+            return None
+        from ddgm_core.gpu.fused import FusedUNet
+
+        return Replayed(FusedUNet(self.network, self.precision == "float8"))
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._fast is not None and not x.requires_grad and self._fast.work.takes(x):
-            return self._fast(x)
+        fast = None if x.requires_grad else self._fast
+        if fast is not None and fast.work.takes(x):
+            return fast(x)
+        if self.precision == "float8" and not x.requires_grad:
+            raise PriorError(self._refusal(fast is not None, x))
         with (
             torch.inference_mode(not x.requires_grad),
-            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast),
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),  # float32 means float32
+            torch.autocast(
+                self.device.type, dtype=torch.bfloat16, enabled=self.precision != "float32"
+            ),
         ):
             return self.network(x.contiguous(memory_format=torch.channels_last)).float()
 
-
-def _fast(network: UNet, precision: Precision, device: torch.device) -> Replayed[Any] | None:
-    """The network as a GPU runs it best, where it can."""
-    if precision != "float32" and device.type == "cuda":
-        from ddgm_core.gpu.fused import FusedUNet, has_float8
-
-        if precision == "bfloat16" or has_float8(device):
-            return Replayed(FusedUNet(network, precision == "float8"))
-    if precision == "float8":
-        raise PriorError(
-            "prior.precision: float8 needs a GPU of Hopper's generation or later, and this worker "
-            f"has {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'none'}; "
-            "use bfloat16"
+    def _refusal(self, runs: bool, x: Tensor) -> str:
+        if runs:
+            height, width = x.shape[-2:]
+            return (
+                f"prior.precision: float8 takes no images of {height} x {width}; use bfloat16, or "
+                "tiles whose sides are powers of two"
+            )
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "no GPU"
+        return (
+            "prior.precision: float8 needs a GPU of NVIDIA's Hopper generation or later, Triton "
+            f"and a C compiler, and this worker has {name}; use bfloat16"
         )
-    return None
 
 
 def save_prior(

@@ -57,13 +57,22 @@ class NoiseField:
         return torch.from_numpy(np.stack([self.slice(shape, p, step) for p in places]))
 
     def ahead(
-        self, shape: tuple[int, ...], places: Sequence[Place], device: torch.device
+        self,
+        shape: tuple[int, ...],
+        places: Sequence[Place],
+        device: torch.device,
+        end: int,
     ) -> Callable[[int], Tensor]:
-        """`batch` on a device, as a function of the step.
+        """`batch` on a device, as a function of the step; steps are asked for in order.
 
         For a GPU the next step's noise is drawn, in other threads, while this one's is worked with:
         it takes a core about as long as an H100 takes for a noise level (measured, see
         docs/results/speed.md).
+
+        Args:
+            shape, places: as in `batch`.
+            device: where (B, *shape) is wanted.
+            end: the step after the last, which is not drawn.
         """
         if device.type == "cpu":
             return lambda step: self.batch(shape, places, step)
@@ -76,7 +85,8 @@ class NoiseField:
 
         def noise(step: int) -> Tensor:
             out, tasks = drawn.pop(step, None) or draw(step)
-            drawn[step + 1] = draw(step + 1)
+            if step + 1 < end:
+                drawn[step + 1] = draw(step + 1)
             for task in tasks:
                 task.result()
             return out.to(device, non_blocking=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
 import torch
 
+from ddgm_core import gpu
+from ddgm_core.denoiser import default_device
 from ddgm_core.tiling import tile_starts, whole_sides
 from pipeline.method import Ddgm, Ddx
 from pipeline.plan import Plan, PlanError
 from pipeline.solver import resident_prior, resident_solver
 from pipeline.source import Triple
+from pipeline.spec import Spec
 from workers.clusters import Local
 from workers.fleet import Fleet
 
@@ -207,9 +210,13 @@ def batch_fill(plan: Plan) -> tuple[float, int]:
 def calibrate(plan: Plan, calls: bool = False) -> Time:
     """Time one network call and one data step here, and scale them to the run.
 
+    A network in float8 is timed in bfloat16 where this machine has none.
+
     Args:
         calls: whether the pool's workers are asked for the network's; for Dask tasks.
     """
+    if not (calls or gpu.runs(plan.spec.prior.precision, default_device())):
+        plan = replace(plan, spec=_without_float8(plan.spec))
     spec, g = plan.spec, plan.geometry
     prior = resident_prior(spec.prior)
     solver = resident_solver(plan, prior.digest, calls)
@@ -232,6 +239,13 @@ def calibrate(plan: Plan, calls: bool = False) -> Time:
     blocks_each = -(-plan.block_count // workers)
     slices = min(blocks_each * spec.block.slices, plan.slice_count)
     return Time(network, data, per_slice, slices * per_slice)
+
+
+def _without_float8(spec: Spec) -> Spec:
+    if spec.prior.precision != "float8":
+        return spec
+    prior = spec.prior.model_copy(update={"precision": "bfloat16"})
+    return spec.model_copy(update={"prior": prior})
 
 
 def _seconds(work: Callable[[], object]) -> float:

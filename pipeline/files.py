@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ddgm_core.errors import DdgmError
 from pipeline.faults import kind_of, one_line
+from workers.urls import redacted
 
 OPTIONS = {"use_listings_cache": False}  # for fsspec: other processes write here, too
 
@@ -67,7 +68,7 @@ class Folder:
             kind = kind_of(error)
             if kind not in ("credentials", "unreachable") or self.local_path() is not None:
                 raise
-            what = f"output.path: {self.root}: {one_line(error)[:300]}"
+            what = f"output.path: {self.root}: {redacted(one_line(error))[:300]}"
             if kind == "credentials":
                 raise FolderError(
                     f"{what}; give credentials that may write there by the environment "
@@ -108,6 +109,8 @@ class Folder:
             except FileExistsError:
                 return False
             except OSError as error:
+                if fs.exists(path):  # refused, in a store's own words
+                    return False
                 if error.errno != errno.ENOSYS:
                     raise
                 self._put(fs, path, data)  # one that knows no condition; the beats find out

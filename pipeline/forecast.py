@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.estimate import calibrate, worker_memory
 from pipeline.events import Beat, Event
 from pipeline.job import Job
-from workers.fleet import fleet_of
+from workers.fleet import RESOURCE, fleet_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -84,6 +84,8 @@ class Forecast:
             return None
         name = f"calibrate-{self.job.topic[-8:]}"
         where: dict[str, Any] = {"workers": [members[0].address], "priority": 1, "pure": False}
+        if self._placement == "whole":  # a pool worker does one thing at a time
+            where["resources"] = {RESOURCE: 1}
         calls = self._placement == "calls"
         return self.client.submit(seconds_a_slice, self.job, calls, key=name, **where)
 

@@ -16,6 +16,7 @@ from ddgm_core.errors import DdgmError
 from pipeline.files import Folder, FolderError
 
 NAME = "driver.json"
+TRIES = 3  # at a place that others leave and take
 BEAT = 10.0  # seconds between two signs of life
 DEAD = 3.5 * BEAT  # without one, a driver on another machine is taken for dead
 
@@ -35,11 +36,13 @@ def lease(folder: Folder) -> Iterator[Callable[[], None]]:
         LeaseError: another driver is alive.
     """
     mine = _me()
-    if not _taken(folder, mine):
+    for _ in range(TRIES):
+        if _taken(folder, mine):
+            break
         refuse_if_alive(folder)
         folder.delete(NAME)
-        if not _taken(folder, mine):
-            refuse_if_alive(folder)
+    else:
+        raise LeaseError(f"{folder.root}: others start runs here all the time; try again")
     lost, ended = threading.Event(), threading.Event()
 
     def beat() -> None:

@@ -102,7 +102,8 @@ class Solver:
         a, denoise = self.projector, self.denoise
         sigmas = geometric(*method.sigma, method.steps)
         field = NoiseField(method.seed, "sampler")
-        drawn = field.ahead((a.geometry.thickness, a.geometry.width), places, self.device)
+        shape, end = (a.geometry.thickness, a.geometry.width), (c + 1) * method.steps
+        drawn = field.ahead(shape, places, self.device, end)
 
         def noise(n: int) -> Tensor:
             return drawn(c * method.steps + n)

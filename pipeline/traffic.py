@@ -75,7 +75,8 @@ class Traffic:
         self.flying[name] = Flight(case, home, future)
         self._load[home] += 1
         if self._tries % TIDIED == 0:
-            self.client.run_on_scheduler(forget_submissions)
+            with suppress(Exception):  # a scheduler that cannot keeps the list, and grows
+                self.client.run_on_scheduler(forget_submissions)
         loop: Any = self.client.loop
         loop.add_callback(self._follow, name, future)
 

@@ -7,23 +7,28 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+HTTP = r"(?:(?<=http:)|(?<=https:))"
 SECRET = re.compile(
-    r"""//(?:
-        [^/@\s:\[]* : (?!//|\d+(?:/|$)) [^@\s]*    # who:password, and not scheme:// or host:port/
-        | (?<=https://)[^/@\s]+ | (?<=http://)[^/@\s]+                                 # a token
-    )@""",
-    re.VERBOSE,
+    rf"""(?<!http:)(?<!https:)//[^/@\s:\[]*:(?!//)\S*@      # who:password, and not scheme://
+    | {HTTP}//[^/@\s:\[]*:(?!\d+(?:/|$))\S*@                # and not host:port/
+    | {HTTP}//[^/@\s]+@                                     # a token
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+SIGNED = re.compile(  # a link that lets in whoever has it
+    r"([?&](?:[\w-]*(?:signature|token|credential|password|secret)|sig|key)=)[^&\s]+",
+    re.IGNORECASE,
 )
 
 
 def has_secret(text: str) -> bool:
-    """Whether a URL in a text holds a password, as s3://key:secret@bucket does."""
-    return SECRET.search(text) is not None
+    """Whether a URL in a text holds a password, as s3://key:secret@bucket does, or a signature."""
+    return (SECRET.search(text) or SIGNED.search(text)) is not None
 
 
 def redacted(text: str) -> str:
-    """The text without the passwords of its URLs."""
-    return SECRET.sub("//***@", text)
+    """The text without the passwords and signatures of its URLs."""
+    return SIGNED.sub(r"\1***", SECRET.sub("//***@", text))
 
 
 def without_secret(url: str) -> str:

@@ -41,6 +41,7 @@ class FusedUNet:
     """
 
     def __init__(self, network: UNet, float8: bool = False) -> None:
+        self.float8 = float8
         unit = _Unit8 if float8 else _Unit
         self.width = network.architecture.width
         self.coarsest = network.architecture.multiple
@@ -53,10 +54,12 @@ class FusedUNet:
         self.head_bias = _floats(network.head.bias)
 
     def takes(self, x: Tensor) -> bool:
-        """Whether the kernels can work on such images: sides that are powers of two."""
+        """Whether the kernels can work on such images: sides that are powers of two, few enough."""
         height, width = x.shape[-2:]
         powers = all(n & (n - 1) == 0 and n >= 4 * self.coarsest for n in (height, width))
-        return powers and self.width & (self.width - 1) == 0 and 16 <= self.width <= 256
+        narrow, wide = (32, 128) if self.float8 else (16, 256)
+        maps = self.width & (self.width - 1) == 0 and narrow <= self.width <= wide
+        return powers and maps and x.numel() * self.width < 2**31  # offsets are 32 bits wide
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
@@ -145,7 +148,8 @@ class _Unit:
 
     def _convolved(self, i: int, x: Tensor, sums: Tensor, bias: Tensor) -> Tensor:
         x = self.norms[i].activated(x, sums, bias, torch.bfloat16)
-        return F.conv2d(x.permute(0, 3, 1, 2), self.weights[i], padding=1).permute(0, 2, 3, 1)
+        x = F.conv2d(x.permute(0, 3, 1, 2), self.weights[i], padding=1)
+        return x.permute(0, 2, 3, 1).contiguous()  # as it is already, where cuDNN made it
 
 
 class _Unit8:
@@ -187,11 +191,6 @@ class _Unit8:
             num_stages=3,  # measured, with the tile
         )
         return out, sums
-
-
-def has_float8(device: torch.device) -> bool:
-    """Whether a device multiplies in float8 as `FusedUNet` does."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def _gain(norm: _Norm) -> float:

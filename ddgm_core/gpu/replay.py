@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 Work = TypeVar("Work", bound=Callable[[Tensor], Tensor])
+
+Kind = tuple[torch.Size, torch.dtype, torch.device]
 
 SHAPES = 4  # recordings kept: each holds the memory that its work needs
 
@@ -22,18 +25,22 @@ class Replayed(Generic[Work]):
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self._recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._recorded: dict[Kind, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._lock = threading.Lock()  # input and output of a recording are one place each
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
-        if x.shape not in self._recorded:
-            if len(self._recorded) == SHAPES:
-                return self.work(x)
-            self._recorded[x.shape] = self._record(x)
-        graph, given, made = self._recorded[x.shape]
-        given.copy_(x)
-        graph.replay()
-        return made.clone()
+        """(B, …) → what `work` makes of it, in memory of its own; from any thread."""
+        kind = x.shape, x.dtype, x.device
+        with self._lock, torch.cuda.device(x.device):
+            if kind not in self._recorded:
+                if len(self._recorded) == SHAPES:
+                    return self.work(x)
+                self._recorded[kind] = self._record(x)
+            graph, given, made = self._recorded[kind]
+            given.copy_(x)
+            graph.replay()
+            return made.clone()
 
     def _record(self, x: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         given = x.clone(memory_format=torch.contiguous_format)

@@ -152,6 +152,9 @@ class TrainingSpec(Part):
     save_every: int = Field(
         default=1000, ge=1, description="updates from one checkpoint to the next"
     )
+    weights: Precision = Field(
+        default="float32", description="of the file; bfloat16 halves it, and rounds"
+    )
 
     @model_validator(mode="after")
     def _network_fits_patch(self) -> TrainingSpec:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from ddgm_core.denoiser import PriorCard, save_prior
@@ -38,6 +39,7 @@ FREE: Any = {
     "loaders": True,
     "save_every": True,
     "output": True,
+    "weights": True,
     "data": {"cache": {"folder", "processes"}},
 }
 WEIGHTS = "prior.safetensors"
@@ -72,7 +74,8 @@ def train(spec: TrainingSpec, console: Console) -> Path:
         network = fit(spec.recipe(), pairs, folder, spec.running(), validation, observers)
     weights = folder / WEIGHTS
     if first:
-        save_prior(weights, network, card(spec, volumes, normal))
+        dtype = torch.bfloat16 if spec.weights == "bfloat16" else torch.float32
+        save_prior(weights, network, card(spec, volumes, normal), dtype)
         if spec.data.cache.folder is None:
             shutil.rmtree(folder / "bricks", ignore_errors=True)
     return weights

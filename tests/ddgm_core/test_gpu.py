@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
@@ -35,9 +37,10 @@ def noisy(count: int, side: int = 128, seed: int = 0) -> Tensor:
     return x * torch.logspace(-1, 1, count)[:, None, None, None]
 
 
-def test_float8_is_refused_where_there_is_none() -> None:
+def test_float8_is_refused_where_there_is_none_and_not_before() -> None:
+    denoise = NetworkDenoiser(random_network(Architecture(width=32)), "float8", "cpu")
     with pytest.raises(PriorError, match=r"prior\.precision: float8 needs a GPU"):
-        NetworkDenoiser(random_network(Architecture(width=32)), "float8", "cpu")
+        denoise(noisy(1))
 
 
 @needs_gpu
@@ -79,10 +82,23 @@ def test_an_image_comes_out_the_same_in_any_company(precision: Precision) -> Non
 @needs_gpu
 def test_each_shape_has_its_recording_and_results_are_not_written_over() -> None:
     denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
-    images = [noisy(n, seed=n).cuda() for n in (1, 2, 3, 4, 5, 6)]  # more than are kept
+    counts = (1, 2, 3, 4, 5, 6)  # more than are kept
+    images = [noisy(n, seed=seed).cuda() for n in counts for seed in (0, 1)]
     first = [denoise(x) for x in images]
     again = [denoise(x) for x in reversed(images)]
     for x, y in zip(first, reversed(again), strict=True):
+        assert torch.equal(x, y)
+    assert not torch.equal(first[0], first[1])
+
+
+@needs_gpu
+def test_threads_that_share_a_denoiser_get_their_own_images() -> None:
+    denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
+    images = [noisy(4, seed=seed).cuda() for seed in range(8)]
+    alone = [denoise(x) for x in images]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(denoise, images * 4))
+    for x, y in zip(together, alone * 4, strict=True):
         assert torch.equal(x, y)
 
 
@@ -105,7 +121,7 @@ def test_gradients_flow_through_the_plain_network() -> None:
 @needs_gpu
 def test_noise_drawn_ahead_is_that_of_the_place_and_step() -> None:
     field = NoiseField(7, "sampler")
-    noise = field.ahead((64, 96), PLACES, torch.device("cuda"))
+    noise = field.ahead((64, 96), PLACES, torch.device("cuda"), 6)
     for step in (0, 1, 2, 5, 3):
         assert torch.equal(noise(step).cpu(), field.batch((64, 96), PLACES, step))
 
@@ -119,7 +135,7 @@ def test_a_whole_solve_is_the_cpus_up_to_rounding() -> None:
         a = projector(geometry, device=torch.device(device))
         y = a.forward(truth.to(device))
         denoise = TiledDenoiser(NetworkDenoiser(networks()[0], "float32", device), batch=4)
-        noise = NoiseField(0, "sampler").ahead((128, 320), PLACES, torch.device(device))
+        noise = NoiseField(0, "sampler").ahead((128, 320), PLACES, torch.device(device), 6)
         sigmas = geometric(3.0, 0.03, 6)
         with torch.inference_mode():
             found.append(ddgm(a, y, denoise, noise, sigmas, 1.42 / a.norm**2, 25))

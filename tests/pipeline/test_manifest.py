@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ddgm_core.denoiser import PriorError
+from pipeline.estimate import calibrate
+from pipeline.job import Trial
 from pipeline.manifest import prepare
 from pipeline.runner import run_alone
 from pipeline.source import SourceError
 from pipeline.spec import Spec
+from pipeline.stages import fetch_stage, reconstruct_stage, simulate_stage
 from tests.pipeline.runs import CHUNK, OFFSET, SHAPE, phantom_volume, small_spec, spec_data
 from tests.pipeline.volumes import chunk_file, grey, write_volume
 
@@ -87,3 +91,18 @@ def test_emptiness_beside_a_tissue_is_no_reason_to_refuse(
 ) -> None:
     url = write_volume(tmp_path / "em", hollow(dtype, value), chunk=CHUNK, offset=OFFSET)
     prepare(float_spec(url, tmp_path / "run", tiny_prior, {"mean": 160.0, "std": 30.0}))
+
+
+def test_a_precision_that_only_its_gpus_have_is_planned_for_anywhere(
+    tmp_path: Path, tiny_prior: Path
+) -> None:
+    url = phantom_volume(tmp_path)
+    data = spec_data(url, tmp_path / "run", tiny_prior)
+    spec = Spec.model_validate(data | {"prior": data["prior"] | {"precision": "float8"}})
+    job = prepare(spec)
+    assert calibrate(job.plan).network_call > 0
+    trial = Trial(block=0, attempt=1, name="", calls=False)
+    sinogram = simulate_stage(job, trial, fetch_stage(job, trial))
+    if not torch.cuda.is_available():
+        with pytest.raises(PriorError, match="float8 needs a GPU"):
+            reconstruct_stage(job, trial, sinogram)
