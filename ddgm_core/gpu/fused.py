@@ -37,7 +37,7 @@ class FusedUNet:
 
     Args:
         network: on the GPU.
-        float8: whether convolutions multiply in float8; for Hopper and later (`has_float8`).
+        float8: whether convolutions multiply in float8; for Hopper and later, see `gpu.runs`.
     """
 
     def __init__(self, network: UNet, float8: bool = False) -> None:
