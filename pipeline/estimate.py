@@ -22,7 +22,9 @@ from workers.clusters import Local
 from workers.fleet import Fleet
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
-PROCESS_BYTES = 400_000_000  # Python with torch, cloud-volume, Dask (measured: 0.27 to 0.5 GB)
+# Python with torch, cloud-volume and Dask, 0.27 GB at its start, and what a run's process keeps: two
+# runs held 0.31 and 0.46 GB more than with 0.4 here (measured: the demo, docs/results/end-to-end.md)
+PROCESS_BYTES = 650_000_000
 # stacks of a block's slices in float32, one for each layer beside them: five are kept, others come
 # and go, and malloc finds no room for new ones where these were (measured: 69 bytes a pixel in all)
 STACKS = 13
@@ -104,7 +106,7 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     stacks = STACKS + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     images = network_images(plan)
-    activations = 10 * images.batch * card.architecture.width * images.pixels * FLOAT
+    activations = 12 * images.batch * card.architecture.width * images.pixels * FLOAT
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
