@@ -22,8 +22,8 @@ from workers.clusters import Local
 from workers.fleet import Fleet
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
-# Python with torch, cloud-volume and Dask, 0.27 GB at its start, and what a run's process keeps: two
-# runs held 0.31 and 0.46 GB more than with 0.4 here (measured: the demo, docs/results/end-to-end.md)
+# Python with torch, cloud-volume and Dask, 0.27 GB at its start, and what a run's process keeps:
+# two held 0.31 and 0.46 GB more than with 0.4 here (measured: the demo, benchmarks.end_to_end)
 PROCESS_BYTES = 650_000_000
 # stacks of a block's slices in float32, one for each layer beside them: five are kept, others come
 # and go, and malloc finds no room for new ones where these were (measured: 69 bytes a pixel in all)
