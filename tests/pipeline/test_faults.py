@@ -275,7 +275,11 @@ def test_one_driver_at_a_time_and_none_is_missed(
     assert first < BLOCKS
     assert "none: the run has ended, or was stopped" in run_ddgm(capsys, "status", store.root)[1]
     client = started(path, log)
-    wait_for(lambda: count() > first, client, log)
+    wait_for(
+        lambda: f"process {client.pid} on" in run_ddgm(capsys, "status", store.root)[1], client, log
+    )
+    begun = count()  # what the first had begun may have come to its end since
+    wait_for(lambda: count() > begun, client, log)
     client.send_signal(signal.SIGINT)
     assert client.wait(timeout=60) == 130, log.read_text()
     assert "stopped; run the same spec again" in log.read_text()
