@@ -12,10 +12,10 @@ from ddgm_core.denoiser import Denoiser
 from ddgm_core.geometry import TiltGeometry
 from ddgm_core.projectors import Projector
 from ddgm_core.tiling import bump_1d, tile_starts
+from ddgm_core.training.validation import TILT_NOISE
 from pipeline.benchmark import diffpir
 
 PATCH, STRIDE = 128, 96
-TILT_NOISE = 4.1
 
 
 @torch.inference_mode()

@@ -36,9 +36,9 @@ from ddgm_core.projectors import FourierProjector
 from ddgm_core.schedules import geometric
 from ddgm_core.tiling import RowDenoiser, TiledDenoiser
 from ddgm_core.training.fit import multiply_adds
+from ddgm_core.training.validation import TILT_NOISE
 
 THICKNESS, WIDTH, PATCHES, N, K = 128, 1568, 16, 50, 25
-TILT_NOISE = 4.1
 DDX = 5, 10  # evaluations; at 5 it is better than DDGM at 50 (docs/results/paper.md)
 DEEPINV: dict[Literal["DPS", "DiffPIR"], int] = {"DPS": 1000, "DiffPIR": 50}
 TIMED = 2  # of deepinv's steps
