@@ -60,6 +60,16 @@ class Traffic:
         """From now on, what the workers say of this run is news."""
         self.client.subscribe_topic(self.job.topic, lambda event: self._news.put(_at(event[1])))
 
+    def close(self) -> None:
+        """Call off what is flying, and hear no more of it.
+
+        A worker may still speak of a try that was called off, and a scheduler that would pass it on
+        to a client that has just gone complains on the user's screen.
+        """
+        self.cancel(list(self.flying))
+        if self.client.status == "running":
+            self.client.unsubscribe_topic(self.job.topic)
+
     def home(self, room: Mapping[str, int]) -> str | None:
         """Of the workers that hold so many blocks, the one with the most room for another."""
         left = {address: n - self._load[address] for address, n in room.items()}

@@ -111,7 +111,7 @@ class Window:
                 raise  # a disk's; Dask's own have no number
             raise RunError(GONE) from error
         finally:
-            self.traffic.cancel(list(self.flying))
+            self.traffic.close()
 
     def stop(self) -> None:
         """Hand out nothing more: `drain` ends once the blocks that are begun have ended."""

@@ -122,6 +122,22 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
         time.sleep(0.05)
 
 
+def test_nothing_is_heard_once_a_run_has_ended(shared: Shared, plan: Plan, tmp_path: Path) -> None:
+    shared.whole()
+    job = Job(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-ended")
+    window = Window(shared.client, job, RunStore(str(tmp_path)), lambda event: None, hand_over)
+    window.drain(iter(range(2)))
+    list(window.traffic.news(0.5))
+    last = window.traffic.heard
+    late = {"trial": "000000-late-1", "stage": "solve", "worker": "w"}
+    shared.client.log_event(job.topic, late)
+    deadline = time.monotonic() + 20
+    while late not in [event for _, event in shared.client.get_events(job.topic)]:  # type: ignore[union-attr]
+        assert time.monotonic() < deadline
+    list(window.traffic.news(0.5))
+    assert window.traffic.heard == last
+
+
 @pytest.mark.parametrize("placement", ["here", "whole", "calls"])
 def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
     shared: Shared, plan: Plan, placement: str
