@@ -26,7 +26,7 @@ from pipeline.plan import Plan, PlanError, checked_plan
 from pipeline.source import Box, VolumeInfo
 from pipeline.spec import Spec
 from pipeline.work import peak_bytes
-from workers.clusters import SETTINGS
+from workers.settings import settings
 
 WIDTHS = 512, 1568, 4096, 10_000
 BLOCKS = 8, 24  # slices
@@ -93,7 +93,7 @@ def block(width: int, slices: int) -> dict[str, Any]:
 def alone(cache: str, *words: object) -> dict[str, Any]:
     """What a fresh process finds, with a worker's settings of malloc."""
     prefix = "distributed.nanny.pre-spawn-environ."
-    malloc = {k.removeprefix(prefix): str(v) for k, v in SETTINGS.items() if k.startswith(prefix)}
+    malloc = {k.removeprefix(prefix): str(v) for k, v in settings().items() if k.startswith(prefix)}
     out = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale", *map(str, words)],
         env={**os.environ, **malloc, "DDGM_CACHE": cache, "OMP_NUM_THREADS": "1"},

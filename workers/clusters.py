@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ddgm_core.errors import DdgmError
 from workers.fleet import RESOURCE
 from workers.security import Tls, security_of
+from workers.settings import settings
 from workers.slurm import Slurm
 from workers.urls import Url
 
@@ -98,22 +99,8 @@ class PoolSpec(BaseModel):
     )
 
 
-SETTINGS = {
-    # a task fails at its worker's first death: the driver knows which were at work, and which
-    # were only waiting there, and begins these anew without counting it
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.scheduler.work-stealing": False,  # each block has its home
-    "distributed.admin.low-level-log-length": 100,  # messages kept by every end of every connection
-    "distributed.scheduler.dashboard.tasks.task-stream-length": 10_000,  # once a browser looks
-    "distributed.worker.memory.pause": False,  # it would hold its block for ever
-    "distributed.comm.timeouts.connect": "30s",
-    "distributed.admin.tick.limit": "30s",  # long numerical calls are what we do
-    # Dask has malloc give memory back at every turn, and the network ask for it again: 1.7 times
-    # slower (measured, see docs/decisions.md)
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**32,
-}
 LOOPBACK = "127.0.0.1"
+ANSWER = "10s"  # that a scheduler is given to answer
 
 
 @contextmanager
@@ -135,7 +122,7 @@ def connect(
             "cluster.kind: slurm has no cluster before its jobs start; send them with `ddgm "
             "submit`, or choose local"
         )
-    with config.set(SETTINGS):
+    with config.set(settings()):
         opened = (
             _local(cluster, pool or PoolSpec()) if isinstance(cluster, Local) else _remote(cluster)
         )
@@ -155,7 +142,7 @@ def _remote(cluster: Address | SchedulerFile) -> Iterator[Client]:
     )
     security = security_of(cluster.security)
     try:
-        client = Client(**where, timeout="10s", security=security)  # type: ignore[arg-type]
+        client = Client(**where, timeout=ANSWER, security=security)  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError) as error:  # a TypeError: TLS asked for without files
         raise ClusterError(
             f"cluster: no scheduler answers at {next(iter(where.values()))} "

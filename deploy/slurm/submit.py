@@ -16,7 +16,8 @@ from pipeline.plan import checked_plan
 from pipeline.spec import Spec
 from pipeline.spec_file import dump_spec
 from pipeline.stages import source_volume
-from workers.clusters import SETTINGS, SchedulerFile
+from workers.clusters import SchedulerFile
+from workers.settings import settings
 from workers.slurm import Slurm
 
 GONE = 60.0  # seconds that cancelled jobs may take to leave the queue
@@ -135,8 +136,8 @@ def dask_settings(key: str) -> dict[str, Any]:
     from dask import config
 
     role = {"key": key, "cert": key}
-    settings: Mapping[str, Any] = {
-        **SETTINGS,
+    flat: Mapping[str, Any] = {
+        **settings(),
         "distributed.comm.default-scheme": "tls",
         "distributed.comm.require-encryption": True,
         "distributed.comm.tls.ca-file": key,
@@ -145,7 +146,7 @@ def dask_settings(key: str) -> dict[str, Any]:
         "distributed.comm.tls.client": role,
     }
     nested: dict[str, Any] = {}
-    config.set(settings, config=nested)  # from now on: the context would take it back
+    config.set(flat, config=nested)  # from now on: the context would take it back
     return nested
 
 

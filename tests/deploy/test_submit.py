@@ -16,7 +16,7 @@ from deploy.slurm.submit import dask_settings, scripts_of
 from pipeline.spec_file import load_spec
 from tests.deploy.jobs import cluster, slurm_spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
-from workers.clusters import SETTINGS
+from workers.settings import settings
 
 BAD = [
     ({"kind": "slurm"}, "cluster.cpu: give this group, or gpu, or both"),
@@ -151,12 +151,12 @@ def test_runs_of_one_name_in_two_places_have_jobs_of_two_names(tmp_path: Path) -
 
 
 def test_dask_is_told_to_let_in_only_who_has_the_key() -> None:
-    settings = dask_settings("/runs/a/slurm/tls.pem")["distributed"]
-    failures = settings["scheduler"]["allowed-failures"]
-    assert failures == SETTINGS["distributed.scheduler.allowed-failures"]
-    assert settings["comm"]["require-encryption"] is True
+    told = dask_settings("/runs/a/slurm/tls.pem")["distributed"]
+    failures = told["scheduler"]["allowed-failures"]
+    assert failures == settings()["distributed.scheduler.allowed-failures"] == 0
+    assert told["comm"]["require-encryption"] is True
     for role in ("scheduler", "worker", "client"):
-        assert settings["comm"]["tls"][role]["key"] == "/runs/a/slurm/tls.pem"
+        assert told["comm"]["tls"][role]["key"] == "/runs/a/slurm/tls.pem"
 
 
 def error(

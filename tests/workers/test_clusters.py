@@ -12,12 +12,25 @@ from pathlib import Path
 import pytest
 from distributed import Security
 
+from workers import clusters
 from workers.clusters import Address, ClusterError, Local, SchedulerFile, connect
 from workers.security import SecurityError, Tls, security_of
 
+MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_ARENA_MAX": "1",
+}
+
 
 def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")}
+    return {k: v for k, v in os.environ.items() if k in MALLOC}
+
+
+def profiled_every() -> str:
+    from dask import config
+
+    return config.get("distributed.worker.profile.interval")
 
 
 def test_a_local_cluster_has_its_workers_on_loopback_and_keeps_memory() -> None:
@@ -25,7 +38,8 @@ def test_a_local_cluster_has_its_workers_on_loopback_and_keeps_memory() -> None:
         threads = client.nthreads()
         assert list(threads.values()) == [1, 1]  # type: ignore[union-attr]
         assert all("127.0.0.1" in address for address in threads)  # type: ignore[union-attr]
-        assert client.submit(environment).result()["MALLOC_TRIM_THRESHOLD_"] == str(2**32)
+        assert client.submit(environment).result() == MALLOC
+        assert client.submit(profiled_every).result() == "100ms"
         processes = client.run(os.getpid)
     assert os.getpid() not in processes.values()  # type: ignore[union-attr]
 
@@ -65,7 +79,10 @@ def test_a_running_scheduler_is_reached_by_its_file_and_by_its_address(scheduler
         assert client.submit(sum, (3, 4)).result(timeout=60) == 7
 
 
-def test_a_scheduler_that_is_not_there_is_named_in_one_line(tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "ANSWER", "1s")
     missing = SchedulerFile(kind="scheduler_file", path=tmp_path / "none.json")
     with pytest.raises(ClusterError, match="no scheduler file") as error, connect(missing):
         pass

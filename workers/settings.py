@@ -1,0 +1,33 @@
+"""Dask's settings for ddgm, which lie in `dask.yaml` with their reasons.
+
+python -m workers.settings
+
+says where that file is, for schedulers and workers that ddgm does not start itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("dask.yaml")
+
+
+def settings() -> dict[str, Any]:
+    """Each setting by its dotted name: set so, what else is set beside them stays."""
+    from dask.config import collect_yaml
+
+    return {name: value for part in collect_yaml([str(FILE)]) for name, value in _dotted(part)}
+
+
+def _dotted(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+if __name__ == "__main__":
+    print(FILE)
