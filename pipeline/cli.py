@@ -11,9 +11,10 @@ import typer
 
 from ddgm_core.errors import DdgmError, Stopped
 from deploy.slurm import commands as slurm_commands
-from pipeline import benchmark_command, prior_commands
+from pipeline import benchmark_command, input_commands, output_commands, prior_commands
 from pipeline.console import console
 from pipeline.faults import DISK_ERRORS
+from pipeline.options import Run
 
 if TYPE_CHECKING:
     from pipeline.runner import Summary
@@ -31,7 +32,6 @@ app = typer.Typer(
 
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
 
 
 @app.callback()
@@ -133,125 +133,10 @@ def status(run: Run) -> None:
         console.print(f"SLURM {line}")
 
 
-@app.command()
-def verify(run: Run) -> None:
-    """Read the whole output again and compare it with the ledger's checksums.
-
-    Example: `ddgm verify runs/hemibrain`
-    """
-    from pipeline.verify import verify_run
-
-    found = verify_run(run, console)
-    for problem in found.problems:
-        console.print(problem)
-    if found.problems:
-        remedies = []
-        if found.damaged:
-            remedies.append(f"mend {len(found.damaged)} with `ddgm repair {run}`")
-        if found.missing:
-            remedies.append("run the spec again to do what is not done")
-        raise DdgmError(
-            f"{run}: {len(found.problems)} of {found.blocks} blocks are not as they should be; "
-            f"{', '.join(remedies)}"
-        )
-    console.print(f"{found.blocks} blocks are as the ledger says")
-
-
-@app.command()
-def repair(run: Run) -> None:
-    """Do again the blocks whose data are not what the ledger says, and only these.
-
-    Example: `ddgm repair runs/hemibrain`
-    """
-    from pipeline.progress import RunProgress
-    from pipeline.verify import repair_run
-
-    with RunProgress(console) as progress:
-        summary = repair_run(run, console, progress)
-    if summary.failures:
-        raise DdgmError(f"{run}: {summary.failures} damaged blocks failed again; see `ddgm status`")
-    console.print(f"{summary.done} blocks mended")
-
-
-@app.command()
-def report(run: Run) -> None:
-    """Write a run's page: pictures, metrics, timings, provenance.
-
-    Example: `ddgm report runs/hemibrain`
-    """
-    from pipeline.report import write_report
-
-    for name in write_report(run):
-        console.print(f"wrote {run.rstrip('/')}/{name}")
-
-
-@app.command()
-def ingest(
-    array: Annotated[Path, typer.Argument(help=".npy, TIFF (file or folder), or zarr array")],
-    url: Annotated[str, typer.Argument(help="a new precomputed volume, such as file:///data/em")],
-    voxel_size: Annotated[
-        tuple[float, float, float], typer.Option(metavar="Z Y X", help="in nanometres")
-    ],
-    offset: Annotated[
-        tuple[int, int, int], typer.Option(metavar="Z Y X", help="of the first voxel")
-    ] = (0, 0, 0),
-    encoding: Annotated[str, typer.Option(help="raw, or jpeg (smaller, and lossy)")] = "raw",
-    axes: Annotated[str, typer.Option(help="order of the array's axes")] = "zyx",
-) -> None:
-    """Copy an array into a precomputed volume that a spec can name as its source.
-
-    Example: `ddgm ingest em.npy file:///data/em --voxel-size 16 16 16`
-    """
-    from pipeline.ingest import ingest as copy
-    from pipeline.progress import bar
-
-    if encoding not in ("raw", "jpeg"):
-        raise DdgmError(f"--encoding: {encoding!r} must be raw or jpeg")
-    with bar(console) as progress:
-        task = progress.add_task("bricks", total=None)
-        copy(
-            array,
-            url,
-            voxel_size,
-            encoding="jpeg" if encoding == "jpeg" else "raw",
-            offset=offset,
-            axes=axes,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
-    console.print(
-        f"wrote {url}; name it in a spec as precomputed://{url.removeprefix('precomputed://')}"
-    )
-
-
-@app.command()
-def spec(
-    path: Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="check this one")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False,
-    example: Annotated[bool, typer.Option("--example", help="print one to start from")] = False,
-) -> None:
-    """Check a spec and print it with all defaults, or print the schema or an example.
-
-    Examples: `ddgm spec my.yaml`, `ddgm spec --schema > ddgm.schema.json`
-    """
-    import json
-    from importlib.resources import files
-
-    from pipeline.spec import Spec
-    from pipeline.spec_file import dump_spec
-
-    if schema:
-        print(json.dumps(Spec.model_json_schema(), indent=2))
-    elif example:
-        print(files("deploy.specs").joinpath("example.yaml").read_text(), end="")
-    elif path is not None:
-        print(dump_spec(_load(path)), end="")
-    else:
-        raise DdgmError("ddgm spec: name a spec, or ask for --schema or --example")
-
-
-prior_commands.register(app)
-benchmark_command.register(app)
-slurm_commands.register(app)
+for commands in (
+    output_commands, input_commands, prior_commands, benchmark_command, slurm_commands,
+):  # fmt: skip
+    commands.register(app)
 
 
 def _load(path: Path) -> Spec:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
 
 from ddgm_core.errors import DdgmError
 
 if TYPE_CHECKING:
     from ddgm_core.denoiser import Precision
     from pipeline.source import Box
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
 
 
 def parsed_box(text: str | None) -> Box | None:

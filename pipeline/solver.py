@@ -140,16 +140,12 @@ class Solver:
 
     def score(self, x: Tensor, truth: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Metrics of each slice, (n,) each: mse, ssim, residual and, if tiled, seam."""
-        t = self.spec.tilts
+        nowhere: list[Place] = [(0, 0, 0)] * len(x)
+        ax = self._in_batches(lambda part, _: self.projector.forward(part), x, nowhere)
         scores = {
             "mse": metrics.mse(x, truth),
             "ssim": metrics.ssim(x, truth),
-            "residual": torch.cat(
-                [
-                    metrics.data_residual(self.projector, a.to(self.device), b, t.noise).cpu()
-                    for a, b in zip(x.split(1), y.to(self.device).split(1), strict=True)
-                ]
-            ),
+            "residual": metrics.data_residual(ax, y, self.spec.tilts.noise),
         }
         tiles = self.denoise
         if isinstance(tiles, TiledDenoiser) and x.shape[-1] > tiles.patch:

@@ -122,7 +122,7 @@ def solve(setting: Setting, trial: Trial, patches: Tensor) -> tuple[Result, np.n
         shown.append(x)
         scores["mse"] += metrics.mse(x, truth.cpu()).tolist()
         scores["ssim"] += metrics.ssim(x, truth.cpu()).tolist()
-        residual = metrics.data_residual(a, x.to(device), problem.y, trial.tilt_noise)
+        residual = metrics.data_residual(a.forward(x.to(device)), problem.y, trial.tilt_noise)
         scores["residual"] += residual.tolist()
     result = Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
     return result, torch.cat(shown)[:SHOWN].numpy()

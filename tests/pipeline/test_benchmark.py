@@ -24,6 +24,7 @@ from pipeline.benchmark.methods import METHODS, Setting
 from pipeline.benchmark.trial import Request, Trial
 from pipeline.source import SourceError
 from tests.pipeline.runs import phantom_volume, run_ddgm
+from tests.workers.shared import Shared
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,11 @@ def points(folder: Path) -> dict[str, dict[str, list[float]]]:
 
 
 def test_a_grid_is_measured_written_and_made_finer(
-    url: str, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+    url: str,
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On real Dask workers; a point that is there is not measured again."""
     words = ["tune", url, "ddx:steps=3", "--prior", tiny_prior, "--patches", 3, "--out", tmp_path]
@@ -146,11 +151,11 @@ def test_a_grid_is_measured_written_and_made_finer(
     marked = json.loads(kept.read_text())
     marked["result"]["seconds"] = 12345.0
     kept.write_text(json.dumps(marked))
-    finer = [*words[:-1], "rho=2,8", "--grid", "kappa=2,3"]
+    words += ["--scheduler", shared.part["address"]]
     assert run_ddgm(capsys, *words, "--grid", "last=0.03")[0] == 0  # named, so other points
     assert run_ddgm(capsys, *words)[0] == 0
     assert points(tmp_path)["ddx:rho=8:steps=3"]["seconds"] == 12345.0
-    assert run_ddgm(capsys, *finer)[0] == 0
+    assert run_ddgm(capsys, *words, "--grid", "kappa=2,3")[0] == 0
     assert len(points(tmp_path)) == 4
     assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
 

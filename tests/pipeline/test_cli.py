@@ -22,6 +22,7 @@ from pipeline.runner import run_alone
 from pipeline.spec import Spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, small_spec, spec_data
 from tests.pipeline.volumes import chunk_file
+from tests.workers.shared import Shared
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +158,16 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_run_at_once_and_finished_blocks_are_kept(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+    capsys: pytest.CaptureFixture[str],
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: str,
 ) -> None:
     # eight blocks of about 130 kB, most of it sinograms, which hardly compress
     with small_disk(tmp_path / "disk", "900k") as disk:
         data = spec_data(volume, disk / "run", tiny_prior)
-        path = write_spec(tmp_path, data)
+        path = write_spec(tmp_path, data | {"cluster": shared.part})
         status, _, err = run_ddgm(capsys, "run", path)
         assert status == 1
         assert "No space left" in err

@@ -1,18 +1,14 @@
-import base64
-import io
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
 
 from ddgm_core.denoiser import PriorCard, save_prior
 from ddgm_core.phantom import neuropil
@@ -25,48 +21,10 @@ from pipeline.report import write_report
 from pipeline.runner import run_alone
 from pipeline.spec import Spec
 from pipeline.store import RunStore, StoreError
+from tests.pipeline.pages import Page, decoded
 
 WIDTH, THICKNESS, FIRST = 140, 32, 7
 ALL = ("reconstruction", "truth", "algebraic", "sinogram")
-
-
-class Page(HTMLParser):
-    """A page as a browser would see it: its text, tables, images, and the tags it has."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.html, self.text, self.tags = html, "", []
-        self.rows: list[list[str]] = []
-        self.images: list[np.ndarray] = []
-        self.links: list[str] = []
-        self.feed(html)
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        for name, value in attrs:
-            if name in ("src", "href", "srcset", "data"):
-                self.links.append(value or "")
-        if tag == "img":
-            self.images.append(decoded(base64.b64decode(self.links[-1].split("base64,")[1])))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self.rows and self.rows[-1] and self.tags[-1] in ("td", "th"):
-            self.rows[-1][-1] += data
-
-    def row(self, start: str) -> list[str]:
-        """The cells of the one table row whose first cell begins so."""
-        (found,) = [r for r in self.rows if r and r[0].startswith(start)]
-        return found
-
-
-def decoded(png: bytes) -> np.ndarray:
-    return imread(io.BytesIO(png), format="png")
 
 
 @pytest.fixture(scope="module")
@@ -390,40 +348,3 @@ def test_views_without_noise_have_no_residual_in_units_of_it(runs: Path) -> None
 def test_scores_that_are_not_numbers_do_not_hide_the_others(run: str) -> None:
     change_metrics(run, "ssim", [float("nan")] * 4 + [0.25] * 4)
     assert numbers(page(run).row("SSIM")[1]) == [0.25, 0.0]
-
-
-@pytest.mark.parametrize("width", [128, 512, 1568])
-def test_sinogram_and_slices_share_their_lateral_axis(width: int) -> None:
-    reach, black = 40, (0.0, 1.0)
-    image, sinogram = np.ones((64, width)), np.ones((64, width + 2 * reach))
-    image[:, width // 4] = 0  # the same column of tissue
-    sinogram[:, width // 4 + reach] = 0
-    panels = [Panel("y", sinogram, black, degrees=(-60, 60)), Panel("x", image, black)]
-    picture = decoded(figures.stack(panels, width, 16, "note"))[..., 0]
-    height = picture.shape[0]
-    above, below = picture[height // 4] < 0.05, picture[int(height * 0.7)] < 0.05
-    assert above.any()
-    np.testing.assert_array_equal(above, below)
-    scale = int(below.sum())  # dots to a pixel
-    assert picture.shape[1] >= (width + 2 * reach) * scale
-
-
-def test_a_slice_too_wide_for_the_page_is_made_smaller() -> None:
-    png = figures.stack([Panel("x", np.zeros((64, 6000)), (0, 1))], 6000, 8, "")
-    height, width = decoded(png).shape[:2]
-    assert 1900 < width < 2200
-    assert height < 300
-
-
-@pytest.mark.parametrize(
-    ("width_nm", "expected"),
-    [(128 * 16, (500, "500 nm")), (1568 * 16, (5000, "5 µm")), (40, (10, "10 nm"))],
-)
-def test_scale_bar_is_round_and_short(width_nm: float, expected: tuple[float, str]) -> None:
-    assert figures.scale_bar(width_nm) == expected
-
-
-def test_lines_break_where_slices_are_missing() -> None:
-    x, y = figures._with_gaps(np.array([5.0, 1, 2, 6]), np.array([50.0, 10, 20, 60]))
-    np.testing.assert_array_equal(x, [1, 2, np.nan, 5, 6])
-    np.testing.assert_array_equal(y, [10, 20, np.nan, 50, 60])

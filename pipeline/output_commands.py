@@ -1,0 +1,64 @@
+"""The commands about a run's folder: whether it is whole, and a page about it."""
+
+from __future__ import annotations
+
+import typer
+
+from ddgm_core.errors import DdgmError
+from pipeline.console import console
+from pipeline.options import Run
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (verify, repair, report):
+        app.command()(command)
+
+
+def verify(run: Run) -> None:
+    """Read the whole output again and compare it with the ledger's checksums.
+
+    Example: `ddgm verify runs/hemibrain`
+    """
+    from pipeline.verify import verify_run
+
+    found = verify_run(run, console)
+    for problem in found.problems:
+        console.print(problem)
+    if found.problems:
+        remedies = []
+        if found.damaged:
+            remedies.append(f"mend {len(found.damaged)} with `ddgm repair {run}`")
+        if found.missing:
+            remedies.append("run the spec again to do what is not done")
+        raise DdgmError(
+            f"{run}: {len(found.problems)} of {found.blocks} blocks are not as they should be; "
+            f"{', '.join(remedies)}"
+        )
+    console.print(f"{found.blocks} blocks are as the ledger says")
+
+
+def repair(run: Run) -> None:
+    """Do again the blocks whose data are not what the ledger says, and only these.
+
+    Example: `ddgm repair runs/hemibrain`
+    """
+    from pipeline.progress import RunProgress
+    from pipeline.verify import repair_run
+
+    with RunProgress(console) as progress:
+        summary = repair_run(run, console, progress)
+    if summary.failures:
+        raise DdgmError(f"{run}: {summary.failures} damaged blocks failed again; see `ddgm status`")
+    console.print(f"{summary.done} blocks mended")
+
+
+def report(run: Run) -> None:
+    """Write a run's page: pictures, metrics, timings, provenance.
+
+    Example: `ddgm report runs/hemibrain`
+    """
+    from pipeline.report import write_report
+
+    for name in write_report(run):
+        console.print(f"wrote {run.rstrip('/')}/{name}")

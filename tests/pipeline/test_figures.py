@@ -1,0 +1,45 @@
+"""Figures: what is drawn where."""
+
+import numpy as np
+import pytest
+
+from pipeline import figures
+from pipeline.figures import Panel
+from tests.pipeline.pages import decoded
+
+
+@pytest.mark.parametrize("width", [128, 512, 1568])
+def test_sinogram_and_slices_share_their_lateral_axis(width: int) -> None:
+    reach, black = 40, (0.0, 1.0)
+    image, sinogram = np.ones((64, width)), np.ones((64, width + 2 * reach))
+    image[:, width // 4] = 0  # the same column of tissue
+    sinogram[:, width // 4 + reach] = 0
+    panels = [Panel("y", sinogram, black, degrees=(-60, 60)), Panel("x", image, black)]
+    picture = decoded(figures.stack(panels, width, 16, "note"))[..., 0]
+    height = picture.shape[0]
+    above, below = picture[height // 4] < 0.05, picture[int(height * 0.7)] < 0.05
+    assert above.any()
+    np.testing.assert_array_equal(above, below)
+    scale = int(below.sum())  # dots to a pixel
+    assert picture.shape[1] >= (width + 2 * reach) * scale
+
+
+def test_a_slice_too_wide_for_the_page_is_made_smaller() -> None:
+    png = figures.stack([Panel("x", np.zeros((64, 6000)), (0, 1))], 6000, 8, "")
+    height, width = decoded(png).shape[:2]
+    assert 1900 < width < 2200
+    assert height < 300
+
+
+@pytest.mark.parametrize(
+    ("width_nm", "expected"),
+    [(128 * 16, (500, "500 nm")), (1568 * 16, (5000, "5 µm")), (40, (10, "10 nm"))],
+)
+def test_scale_bar_is_round_and_short(width_nm: float, expected: tuple[float, str]) -> None:
+    assert figures.scale_bar(width_nm) == expected
+
+
+def test_lines_break_where_slices_are_missing() -> None:
+    x, y = figures._with_gaps(np.array([5.0, 1, 2, 6]), np.array([50.0, 10, 20, 60]))
+    np.testing.assert_array_equal(x, [1, 2, np.nan, 5, 6])
+    np.testing.assert_array_equal(y, [10, 20, np.nan, 50, 60])
