@@ -12,6 +12,7 @@ import torch
 
 from ddgm_core import gpu
 from ddgm_core.denoiser import default_device
+from ddgm_core.metrics import SSIM_GROUP, SSIM_MAPS
 from ddgm_core.tiling import tile_starts, whole_sides
 from pipeline.method import Ddgm, Ddx
 from pipeline.plan import Plan, PlanError
@@ -22,9 +23,9 @@ from workers.clusters import Local
 from workers.fleet import Fleet
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
-# Python with torch, cloud-volume and Dask, 0.27 GB at its start, and what a run's process keeps:
-# two held 0.31 and 0.46 GB more than with 0.4 here (measured: the demo, benchmarks.end_to_end)
-PROCESS_BYTES = 650_000_000
+# Python with torch, cloud-volume and Dask, 0.27 GB at its start, and what stays of what a run
+# loads: so, runs of 6 and of 3,000 blocks hold about what is planned (measured: end_to_end)
+PROCESS_BYTES = 600_000_000
 # stacks of a block's slices in float32, one for each layer beside them: five are kept, others come
 # and go, and malloc finds no room for new ones where these were (measured: 69 bytes a pixel in all)
 STACKS = 13
@@ -122,7 +123,10 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
         network=activations if network else 0,
         projector=projector,
         block=spec.block.slices * (pixels * (stacks * FLOAT + 4 + voxel) + 2 * measured * FLOAT),
-        batch=spec.block.batch * (6 * pixels + 4 * measured) * FLOAT,
+        batch=max(
+            spec.block.batch * (6 * pixels + 4 * measured) * FLOAT,
+            SSIM_GROUP * SSIM_MAPS * pixels * FLOAT,  # scored when no batch is there
+        ),
     )
 
 

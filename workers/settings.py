@@ -18,7 +18,8 @@ def settings() -> dict[str, Any]:
     """Each setting by its dotted name: set so, what else is set beside them stays."""
     from dask.config import collect_yaml
 
-    return {name: value for part in collect_yaml([str(FILE)]) for name, value in _dotted(part)}
+    (found,) = collect_yaml([str(FILE)])
+    return dict(_dotted(found))
 
 
 def _dotted(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -55,6 +55,10 @@ def test_ssim_of_an_image_has_the_same_bits_in_any_company(count: int) -> None:
     truth, x = images(1, contrast), images(1, contrast) + 0.3 * images(0, contrast)
     assert torch.equal(ssim(x[:count], truth[:count]), ssim(x, truth)[:count])
     assert torch.equal(ssim(x.flip(0), truth.flip(0)).flip(0), ssim(x, truth))
+    blank = torch.arange(6).reshape(-1, 1, 1) == 1
+    found = ssim(x.masked_fill(blank, 0), truth.masked_fill(blank, 0))
+    assert found.isnan().tolist() == [False, True, False, False, False, False]
+    assert torch.equal(found[2:], ssim(x, truth)[2:])
 
 
 def test_identical_images_have_ssim_1_and_mse_0() -> None:

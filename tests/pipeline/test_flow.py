@@ -134,6 +134,7 @@ def test_nothing_is_heard_once_a_run_has_ended(shared: Shared, plan: Plan, tmp_p
     deadline = time.monotonic() + 20
     while late not in [event for _, event in shared.client.get_events(job.topic)]:  # type: ignore[union-attr]
         assert time.monotonic() < deadline
+        time.sleep(0.02)
     list(window.traffic.news(0.5))
     assert window.traffic.heard == last
 

@@ -92,6 +92,9 @@ def test_it_runs_the_method_that_the_spec_names(
         ends = [*places[4:], places[5], places[5]]
         rest = by_hand(method, solver, torch.cat([y[4:], torch.zeros_like(y[:2])]), ends)
     assert torch.equal(found, torch.cat([first, rest[:2]]))
+    noise = solver.spec.tilts.noise
+    square = (solver.projector.forward(found) - y).square().mean(dim=(1, 2)) / noise**2
+    assert solver.score(found, x, y)["residual"].tolist() == pytest.approx(square.tolist())
 
 
 @pytest.mark.parametrize("method", METHODS)

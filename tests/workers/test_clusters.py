@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Security
@@ -16,6 +18,7 @@ from workers import clusters
 from workers.clusters import Address, ClusterError, Local, SchedulerFile, connect
 from workers.security import SecurityError, Tls, security_of
 
+ROOT = Path(__file__).parents[2]
 MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
@@ -46,20 +49,28 @@ def test_a_local_cluster_has_its_workers_on_loopback_and_keeps_memory() -> None:
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A scheduler and a worker that somebody else started."""
+    """A scheduler and a worker that somebody else started, as the README says."""
     folder = tmp_path_factory.mktemp("scheduler")
     path = folder / "scheduler.json"
-    base = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    ask = [sys.executable, "-m", "workers.settings"]
+    settings = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    base: dict[str, Any] = {
+        "cwd": folder,
+        "env": {**os.environ, "DASK_CONFIG": settings, "PYTHONPATH": str(ROOT)},
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+        "start_new_session": True,
+    }
     dask = [sys.executable, "-m", "dask"]
     shared = ["--scheduler-file", str(path), "--no-dashboard", "--host", "127.0.0.1"]
     commands = [
         [*dask, "scheduler", *shared, "--port", "0"],
-        [*dask, "worker", *shared, "--nthreads", "1", "--no-nanny"],
+        [*dask, "worker", *shared, "--nthreads", "1"],
     ]
     started = []
     try:
         for command in commands:
-            started.append(subprocess.Popen(command, **base))  # type: ignore[call-overload]
+            started.append(subprocess.Popen(command, **base))
             deadline = time.monotonic() + 60
             while not path.exists():
                 assert time.monotonic() < deadline
@@ -67,13 +78,14 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield path
     finally:
         for process in reversed(started):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # a worker's nanny and the worker
             process.wait()
 
 
 def test_a_running_scheduler_is_reached_by_its_file_and_by_its_address(scheduler: Path) -> None:
     with connect(SchedulerFile(kind="scheduler_file", path=scheduler)) as client:
-        assert client.submit(sum, (1, 2)).result(timeout=60) == 3
+        assert client.submit(environment).result(timeout=60) == MALLOC
+        assert client.submit(profiled_every).result() == "100ms"
         address = str(client.scheduler.address)  # type: ignore[union-attr]
     with connect(Address(kind="address", address=address)) as client:
         assert client.submit(sum, (3, 4)).result(timeout=60) == 7
