@@ -21,11 +21,11 @@ import numpy as np
 from dask.utils import parse_bytes
 
 from benchmarks.common import RESULTS, report
+from ddgm_core.memory import peak_bytes
 from pipeline.estimate import calibrate, check_fits, worker_memory
 from pipeline.plan import Plan, PlanError, checked_plan
 from pipeline.source import Box, VolumeInfo
 from pipeline.spec import Spec
-from pipeline.work import peak_bytes
 from workers.settings import settings
 
 WIDTHS = 512, 1568, 4096, 10_000

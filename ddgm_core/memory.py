@@ -1,10 +1,11 @@
-"""Main memory: how much is free, and keeping what tensors free for the next ones."""
+"""Main memory: how much is free, how much was held, and keeping what tensors free."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+import resource
 from pathlib import Path
 
 MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2  # of glibc's malloc.h
@@ -24,9 +25,25 @@ def keep_freed_memory() -> None:
 
 def available_bytes() -> int:
     """Memory that this machine can give without swapping; all of it where that is not said."""
-    meminfo = Path("/proc/meminfo")
-    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
-    for line in lines:
-        if line.startswith("MemAvailable:"):
+    said = _said("/proc/meminfo", "MemAvailable:")
+    return said or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has ever held.
+
+    Linux's `getrusage` begins with the peak of the process that started this one: a Python that
+    needs 14 MB said 513 (measured). It is asked only where there is no better.
+    """
+    unit = 1 if platform.system() == "Darwin" else 1024
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return _said("/proc/self/status", "VmHWM:") or usage.ru_maxrss * unit
+
+
+def _said(path: str, name: str) -> int:
+    """Bytes from a line of one of Linux's files; 0 where it is not there."""
+    file = Path(path)
+    for line in file.read_text().splitlines() if file.exists() else []:
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ddgm_core.errors import DdgmError
+from ddgm_core.memory import peak_bytes
 from pipeline.job import Job, Trial
 from pipeline.journal import worker_name
 from pipeline.ledger import Record
@@ -22,7 +23,7 @@ from pipeline.solver import Solver, resident_prior, resident_solver
 from pipeline.source import Cutout, Volume
 from pipeline.spec import Layer, Spec
 from pipeline.store import RunStore
-from pipeline.work import Clock, added, at_work, leave_the_slot, peak_bytes
+from pipeline.work import Clock, added, at_work, leave_the_slot
 from workers.resident import resident
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -67,11 +66,6 @@ def added(*parts: dict[str, float]) -> dict[str, float]:
     """Seconds by name, over all parts."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: round(sum(p.get(name, 0.0) for p in parts), 4) for name in names}
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes, on Linux
 
 
 class Clock:

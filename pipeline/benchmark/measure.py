@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from torch import Tensor
 from ddgm_core import metrics
 from ddgm_core.denoiser import NetworkDenoiser, load_prior
 from ddgm_core.geometry import TiltGeometry
+from ddgm_core.memory import peak_bytes
 from ddgm_core.noise import NoiseField, Place
 from ddgm_core.projectors import Projector, Spectral, projector
 from ddgm_core.projectors.dense import DenseProjector
@@ -159,4 +159,4 @@ def _problem(
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()

@@ -127,13 +127,14 @@ def test_nobody_who_runs_no_network_needs_memory_for_it(tiny_prior: Path) -> Non
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
+from ddgm_core.memory import peak_bytes
 from pipeline.runner import run_alone
 from tests.pipeline.runs import phantom_volume, small_spec
 folder, weights = Path(sys.argv[1]), Path(sys.argv[2])
 run_alone(small_spec(phantom_volume(folder / "em"), folder / "run", weights), 0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak_bytes())
 """
 
 
