@@ -159,6 +159,15 @@ class Folder:
         # some stores keep an empty object that stands for the folder
         return sorted(p.rsplit("/", 1)[-1] for p in found if p != path.rstrip("/"))
 
+    def below(self, folder: str) -> Iterator[str]:
+        """Every file in a folder and in those below it, found as they are asked for."""
+        fs, path = self._at(folder)
+        with self.reached():
+            if fs.isfile(path):
+                yield path
+            for where, _, files in fs.walk(path):
+                yield from (f"{where}/{name}" for name in files)
+
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """A file to write piece by piece, in place once the context has ended well."""

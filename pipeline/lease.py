@@ -103,6 +103,12 @@ def driver(folder: Folder) -> dict[str, Any]:
     return theirs
 
 
+def is_lease(folder: Folder) -> bool:
+    """Whether driver.json is one that a driver wrote, or had begun to write when it was killed."""
+    data = folder.read(NAME)
+    return not data or bool(_read(folder))
+
+
 def _taken(folder: Folder, mine: dict[str, Any]) -> bool:
     """Whether the run is ours now; also where a first answer to that was lost on the network."""
     return folder.create(NAME, _text(mine)) or _read(folder).get("token") == mine["token"]
@@ -129,7 +135,8 @@ def _read(folder: Folder) -> dict[str, Any]:
         found = json.loads(folder.read(NAME) or b"{}")
     except ValueError:  # half of one, on a store that does not write atomically
         return {}
-    return found if {"token", "host", "pid", "started"} <= found.keys() else {}
+    known = isinstance(found, dict) and {"token", "host", "pid", "started"} <= found.keys()
+    return found if known else {}
 
 
 def _text(me: dict[str, Any]) -> bytes:

@@ -26,20 +26,24 @@ def verify(run: Run) -> None:
     for problem in found.problems:
         console.print(problem)
     if found.problems:
-        remedies = []
-        if found.damaged:
-            remedies.append(f"mend {len(found.damaged)} with `ddgm repair {run}`")
+        wrong, remedies = [], []
+        if found.metadata:
+            wrong.append(f"{len(found.metadata)} files of metadata")
+        if blocks := len(found.damaged) + found.missing:
+            wrong.append(f"{blocks} of {found.blocks} blocks")
+        if found.metadata or found.damaged:
+            what = "the metadata" if found.metadata else str(len(found.damaged))
+            remedies.append(f"mend {what} with `ddgm repair {run}`")
         if found.missing:
             remedies.append("run the spec again to do what is not done")
         raise DdgmError(
-            f"{run}: {len(found.problems)} of {found.blocks} blocks are not as they should be; "
-            f"{', '.join(remedies)}"
+            f"{run}: {' and '.join(wrong)} are not as they should be; {', '.join(remedies)}"
         )
     console.print(f"{found.blocks} blocks are as the ledger says")
 
 
 def repair(run: Run) -> None:
-    """Do again the blocks whose data are not what the ledger says, and only these.
+    """Write wrong metadata again, and do again the blocks whose data are not as the ledger says.
 
     Example: `ddgm repair runs/hemibrain`
     """
@@ -47,10 +51,15 @@ def repair(run: Run) -> None:
     from pipeline.verify import repair_run
 
     with RunProgress(console) as progress:
-        summary = repair_run(run, console, progress)
-    if summary.failures:
-        raise DdgmError(f"{run}: {summary.failures} damaged blocks failed again; see `ddgm status`")
-    console.print(f"{summary.done} blocks mended")
+        found = repair_run(run, console, progress)
+    if found.failures:
+        raise DdgmError(f"{run}: {found.failures} damaged blocks failed again; see `ddgm status`")
+    console.print(f"{found.done} blocks mended")
+    if found.missing:
+        raise DdgmError(
+            f"{run}: {found.missing} blocks are not done, which `ddgm repair` leaves; run the spec "
+            "again to do them"
+        )
 
 
 def report(run: Run) -> None:

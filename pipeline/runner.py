@@ -82,7 +82,7 @@ def run(
         spec: what to do.
         emit: told of all that happens.
         overwrite: what an earlier run of another spec left.
-        only: of the blocks that are not done, these.
+        only: these blocks, which are done again where they are done, and no others.
         submit: hands a block to Dask.
 
     Raises:
@@ -96,6 +96,8 @@ def run(
     store, summary = RunStore(job.root), Summary(job.plan.block_count)
     with lease(store.folder) as ours:
         create(checked, overwrite)
+        for block in only or ():
+            store.forget(block)
         done = _known(store, job, summary)
         wanted = range(summary.blocks) if only is None else only
         pending = (i for i in wanted if not done[i])

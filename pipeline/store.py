@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,9 +21,12 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+from zarr.storage import MemoryStore
 
 from ddgm_core.errors import DdgmError
+from pipeline.console import console
 from pipeline.files import OPTIONS, Folder
+from pipeline.lease import is_lease
 from pipeline.ledger import Record
 from pipeline.plan import AXES, Block, Plan
 from pipeline.spec import Layer
@@ -34,6 +38,7 @@ OWN = {
     VOLUME, "run.json", "ledger", "metrics.parquet", "report.html", "preview.png", "driver.json",
     "state.json", "logs", "slurm",
 }  # fmt: skip
+PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # what a small file is called until it is whole
 
 
 class StoreError(DdgmError):
@@ -78,25 +83,57 @@ class RunStore:
         Raises:
             StoreError: the folder belongs to another spec, or holds something else.
         """
-        found = self.folder.read("run.json")
-        if others := sorted(set(self.folder.names("")) - OWN):
+        names = self.folder.names("")
+        if others := [name for name in names if PARTIAL.sub("", name) not in OWN]:
             raise StoreError(
                 f"output.path: {self.root} holds {others[0]!r}, which is no part of a run; "
                 "choose another folder"
             )
-        if found is not None and not overwrite:
-            theirs, ours = self.manifest()["digest"], manifest["digest"]
-            if theirs != ours:
-                raise StoreError(
-                    f"output.path: {self.root} belongs to another spec, code or weights (its "
-                    f"digest is {theirs[:12]}, this run's {ours[:12]}); choose another folder, or "
-                    "replace it with --overwrite"
-                )
-            return True
-        return False
+        if "run.json" not in names:
+            self._check_remains(names, overwrite)
+            return False
+        theirs, ours = self.manifest()["digest"], manifest["digest"]
+        if overwrite:
+            return False
+        if theirs != ours:
+            raise StoreError(
+                f"output.path: {self.root} belongs to another spec, code or weights (its "
+                f"digest is {theirs[:12]}, this run's {ours[:12]}); choose another folder, or "
+                "replace it with --overwrite"
+            )
+        return True
+
+    def _check_remains(self, names: Sequence[str], overwrite: bool) -> None:
+        """Refuse what is there without a run.json, unless ddgm is known to have made it.
+
+        A creation that was cut off leaves no more than arrays without data and the driver's
+        lease. Of a run whose run.json is gone, the ledger tells.
+        """
+        others = [name for name in names if not self._left_by_a_creation(name)]
+        if not others:
+            return
+        if next(self.records(), None) is None:
+            raise StoreError(
+                f"output.path: {self.root} holds {others[0]!r} and no run.json, so nothing says "
+                "that ddgm made it; move it away, or choose another folder"
+            )
+        if not overwrite:
+            raise StoreError(
+                f"output.path: {self.root} holds {others[0]!r}, and its run.json is gone; "
+                "--overwrite starts anew"
+            )
+
+    def _left_by_a_creation(self, name: str) -> bool:
+        if name == VOLUME:
+            return all(_is_metadata(file) for file in self.folder.below(VOLUME))
+        if name == "driver.json":
+            return is_lease(self.folder)
+        return PARTIAL.search(name) is not None
 
     def prepare(self, plan: Plan, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
         """Create the run's arrays and run.json, or find those of an earlier start.
+
+        Of an earlier start, the metadata that the plan gives are written again where they differ.
 
         Returns:
             Whether an earlier run is being resumed.
@@ -105,34 +142,38 @@ class RunStore:
             StoreError: the folder belongs to another spec, or holds something else.
         """
         if self.check(manifest, overwrite):
+            for name in self.mend_metadata(plan):
+                console.print(f"{name} is missing or damaged, and written again", markup=False)
             return True
-        for name in self.folder.names(""):
-            if name != "driver.json":  # ours, and alive
-                self.folder.remove(name)
-        with self.folder.reached():
-            self._create_arrays(plan)
+        self._empty()
+        self.mend_metadata(plan)
         # last: from here on it is a run
         self.folder.write("run.json", json.dumps(manifest, indent=2).encode())
         return False
 
-    def _create_arrays(self, plan: Plan) -> None:
-        root = zarr.open_group(**self._zarr(VOLUME), mode="w", zarr_format=3)
-        for layer in plan.spec.output.layers:
-            image = layer != "sinogram"
-            attributes = ome_attributes(plan, layer) if image else {}
-            group = root.create_group(layer, attributes=attributes)
-            group.create_array(
-                "0",
-                shape=plan.layer_shape(layer),
-                shards=plan.layer_shard(layer),
-                chunks=plan.layer_chunks(layer),
-                dtype=plan.spec.output.dtype_of(layer),
-                fill_value=0,
-                serializer=BytesCodec(endian="little"),
-                # the checksum lies inside the shard: a flipped bit is an error, not a wrong voxel
-                compressors=[ZstdCodec(level=plan.spec.output.compression), Crc32cCodec()],
-                dimension_names=tuple(AXES) if image else ("slab", "slice", "view", "bin"),
-            )
+    def _empty(self) -> None:
+        """Remove all that `check` has found to be ours; run.json last, which says that it is."""
+        removed = []
+        for name in sorted(self.folder.names(""), key=lambda name: (name == "run.json", name)):
+            if name != "driver.json":  # ours, and alive
+                self.folder.remove(name)
+                removed.append(name)
+        if removed:
+            console.print(f"removed from {self.root}: {', '.join(removed)}", markup=False)
+
+    # metadata
+
+    def wrong_metadata(self, plan: Plan) -> dict[str, bytes]:
+        """What is to be written, by name, where a zarr.json is missing or not as the plan gives."""
+        found = {f"{VOLUME}/{name}": data for name, data in metadata(plan).items()}
+        return {name: d for name, d in found.items() if not _same_json(self.folder.read(name), d)}
+
+    def mend_metadata(self, plan: Plan) -> list[str]:
+        """Write each zarr.json that differs from what the plan gives; returns their names."""
+        wrong = self.wrong_metadata(plan)
+        for name, data in wrong.items():
+            self.folder.write(name, data)
+        return list(wrong)
 
     # data
 
@@ -144,11 +185,13 @@ class RunStore:
 
     def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> dict[str, str]:
         """Write a block, one whole shard of each layer; returns each layer's checksum."""
+        with self.folder.reached():  # first: nothing is removed that could not be written again
+            arrays = {layer: self.array(layer, "r+") for layer in layers}
         self.forget(block.index)  # from here until its new record, the block is not done
         for layer, data in layers.items():
             self.folder.delete(self._shard_name(plan, layer, block))  # a torn one blocks rewriting
             with self.folder.reached():
-                self.array(layer, "r+")[plan.layer_index(layer, block)] = data
+                arrays[layer][plan.layer_index(layer, block)] = data
         return {layer: checksum(data) for layer, data in layers.items()}
 
     def read(self, plan: Plan, layer: Layer, block: Block) -> np.ndarray:
@@ -219,6 +262,41 @@ class RunStore:
     def forget(self, block: int) -> None:
         """Remove a block's record, so that the next run does the block again."""
         self.folder.delete(_record_name(block))
+
+
+def metadata(plan: Plan) -> dict[str, bytes]:
+    """Every zarr.json of a run by its name below volume.zarr: a pure function of the plan."""
+    kept: dict[str, Any] = {}
+    root = zarr.open_group(MemoryStore(kept), mode="w", zarr_format=3)
+    for layer in plan.spec.output.layers:
+        image = layer != "sinogram"
+        group = root.create_group(layer, attributes=ome_attributes(plan, layer) if image else {})
+        group.create_array(
+            "0",
+            shape=plan.layer_shape(layer),
+            shards=plan.layer_shard(layer),
+            chunks=plan.layer_chunks(layer),
+            dtype=plan.spec.output.dtype_of(layer),
+            fill_value=0,
+            serializer=BytesCodec(endian="little"),
+            # the checksum lies inside the shard: a flipped bit is an error, not a wrong voxel
+            compressors=[ZstdCodec(level=plan.spec.output.compression), Crc32cCodec()],
+            dimension_names=tuple(AXES) if image else ("slab", "slice", "view", "bin"),
+        )
+    return {name: data.to_bytes() for name, data in kept.items()}
+
+
+def _same_json(found: bytes | None, wanted: bytes) -> bool:
+    """Whether two files say the same, however they are laid out."""
+    try:
+        return found is not None and json.loads(found) == json.loads(wanted)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_metadata(path: str) -> bool:
+    """Whether a file of a volume is a zarr.json, or half of one."""
+    return PARTIAL.sub("", path.rsplit("/", 1)[-1]) == "zarr.json"
 
 
 def ome_attributes(plan: Plan, layer: str) -> dict[str, Any]:

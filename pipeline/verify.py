@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from pipeline.code import code_digest
 from pipeline.events import Subscriber
-from pipeline.lease import refuse_if_alive
+from pipeline.lease import lease
 from pipeline.ledger import Record
 from pipeline.manifest import plan_of
 from pipeline.plan import Plan
 from pipeline.progress import bar
-from pipeline.runner import Summary, run
-from pipeline.store import RunStore, StoreError, checksum
+from pipeline.runner import run
+from pipeline.spec import Layer
+from pipeline.store import VOLUME, RunStore, StoreError, checksum
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did, and what it left.
+
+    Attributes:
+        metadata: files of the volume that were written again.
+        done: blocks that were done again.
+        failures: blocks that failed again.
+        missing: blocks that were not done before, and are left to `ddgm run`.
+    """
+
+    metadata: list[str]
+    done: int
+    failures: int
+    missing: int
 
 
 @dataclass
@@ -22,19 +42,23 @@ class Found:
 
     Attributes:
         blocks: of the plan.
-        problems: one line for each block that is not as it should be.
+        problems: one line for each file of metadata and each block that is not as it should be.
+        metadata: files of the volume that are not as the plan gives.
         damaged: blocks that are done by the ledger, with other data than it says.
         missing: how many blocks are not done.
     """
 
     blocks: int
     problems: list[str] = field(default_factory=list)
+    metadata: list[str] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     missing: int = 0
 
 
 def verify_run(root: str, console: Console) -> Found:
-    """Look at every block of a run.
+    """Look at the metadata and every block of a run.
+
+    The data of an array whose own metadata are wrong cannot be told from damage, and are not read.
 
     Args:
         root: the run's folder.
@@ -46,37 +70,57 @@ def verify_run(root: str, console: Console) -> Found:
     store = RunStore(root)
     manifest = store.manifest()
     plan = plan_of(manifest)
-    found = Found(plan.block_count)
+    found = Found(plan.block_count, metadata=list(store.wrong_metadata(plan)))
+    found.problems += [f"{name}: missing, or not as the plan gives" for name in found.metadata]
+    readable: list[Layer] = [x for x in plan.spec.output.layers if _array(x) not in found.metadata]
     with bar(console) as progress:
         for index in progress.track(range(plan.block_count), description="verifying"):
             record = store.record(index)
             if (problem := _not_done(record, manifest["digest"])) is not None:
                 found.missing += 1
-            elif record is not None and (problem := _damage(store, plan, record)) is not None:
+            elif (
+                record is not None
+                and (problem := _damage(store, plan, record, readable)) is not None
+            ):
                 found.damaged.append(index)
             if problem is not None:
                 found.problems.append(f"block {index}: {problem}")
     return found
 
 
-def repair_run(root: str, console: Console, emit: Subscriber) -> Summary:
-    """Do the damaged blocks of a run again, by its own spec, and no others.
+def repair_run(root: str, console: Console, emit: Subscriber) -> Repaired:
+    """Write wrong metadata again, do the damaged blocks of a run again by its own spec, no others.
 
     Raises:
         DdgmError: there is no run, a driver is at work on it, or it cannot be run any more: by
             another version of the code, say.
     """
     store = RunStore(root)
-    refuse_if_alive(store.folder)
-    damaged = verify_run(root, console).damaged
-    spec = plan_of(store.manifest()).spec
-    here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
-    if not damaged:
-        return Summary(0)
-    for block in damaged:
+    manifest = store.manifest()
+    plan = plan_of(manifest)
+    with lease(store.folder):
+        metadata = list(store.wrong_metadata(plan))
+        if metadata and manifest["code"] != code_digest():
+            raise StoreError(
+                f"{root}/{metadata[0]} is missing or damaged, and the run was made by another "
+                "version of ddgm; repair it with that version"
+            )
+        for name in store.mend_metadata(plan):
+            console.print(f"{name} is missing or damaged, and written again")
+        found = verify_run(root, console)
+    if not found.damaged:
+        return Repaired(metadata, 0, 0, found.missing)
+    for block in found.damaged:
         console.print(f"block {block} is damaged, and done again")
-        store.forget(block)
-    return run(here, emit, only=damaged)
+    spec = plan.spec
+    here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
+    summary = run(here, emit, only=found.damaged)
+    return Repaired(metadata, summary.done, len(found.damaged) - summary.done, found.missing)
+
+
+def _array(layer: Layer) -> str:
+    """The name of the metadata without which a layer cannot be read."""
+    return f"{VOLUME}/{layer}/0/zarr.json"
 
 
 def _not_done(record: Record | None, digest: str) -> str | None:
@@ -87,9 +131,9 @@ def _not_done(record: Record | None, digest: str) -> str | None:
     return None if record.digest == digest else "done by another spec, code or weights"
 
 
-def _damage(store: RunStore, plan: Plan, record: Record) -> str | None:
+def _damage(store: RunStore, plan: Plan, record: Record, layers: Sequence[Layer]) -> str | None:
     block = plan.block(record.block)
-    for layer in plan.spec.output.layers:
+    for layer in layers:
         try:
             data = store.read(plan, layer, block)
         except StoreError as error:

@@ -18,6 +18,8 @@ import pytest
 from ddgm_core.denoiser import PriorCard, save_prior
 from ddgm_core.unet import Architecture, UNet
 from pipeline.cloud import bound_http
+from pipeline.files import Folder
+from pipeline.lease import lease
 from pipeline.runner import run_alone
 from pipeline.spec import Spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, small_spec, spec_data
@@ -228,6 +230,58 @@ def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     assert shard.read_bytes() == good
     assert [p.stat().st_mtime_ns for p in others if "/c/0/" in str(p)] == before
     assert run_ddgm(capsys, "verify", tmp_path / "run")[0] == 0
+
+
+def test_repair_writes_metadata_again_and_loses_no_block(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    """A root without metadata, an array of garbage, another type; and one block that is damaged."""
+    root = tmp_path / "run"
+    spec = small_spec(volume, root, tiny_prior, block={"slices": 16})
+    for block in range(2):
+        run_alone(spec, block)
+    before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    (root / "volume.zarr/zarr.json").unlink()
+    (root / "volume.zarr/truth/0/zarr.json").write_text("garbage")
+    array = root / "volume.zarr/algebraic/0/zarr.json"
+    array.write_text(array.read_text().replace('"uint8"', '"int8"'))
+    status, out, err = run_ddgm(capsys, "verify", root)
+    assert status == 1
+    assert out.count("missing, or not as the plan gives") == 3
+    assert "3 files of metadata are not as they should be" in one_line(err)
+    assert "mend the metadata with `ddgm repair" in err
+    status, out, err = run_ddgm(capsys, "repair", root)
+    assert (status, err) == (0, "")
+    assert "volume.zarr/zarr.json is missing or damaged, and written again" in " ".join(out.split())
+    assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
+    (root / "volume.zarr/truth/0/zarr.json").unlink()
+    (root / "volume.zarr/truth/0/c/1/0/0").write_bytes(b"")
+    status, out, err = run_ddgm(capsys, "repair", root)
+    assert (status, err) == (0, "")
+    assert "1 blocks mended" in out
+    assert run_ddgm(capsys, "verify", root)[0] == 0
+    assert {p: p.read_bytes() for p in before if "volume.zarr" in str(p)} == {
+        p: data for p, data in before.items() if "volume.zarr" in str(p)
+    }
+
+
+def test_repair_says_what_it_leaves_and_forgets_nothing_that_another_driver_is_at(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    root = tmp_path / "run"
+    spec = small_spec(volume, root, tiny_prior, block={"slices": 16})
+    run_alone(spec, 0)
+    status, _, err = run_ddgm(capsys, "repair", root)
+    assert status == 1
+    assert "1 blocks are not done, which `ddgm repair` leaves; run the spec again" in one_line(err)
+    (root / "volume.zarr/truth/0/c/0/0/0").write_bytes(b"")
+    (root / "volume.zarr/zarr.json").unlink()
+    with lease(Folder(str(root))):
+        status, _, err = run_ddgm(capsys, "repair", root)
+    assert status == 1
+    assert "is being written by process" in one_line(err)
+    assert (root / "ledger/000/000000.json").exists()
+    assert not (root / "volume.zarr/zarr.json").exists()
 
 
 def test_plan_says_what_a_run_costs(

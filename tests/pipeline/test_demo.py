@@ -41,7 +41,7 @@ def test_a_folder_with_somebodys_demo_yaml_is_kept(tmp_path: Path, spec: str | N
     if spec is not None:
         (tmp_path / "demo.yaml").write_text(spec)
     before = contents(tmp_path)
-    with pytest.raises(DdgmError, match="is no demo, and holds '(demo.yaml|src)'"):
+    with pytest.raises(DdgmError, match=r"is no demo, and holds '(demo\.yaml|src)'"):
         make_demo(tmp_path)
     assert contents(tmp_path) == before
 

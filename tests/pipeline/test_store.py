@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,109 @@ def test_a_run_killed_while_it_was_created_can_be_started_again(
     (Path(run.root) / "run.json").unlink()  # it is written last
     assert not run.prepare(plan, {"digest": "d", "spec": {}})
     run.write(plan, plan.block(0), block_data(plan, 0))
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["logs/train-2024.log", "slurm/job.sh", "ledger", "ledger/000/000000.json", "report.html",
+     "metrics.parquet", "preview.png", "state.json", "driver.json", "volume.zarr",
+     "volume.zarr/truth/0/c/0/0/0", "volume.zarr/.zgroup"],
+)  # fmt: skip
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_lies_under_a_name_of_ours_without_a_run_is_kept(
+    tmp_path: Path, name: str, overwrite: bool
+) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("ten years")
+    plan = checked_plan(small_spec("a", tmp_path, Path("w")), INFO)
+    with pytest.raises(StoreError, match=f"holds '{name.split('/')[0]}' and no run.json"):
+        RunStore(str(tmp_path)).prepare(plan, {"digest": "d", "spec": {}}, overwrite)
+    assert files(tmp_path) == {name: b"ten years"}
+
+
+def test_a_run_without_its_run_json_is_begun_anew_only_where_that_is_said(
+    store: tuple[RunStore, Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, plan = store
+    run.write(plan, plan.block(0), block_data(plan, 0))
+    run.put(Record(0, "d", "done"))
+    (Path(run.root) / "run.json").unlink()
+    before = files(Path(run.root))
+    with pytest.raises(StoreError, match=r"'ledger', and its run\.json is gone; --overwrite"):
+        run.prepare(plan, {"digest": "d", "spec": {}})
+    assert files(Path(run.root)) == before
+    assert not run.prepare(plan, {"digest": "d", "spec": {}}, overwrite=True)
+    assert run.record(0) is None
+    assert "removed from" in (said := " ".join(capsys.readouterr().out.split()))
+    assert said.endswith("ledger, volume.zarr")
+
+
+def test_overwrite_leaves_a_run_json_that_ddgm_did_not_write(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "logs").mkdir()
+    plan = checked_plan(small_spec("a", tmp_path, Path("w")), INFO)
+    with pytest.raises(StoreError, match="not one that ddgm wrote"):
+        RunStore(str(tmp_path)).prepare(plan, {"digest": "d", "spec": {}}, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["logs", "run.json"]
+
+
+def test_what_a_creation_that_was_killed_leaves_stops_nobody(
+    store: tuple[RunStore, Plan],
+) -> None:
+    run, plan = store
+    root = Path(run.root)
+    (root / "run.json").rename(root / f"run.json.{'0' * 32}.partial")
+    zarr_json = root / "volume.zarr/truth/zarr.json"
+    zarr_json.rename(f"{zarr_json}.{'1' * 32}.partial")
+    (root / "driver.json").write_bytes(b"")  # killed between its name and its contents
+    assert not run.prepare(plan, {"digest": "d", "spec": {}})
+    assert not list(root.rglob("*.partial"))
+
+
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+WRONG: dict[str, Callable[[Path], object]] = {
+    "zarr.json": Path.unlink,
+    "truth/zarr.json": Path.unlink,
+    "truth/0/zarr.json": Path.unlink,
+    "reconstruction/zarr.json": lambda path: edited(path, "8.0", "1.0"),
+    "reconstruction/0/zarr.json": lambda path: edited(path, "uint8", "int8"),
+    "sinogram/0/zarr.json": lambda path: path.write_bytes(b"\x00garbage"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_metadata_that_are_not_as_the_plan_gives_are_named_and_written_again(
+    store: tuple[RunStore, Plan], name: str
+) -> None:
+    run, plan = store
+    run.write(plan, plan.block(0), block_data(plan, 0))
+    run.put(Record(0, "d", "done"))
+    before = files(Path(run.root))
+    assert run.wrong_metadata(plan) == {}
+    WRONG[name](Path(run.root) / "volume.zarr" / name)
+    assert list(run.wrong_metadata(plan)) == [f"volume.zarr/{name}"]
+    assert run.prepare(plan, {"digest": "d", "spec": {}})
+    assert files(Path(run.root)) == before
+
+
+def test_a_block_is_kept_where_its_array_cannot_be_opened(store: tuple[RunStore, Plan]) -> None:
+    run, plan = store
+    run.write(plan, plan.block(0), block_data(plan, 0))
+    run.put(Record(0, "d", "done"))
+    (Path(run.root) / "volume.zarr/truth/0/zarr.json").unlink()
+    before = files(Path(run.root))
+    with pytest.raises(FileNotFoundError):
+        run.write(plan, plan.block(0), block_data(plan, 0))
+    assert files(Path(run.root)) == before
 
 
 def test_somebody_elses_run_json_is_not_taken_for_ours(tmp_path: Path) -> None:
