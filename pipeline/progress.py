@@ -118,7 +118,8 @@ class RunProgress:
         self.total, self.before, self.voxels = event.blocks, event.done, event.voxels
         self.started = self.logged = time.monotonic()
         resumed = f", {event.done} done before" if event.done else ""
-        self.console.print(f"{event.blocks} blocks{resumed}; Dask dashboard at {event.dashboard}")
+        dashboard = f"; Dask dashboard at {event.dashboard}" if event.dashboard else ""
+        self.console.print(f"{event.blocks} blocks{resumed}{dashboard}")
         self.bar.reset(self.task, total=event.blocks, completed=event.done)
 
     def _line(self) -> str:

@@ -26,7 +26,7 @@ from pipeline.state import StateFile
 from pipeline.store import RunStore
 from pipeline.tally import Tally
 from pipeline.window import RunError, Window
-from workers.clusters import connect
+from workers.clusters import Local, connect
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -145,7 +145,8 @@ def _drain(
             subscriber(event)
 
     z, y, x = job.plan.shard
-    dashboard = client.dashboard_link or ""
+    local = isinstance(job.plan.spec.cluster, Local)  # which has none
+    dashboard = "" if local else client.dashboard_link or ""
     tell(RunStarted(summary.blocks, summary.resumed, z * y * x, dashboard))
     window = Window(client, job, store, tell, submit)
     try:

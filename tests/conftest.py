@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,15 @@ def same_numbers() -> None:
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Shared]:
     """A cluster that somebody else started: two workers, and one in the pool; see `Shared`."""
-    from workers.clusters import Local, PoolSpec, connect
+    from workers import clusters
 
-    with connect(Local(workers=2, memory="4GiB"), PoolSpec(workers=1)) as client:
+    local = clusters.connect(clusters.Local(workers=2, memory="4GiB"), clusters.PoolSpec(workers=1))
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                clusters, "security_of", lambda _: None
+            )  # theirs: they did not ask for TLS
+            client = stack.enter_context(local)
         yield Shared(client)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ class Local(_Cluster):
         default=2, ge=1, description="worker processes; each holds one block at a time"
     )
     security: Literal["temporary"] | Tls | None = Field(
-        default=None, description="TLS, with files or with credentials of this run alone"
+        default=None, description="TLS files; default: temporary, a key of this run alone"
     )
     memory: str = Field(default="8GiB", description="limit per worker, at which it is restarted")
 
@@ -101,6 +102,11 @@ class PoolSpec(BaseModel):
 
 LOOPBACK = "127.0.0.1"
 ANSWER = "10s"  # that a scheduler is given to answer
+# nobody looks at a local cluster by HTTP: who is on the machine could, and TLS does not reach there
+NO_PAGES = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
 
 
 @contextmanager
@@ -156,14 +162,18 @@ def _remote(cluster: Address | SchedulerFile) -> Iterator[Client]:
 
 @contextmanager
 def _local(cluster: Local, pool: PoolSpec) -> Iterator[Client]:
-    """Worker processes on loopback, and a pool: one for each GPU, or as many as the spec wants."""
+    """Worker processes on loopback, and a pool: one for each GPU, or as many as the spec wants.
+
+    Others on the machine reach the ports: a key of this run is asked for on each.
+    """
+    from dask import config
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     from workers.pool import Uninterrupted
 
     devices = gpus()
     count = len(devices) if pool.workers is None else pool.workers
-    security = security_of(cluster.security)
+    security = security_of(cluster.security or "temporary")
     shared: dict[str, Any] = {
         "nthreads": 1,  # cloud-volume: one reading thread per process
         "memory_limit": cluster.memory,
@@ -179,10 +189,13 @@ def _local(cluster: Local, pool: PoolSpec) -> Iterator[Client]:
     scheduler = {
         "host": LOOPBACK,
         "port": 0,
+        "dashboard": False,
         "dashboard_address": f"{LOOPBACK}:0",
         "security": security,
     }
     with (
+        _scratch() as folder,
+        config.set({"temporary-directory": folder, **NO_PAGES}),
         SpecCluster(
             workers={n: {"cls": Nanny, "options": {"name": n, **o}} for n, o in workers.items()},
             scheduler={"cls": Scheduler, "options": scheduler},
@@ -193,6 +206,23 @@ def _local(cluster: Local, pool: PoolSpec) -> Iterator[Client]:
     ):
         client.register_plugin(Uninterrupted())
         yield client
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """A folder that is nobody else's: Dask's processes import what lies in theirs.
+
+    Dask's own has a name that is known beforehand, and belongs to whoever makes it first.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="ddgm-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ClusterError(
+            f"cluster: no folder for scratch can be made ({error}); set TMPDIR to one on a disk "
+            "with room"
+        ) from error
+    with folder as path:
+        yield path
 
 
 def gpus() -> list[str]:

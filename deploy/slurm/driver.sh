@@ -104,16 +104,19 @@ go_back() {
 [ -e "$folder/ended" ] && exit 0 # cancelled while it was in the queue
 trap 'say "SLURM ends this job; finished blocks are kept"; stop; exit 143' TERM
 rm -f "$folder/scheduler.json"
+# Dask's own has a name that is known beforehand, and it imports what lies there
+scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/ddgm-XXXXXX") || exit 1
+trap 'rm -rf "$scratch"' EXIT
 # preloaded: it imports what tasks are made of, and would not answer for seconds at the first one
 "${python[@]}" -m dask scheduler --scheduler-file "$folder/scheduler.json" --port 0 \
-    --dashboard-address 127.0.0.1:0 --preload pipeline.stages "${options[@]}" &
+    --local-directory "$scratch" --dashboard-address 127.0.0.1:0 --preload pipeline.stages "${options[@]}" &
 scheduler=$!
 for ((second = 0; second < 300; second++)); do
     [ -s "$folder/scheduler.json" ] && break
     kill -0 "$scheduler" 2>/dev/null || finish "the scheduler did not start" 1
     sleep 1
 done
-"${python[@]}" -m pipeline.cli run "$folder/spec.yaml" &
+DASK_TEMPORARY_DIRECTORY="$scratch" "${python[@]}" -m pipeline.cli run "$folder/spec.yaml" &
 run=$!
 if [ -n "$single" ]; then
     srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --open-mode=append \

@@ -64,7 +64,7 @@ def test_a_run_writes_truth_scores_and_a_record_for_every_block(
     assert all(0 < v < 10 for v in table["mse"] + table["algebraic_mse"])
     assert sum(isinstance(e, BlockDone) for e in events) == 8
     assert isinstance(events[0], RunStarted)
-    assert "127.0.0.1" in events[0].dashboard
+    assert events[0].dashboard == "", "a local cluster has none"
     assert {r.block for r in RunStore(str(root)).records()} == set(range(8))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,3 +143,100 @@ def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     files["key"].write_text("not a key")
     with pytest.raises(SecurityError, match=r"cluster\.security: .* cannot be used"):
         security_of(Tls(**files))
+
+
+# What another user of the machine can do: speak to each port, see and change the scratch folder
+STRANGER = """
+import asyncio, json, os, sys
+from distributed import Security
+from distributed.core import rpc
+
+ports, scratch = json.loads(sys.argv[1]), sys.argv[2]
+theirs = {"connection_args": Security.temporary().get_connection_args("client")}
+other = os.geteuid() == 0
+if other:  # once all is imported, which they may not read
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+async def ask(address, **security):
+    async with rpc(address, timeout=2, **security) as them:
+        return await asyncio.wait_for(them.identity(), 2)
+
+got_in = []
+for port in ports:
+    for address, security in ((f"tcp://127.0.0.1:{port}", {}), (f"tls://127.0.0.1:{port}", theirs)):
+        try:
+            asyncio.run(ask(address, **security))
+            got_in.append(address)
+        except Exception:  # refused, in any words
+            pass
+for attempt in (lambda: os.listdir(scratch), lambda: os.rename(scratch, scratch + "x"),
+                lambda: os.mkdir(scratch + "/cloudfiles")):
+    try:
+        if other:
+            attempt()
+            got_in.append(scratch)
+    except PermissionError:
+        pass
+print(json.dumps(got_in))
+"""
+
+
+def listening() -> list[int]:
+    """Ports of this process and its children."""
+    import psutil
+
+    me = psutil.Process()
+    found = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections("tcp")]
+    return sorted({c.laddr.port for c in found if c.status == psutil.CONN_LISTEN})
+
+
+@pytest.fixture
+def everybodys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files, like /tmp, where somebody has made Dask's folder first."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o1777)
+        taken = folder / "dask-scratch-space"
+        taken.mkdir()
+        taken.chmod(0o777)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield folder
+
+
+def test_nobody_without_the_key_of_a_run_gets_in(everybodys: Path) -> None:
+    """Nor does another user of the machine, where we may become one."""
+    before = set(listening())
+    with connect(Local(workers=1, memory="1GiB")) as client:
+        ports = [port for port in listening() if port not in before]
+        assert len(ports) >= 3  # scheduler, nanny, worker
+        assert str(client.scheduler.address).startswith("tls://")  # type: ignore[union-attr]
+        (scratch,) = everybodys.glob("ddgm-*")
+        assert scratch.stat().st_mode & 0o077 == 0
+        places = [*client.run(scratch_of).values(), *client.run(scratch_of, nanny=True).values()]  # type: ignore[union-attr]
+        places.append(client.run_on_scheduler(scratch_of))  # type: ignore[arg-type]
+        assert all(place.startswith(f"{scratch}/") for place in places)
+        assert list((everybodys / "dask-scratch-space").iterdir()) == []
+        command = [sys.executable, "-c", STRANGER, json.dumps(ports), str(scratch)]
+        found = subprocess.run(command, capture_output=True, text=True, cwd="/")
+        assert json.loads(found.stdout or "null") == [], found.stderr
+        for port in ports:
+            assert pages(port) == 0
+    assert list(everybodys.glob("ddgm-*")) == []
+
+
+def scratch_of(dask_worker: Any = None, dask_scheduler: Any = None) -> str:
+    return str((dask_worker or dask_scheduler).local_directory)
+
+
+def pages(port: int) -> int:
+    """How many of the pages that Dask has by default are given to who asks without a key."""
+    given = 0
+    for path in ("status", "info/main/workers.html"):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=1):
+                given += 1
+        except (OSError, http.client.HTTPException):
+            continue
+    return given
