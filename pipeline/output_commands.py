@@ -6,7 +6,7 @@ import typer
 
 from ddgm_core.errors import DdgmError
 from pipeline.console import console
-from pipeline.options import Run
+from pipeline.options import OtherVersions, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def verify(run: Run) -> None:
     console.print(f"{found.blocks} blocks are as the ledger says")
 
 
-def repair(run: Run) -> None:
+def repair(run: Run, other_versions: OtherVersions = False) -> None:
     """Do again the blocks whose data are not what the ledger says, and only these.
 
     Example: `ddgm repair runs/hemibrain`
@@ -47,7 +47,7 @@ def repair(run: Run) -> None:
     from pipeline.verify import repair_run
 
     with RunProgress(console) as progress:
-        summary = repair_run(run, console, progress)
+        summary = repair_run(run, console, progress, other_versions)
     if summary.failures:
         raise DdgmError(f"{run}: {summary.failures} damaged blocks failed again; see `ddgm status`")
     console.print(f"{summary.done} blocks mended")

@@ -9,7 +9,7 @@ from rich.console import Console
 from pipeline.events import Subscriber
 from pipeline.lease import refuse_if_alive
 from pipeline.ledger import Record
-from pipeline.manifest import plan_of
+from pipeline.manifest import check, plan_of
 from pipeline.plan import Plan
 from pipeline.progress import bar
 from pipeline.runner import Summary, run
@@ -59,8 +59,16 @@ def verify_run(root: str, console: Console) -> Found:
     return found
 
 
-def repair_run(root: str, console: Console, emit: Subscriber) -> Summary:
+def repair_run(
+    root: str, console: Console, emit: Subscriber, other_versions: bool = False
+) -> Summary:
     """Do the damaged blocks of a run again, by its own spec, and no others.
+
+    Args:
+        root: the run's folder.
+        console: for the progress.
+        emit: told of all that happens.
+        other_versions: whether to do so by other versions of torch and the like; see `check`.
 
     Raises:
         DdgmError: there is no run, a driver is at work on it, or it cannot be run any more: by
@@ -73,10 +81,11 @@ def repair_run(root: str, console: Console, emit: Subscriber) -> Summary:
     here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
     if not damaged:
         return Summary(0)
+    check(here, other_versions=other_versions)  # before their records go
     for block in damaged:
         console.print(f"block {block} is damaged, and done again")
         store.forget(block)
-    return run(here, emit, only=damaged)
+    return run(here, emit, only=damaged, other_versions=other_versions)
 
 
 def _not_done(record: Record | None, digest: str) -> str | None:
