@@ -70,7 +70,7 @@ def done(job: Job, trial: Trial) -> Record:
 
 
 def on_the_pool(client: Client, work: Any, job: Job, trial: Trial) -> Future:
-    where = {"resources": {RESOURCE: 1}}
+    where: dict[str, Any] = {"resources": {RESOURCE: 1}}
     return client.submit(work, job, trial, key=f"solve-{trial.name}", pure=False, **where)
 
 
@@ -81,7 +81,7 @@ def test_a_run_in_which_nothing_moves_ends_and_says_so(
     monkeypatch.setattr(window_module, "RESTART_SECONDS", 0.1)
 
     def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
-        where = {"resources": {"gpu": 1}}
+        where: dict[str, Any] = {"resources": {"gpu": 1}}
         return client.submit(done, job, trial, key=f"solve-{trial.name}", pure=False, **where)
 
     job = job_of(tiny_prior, tmp_path / "still", block_seconds=0.5)
