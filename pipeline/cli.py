@@ -14,7 +14,7 @@ from deploy.slurm import commands as slurm_commands
 from pipeline import benchmark_command, input_commands, output_commands, prior_commands
 from pipeline.console import console
 from pipeline.faults import DISK_ERRORS
-from pipeline.options import Run
+from pipeline.options import OtherVersions, Run
 
 if TYPE_CHECKING:
     from pipeline.runner import Summary
@@ -65,7 +65,7 @@ def demo(
         spec = make_demo(folder)
     console.print(f"volume and spec: {folder}/volume, {spec}")
     loaded = _load(spec)
-    _finish(_run(loaded, overwrite=False), spec, loaded)
+    _finish(_run(loaded), spec, loaded)
 
 
 @app.command()
@@ -90,6 +90,7 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="delete what an earlier run left in output.path")
     ] = False,
+    other_versions: OtherVersions = False,
 ) -> None:
     """Run a spec, or go on where an earlier start of it stopped.
 
@@ -98,7 +99,7 @@ def run(
     Example: `ddgm run my.yaml`
     """
     loaded = _load(spec)
-    _finish(_run(loaded, overwrite), spec, loaded)
+    _finish(_run(loaded, overwrite, other_versions), spec, loaded)
 
 
 @app.command()
@@ -145,14 +146,14 @@ def _load(path: Path) -> Spec:
     return load_spec(path)
 
 
-def _run(spec: Spec, overwrite: bool) -> Summary:
+def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Summary:
     from pipeline.progress import RunProgress
     from pipeline.runner import run as run_spec
 
     console.print("preparing: source, weights, projector")
     try:
         with RunProgress(console) as progress:
-            return run_spec(spec, progress, overwrite)
+            return run_spec(spec, progress, overwrite, other_versions=other_versions)
     except KeyboardInterrupt:
         raise Stopped(
             "stopped at once; run the same spec again to go on: finished blocks are kept"

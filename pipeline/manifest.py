@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +28,9 @@ PACKAGES = (
     "astra-toolbox", "cloud-volume", "dask", "ddgm", "distributed", "numpy", "scipy", "torch",
     "torchmetrics", "zarr",
 )  # fmt: skip
+DECIDING = "torch", "astra-toolbox", "numpy", "scipy"  # whose versions can change a block's bytes
 
+AND = " and "  # between the versions of a run that several had a part in
 
 LOOK = 64  # side of the box whose grey levels are looked at before a run, in voxels
 STRANGE = 4.0  # normalised mean or std at which they cannot be what the prior learnt
@@ -35,6 +38,10 @@ STRANGE = 4.0  # normalised mean or std at which they cannot be what the prior l
 
 class LayerError(DdgmError):
     """A layer that a run's geometry cannot give."""
+
+
+class VersionError(DdgmError):
+    """A package that may compute other bytes than the blocks that are done."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +52,34 @@ class Checked:
     manifest: dict[str, Any]
 
 
-def prepare(spec: Spec, overwrite: bool = False) -> Job:
+def prepare(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Job:
     """Check all that can be checked before any block, and create or find the output.
 
     Raises:
         DdgmError: the first thing that is wrong.
     """
-    checked = check(spec, overwrite)
+    checked = check(spec, overwrite, other_versions)
     create(checked, overwrite)
     return checked.job
 
 
 def create(checked: Checked, overwrite: bool = False) -> None:
-    """Create the output, or find that of an earlier start."""
-    RunStore(checked.job.root).prepare(checked.job.plan, checked.manifest, overwrite)
+    """Create the output, or find that of an earlier start and note the versions that are new."""
+    store = RunStore(checked.job.root)
+    if store.prepare(checked.job.plan, checked.manifest, overwrite):
+        found, ours = store.manifest(), checked.manifest["versions"]
+        if others := _other_versions(found, checked.manifest):
+            found["versions"] |= {p: f"{v}{AND}{ours[p]}" for p, v in others.items()}
+            store.folder.write("run.json", json.dumps(found, indent=2).encode())
 
 
-def check(spec: Spec, overwrite: bool = False) -> Checked:
+def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Checked:
     """Check all that can be checked before any block; writes nothing.
+
+    Args:
+        spec: what to do.
+        overwrite: what an earlier run of another spec left.
+        other_versions: whether a run may be gone on with by other versions of `DECIDING`.
 
     Raises:
         DdgmError: the first thing that is wrong.
@@ -89,7 +106,8 @@ def check(spec: Spec, overwrite: bool = False) -> Checked:
     store = RunStore(root)
     manifest = describe(plan, prior)
     _check_space(plan, store)
-    store.check(manifest, overwrite)
+    if store.check(manifest, overwrite) and not other_versions:
+        _check_versions(store, manifest)
     job = Job(plan, root, manifest["digest"], prior.digest, manifest["code"])
     return Checked(job, manifest)
 
@@ -174,6 +192,25 @@ def _check_space(plan: Plan, store: RunStore) -> None:
             f"output.path: {store.root} has {free / 1e9:.2f} GB free, and the run writes up to "
             f"{whole / 1e9:.2f} GB before compression; choose another disk or fewer layers"
         )
+
+
+def _check_versions(store: RunStore, manifest: Mapping[str, Any]) -> None:
+    for package, theirs in _other_versions(store.manifest(), manifest).items():
+        raise VersionError(
+            f"output.path: {store.root} was begun with {package} {theirs}, and here is "
+            f"{manifest['versions'][package]}, which may compute other bytes; install {package} "
+            f"{theirs.split(AND)[0]}, or go on all the same with --other-versions"
+        )
+
+
+def _other_versions(found: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Packages that decide bytes and had no part in a run as they are here: what it says of them.
+
+    A run.json that does not name a package says nothing against it.
+    """
+    theirs, ours = found.get("versions", {}), manifest["versions"]
+    known = {package: theirs[package] for package in DECIDING if package in theirs}
+    return {p: v for p, v in known.items() if ours[p] not in v.split(AND)}
 
 
 def _versions() -> dict[str, str]:

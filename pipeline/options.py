@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from pipeline.source import Box
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
+OtherVersions = Annotated[
+    bool,
+    typer.Option(
+        "--other-versions",
+        help="go on with a run that was begun with another torch, ASTRA, numpy or scipy",
+    ),
+]
 
 
 def parsed_box(text: str | None) -> Box | None:

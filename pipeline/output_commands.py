@@ -6,7 +6,7 @@ import typer
 
 from ddgm_core.errors import DdgmError
 from pipeline.console import console
-from pipeline.options import Run
+from pipeline.options import OtherVersions, Run
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def verify(run: Run) -> None:
     console.print(f"{found.blocks} blocks are as the ledger says")
 
 
-def repair(run: Run) -> None:
+def repair(run: Run, other_versions: OtherVersions = False) -> None:
     """Write wrong metadata again, and do again the blocks whose data are not as the ledger says.
 
     Example: `ddgm repair runs/hemibrain`
@@ -51,7 +51,7 @@ def repair(run: Run) -> None:
     from pipeline.verify import repair_run
 
     with RunProgress(console) as progress:
-        found = repair_run(run, console, progress)
+        found = repair_run(run, console, progress, other_versions)
     if found.failures:
         raise DdgmError(f"{run}: {found.failures} damaged blocks failed again; see `ddgm status`")
     console.print(f"{found.done} blocks mended")

@@ -75,6 +75,7 @@ def run(
     overwrite: bool = False,
     only: Sequence[int] | None = None,
     submit: Submit = submit,
+    other_versions: bool = False,
 ) -> Summary:
     """Run a spec to its end, or go on where an earlier start of the same spec stopped.
 
@@ -84,6 +85,7 @@ def run(
         overwrite: what an earlier run of another spec left.
         only: these blocks, which are done again where they are done, and no others.
         submit: hands a block to Dask.
+        other_versions: whether to go on by other versions of torch and the like; see `check`.
 
     Raises:
         DdgmError: something a user can mend, found before any block or while running: the
@@ -91,7 +93,7 @@ def run(
         Stopped: after Ctrl-C, once the blocks that were begun have ended.
     """
     start = time.monotonic()
-    checked = check(spec, overwrite)
+    checked = check(spec, overwrite, other_versions)
     job = replace(checked.job, topic=f"ddgm-{uuid.uuid4().hex}")
     store, summary = RunStore(job.root), Summary(job.plan.block_count)
     with lease(store.folder) as ours:

@@ -88,8 +88,16 @@ def verify_run(root: str, console: Console) -> Found:
     return found
 
 
-def repair_run(root: str, console: Console, emit: Subscriber) -> Repaired:
+def repair_run(
+    root: str, console: Console, emit: Subscriber, other_versions: bool = False
+) -> Repaired:
     """Write wrong metadata again, do the damaged blocks of a run again by its own spec, no others.
+
+    Args:
+        root: the run's folder.
+        console: for the progress.
+        emit: told of all that happens.
+        other_versions: whether to do so by other versions of torch and the like; see `check`.
 
     Raises:
         DdgmError: there is no run, a driver is at work on it, or it cannot be run any more: by
@@ -114,7 +122,7 @@ def repair_run(root: str, console: Console, emit: Subscriber) -> Repaired:
         console.print(f"block {block} is damaged, and done again")
     spec = plan.spec
     here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
-    summary = run(here, emit, only=found.damaged)
+    summary = run(here, emit, only=found.damaged, other_versions=other_versions)
     return Repaired(metadata, summary.done, len(found.damaged) - summary.done, found.missing)
 
 

@@ -182,14 +182,17 @@ class PooledDenoiser:
             async with gate:
                 return await self._call(worker, part)
 
+        first: BaseException | None = None
+        calls: list[asyncio.Task[np.ndarray]] = []
         try:
             async with asyncio.TaskGroup() as group:  # an error calls the others off
-                calls = [group.create_task(one(part)) for part in parts]
+                calls += [group.create_task(one(part)) for part in parts]
         except* Exception as errors:
-            first: BaseException = errors
+            first = errors
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]
-            raise first from None
+        if first is not None:  # out here: with the group as its context Dask cannot pickle it
+            raise first
         return np.concatenate([call.result() for call in calls])
 
     async def _call(self, worker: Worker, images: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.console import console
+from pipeline.options import OtherVersions
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +25,7 @@ def submit(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="delete what an earlier run left in output.path")
     ] = False,
+    other_versions: OtherVersions = False,
 ) -> None:
     """Send a spec to SLURM: a driver, and groups of workers that it keeps in the queue.
 
@@ -45,7 +47,7 @@ def submit(
         console.print(cost_table(loaded, scripts, console))
         return
     console.print("preparing: source, weights, projector")
-    for job in send(loaded, overwrite):
+    for job in send(loaded, overwrite, other_versions):
         console.print(f"{job.role}: job {job.id}")
     console.print(f"how it goes: ddgm status {loaded.output.path}")
     console.print(f"to end it: ddgm cancel {loaded.output.path}")

@@ -37,7 +37,7 @@ def scripts_of(spec: Spec) -> Scripts:
     return Scripts(spec.cluster, slurm_folder(spec.output.path), plan.block_count)
 
 
-def submit(spec: Spec, overwrite: bool = False) -> list[Job]:
+def submit(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> list[Job]:
     """Prepare a run and send its jobs; all of them or none.
 
     Workers start after the driver, which starts once SLURM has taken them all.
@@ -53,7 +53,7 @@ def submit(spec: Spec, overwrite: bool = False) -> list[Job]:
             f"output.path: {folder.run} has {len(there)} jobs in the queue already, {there[0].id} "
             "among them; wait for them, or end them with `ddgm cancel`"
         )
-    prepare(spec, overwrite)
+    prepare(spec, overwrite, other_versions)
     _write(scripts, spec)
     try:
         driver = _send(folder, "driver", "--hold")

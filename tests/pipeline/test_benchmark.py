@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+import benchmarks
 from ddgm_core import metrics
 from ddgm_core.denoiser import load_prior
 from ddgm_core.geometry import Detector, TiltGeometry
@@ -18,7 +24,8 @@ from ddgm_core.noise import NoiseField
 from ddgm_core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm_core.projectors.dense import DenseProjector
 from pipeline.array_volume import opened
-from pipeline.benchmark.diffpir import DeepinvError, import_deepinv
+from pipeline.benchmark import diffpir
+from pipeline.benchmark.diffpir import RANGE, DeepinvError, import_deepinv
 from pipeline.benchmark.measure import projector_for, solve
 from pipeline.benchmark.methods import METHODS, Setting
 from pipeline.benchmark.trial import Request, Trial
@@ -123,6 +130,51 @@ def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "deepinv", None)
     with pytest.raises(DeepinvError, match=r"pip install 'ddgm\[compare\]'"):
         import_deepinv()
+
+
+def test_deepinvs_denoiser_is_our_network_in_its_units() -> None:
+    """A network that knows the noise takes it away, in an image between 0 and 1."""
+    clean, noise, sigma = torch.rand(2, 1, 8, 8), torch.randn(2, 1, 8, 8), torch.tensor(0.2)
+
+    def denoise(x: Tensor) -> Tensor:
+        expected = (clean - 0.5) * (2 * RANGE) + sigma * (2 * RANGE) * noise
+        torch.testing.assert_close(x, expected)
+        return noise
+
+    found = diffpir.Model(denoise)(clean + sigma * noise, sigma)
+    torch.testing.assert_close(found, clean)
+
+
+def test_deepinv_is_given_our_operator_and_data_in_its_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All but deepinv itself, in whose place stands what knows the answer."""
+    a = FourierProjector(TiltGeometry.uniform(12, 16, 9, detector="lateral"))
+    truth, given = torch.randn(2, 12, 16), dict[str, Any]()
+
+    def method(y: Tensor, physics: Any, x_init: Tensor) -> Tensor:
+        given.update(y=y, physics=physics, start=x_init)
+        return (truth / (2 * RANGE) + 0.5)[:, None]
+
+    stand_in = SimpleNamespace(
+        physics=SimpleNamespace(LinearPhysics=SimpleNamespace),
+        optim=SimpleNamespace(data_fidelity=SimpleNamespace(L2=object)),
+        sampling=SimpleNamespace(DiffPIR=lambda *_, **__: method),
+    )
+    monkeypatch.setattr(diffpir, "import_deepinv", lambda: stand_in)
+    found = diffpir.solve(a, a.forward(truth), lambda x: x, 4.1, steps=2, zeta=0.3, lam=7.0)
+    torch.testing.assert_close(found, truth)
+    images, physics = (truth / (2 * RANGE) + 0.5)[:, None], given["physics"]
+    torch.testing.assert_close(physics.A(images), given["y"], rtol=1e-4, atol=1e-2)
+    back = physics.A_adjoint(given["y"])
+    assert back.shape == given["start"].shape == images.shape
+    left, right = (physics.A(images) * given["y"]).sum(), (images * back).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(benchmarks.__path__)])
+def test_every_benchmark_imports(name: str) -> None:
+    import_module(f"benchmarks.{name}")
 
 
 def points(folder: Path) -> dict[str, dict[str, list[float]]]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
+from ddgm_core.denoiser import load_prior, save_prior
 from pipeline import lease as lease_module
 from pipeline import window as window_module
 from pipeline.events import Beat, BlockDone, BlockFailed, BlockRetried, Event
@@ -20,6 +24,7 @@ from pipeline.flow import Placement, submit
 from pipeline.job import Job, Trial
 from pipeline.lease import LeaseError
 from pipeline.ledger import Record
+from pipeline.manifest import prepare
 from pipeline.runner import RunError, Summary, run, run_alone
 from pipeline.source import Cutout
 from pipeline.spec import Spec
@@ -29,7 +34,7 @@ from pipeline.store import RunStore
 from pipeline.window import Window
 from pipeline.work import at_work
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec
-from tests.pipeline.volumes import Server, serve
+from tests.pipeline.volumes import Server, chunk_file, serve
 from tests.workers.shared import Shared
 
 if TYPE_CHECKING:
@@ -289,6 +294,114 @@ def test_one_driver_at_a_time_and_none_is_missed(
     summary = run(spec, lambda event: None)
     assert (summary.resumed, summary.done) == (len(kept), BLOCKS - len(kept))
     assert layers(tmp_path / "run") == reference
+
+
+@contextmanager
+def withheld(chunk: Path) -> Iterator[None]:
+    """A file that does not answer: whoever reads it waits until the context ends."""
+    data = chunk.read_bytes()
+    chunk.unlink()
+    os.mkfifo(chunk)
+    try:
+        yield
+    finally:
+        with suppress(OSError), open(os.open(chunk, os.O_WRONLY | os.O_NONBLOCK), "wb") as pipe:
+            kept = chunk.with_name("kept")
+            kept.write_bytes(data)
+            kept.replace(chunk)  # before the reader goes on, who may look again
+            os.set_blocking(pipe.fileno(), True)
+            pipe.write(data)
+        if not chunk.is_file():  # nobody reads
+            chunk.unlink()
+            chunk.write_bytes(data)
+
+
+def has_begun(root: Path, block: int) -> bool:
+    """Whether a worker is at a block, or was, by its log."""
+    return any(f'"begun", "block": {block},' in f.read_text() for f in root.glob("logs/*.jsonl"))
+
+
+def test_a_reconstruction_that_is_not_finite_is_a_failed_block_and_nothing_is_written(
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By weights that a training which diverged has left."""
+    prior, broken = load_prior(str(tiny_prior)), tmp_path / "broken.safetensors"
+    with torch.no_grad():
+        for p in prior.network.parameters():
+            p.fill_(torch.nan)
+    save_prior(broken, prior.network, prior.card)
+    path = tmp_path / "spec.yaml"
+    path.write_text(dump_spec(spec_for(shared, tmp_path / "run", broken, volume)))
+    status, out, err = run_ddgm(capsys, "run", path)
+    assert (status, err.count("\n")) == (1, 1)
+    assert f"{BLOCKS} of {BLOCKS} blocks failed" in err
+    assert "block 0: the reconstruction is not finite; check method.step" in " ".join(out.split())
+    records = list(RunStore(str(tmp_path / "run")).records())
+    assert [(r.state, r.attempts) for r in records] == [("failed", 1)] * BLOCKS
+    assert all("the reconstruction is not finite" in r.cause for r in records)
+    assert not list((tmp_path / "run/volume.zarr").rglob("c/*"))
+
+
+def test_ctrl_c_twice_stops_at_once_and_the_run_can_be_gone_on_with(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, volume: Path, reference: dict[str, bytes]
+) -> None:
+    """While the last block waits for bytes that do not come."""
+    shutil.copytree(volume, tmp_path / "em")
+    spec = spec_for(shared, tmp_path / "run", tiny_prior, tmp_path / "em")
+    path, log = tmp_path / "spec.yaml", tmp_path / "log"
+    path.write_text(dump_spec(spec))
+    store, last = RunStore(spec.output.path), BLOCKS - 1
+    with withheld(chunk_file(tmp_path / "em", (42, 20, 19))):
+        client = started(path, log)
+        try:
+            wait_for(lambda: len(list(store.records())) == last, client, log)
+            wait_for(lambda: has_begun(tmp_path / "run", last), client, log)
+            client.send_signal(signal.SIGINT)
+            wait_for(lambda: "Ctrl-C again stops at once" in log.read_text(), client, log)
+            client.send_signal(signal.SIGINT)
+            assert client.wait(timeout=60) == 130, log.read_text()
+        finally:
+            client.kill()
+            client.wait()
+    said = log.read_text()
+    assert said.endswith(
+        "error: stopped at once; run the same spec again to go on: finished blocks are kept\n"
+    )
+    assert said.count("error") == 1
+    assert "Traceback" not in said
+    summary = run(spec, lambda event: None)
+    assert (summary.resumed, summary.done) == (last, 1)
+    assert layers(tmp_path / "run") == reference
+
+
+def held_block(job: Job, trial: Trial) -> int:
+    """What a worker computes meanwhile."""
+    with at_work(job, trial, "reconstruct"):
+        return trial.block
+
+
+def test_a_worker_computes_while_it_fetches(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, volume: Path
+) -> None:
+    """A worker of one thread: the fetching has left its slot."""
+    shutil.copytree(volume, tmp_path / "em")
+    job = prepare(spec_for(shared, tmp_path / "run", tiny_prior, tmp_path / "em"))
+    member, last = shared.whole().homes[0], BLOCKS - 1
+    assert member.threads == 1
+    here: dict[str, Any] = {"workers": [member.address], "pure": False}
+    with withheld(chunk_file(tmp_path / "em", (42, 20, 19))):
+        fetching = shared.client.submit(fetch_stage, job, Trial(last), **here)
+        deadline = time.monotonic() + 60
+        while not has_begun(tmp_path / "run", last):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert shared.client.submit(held_block, job, Trial(0), **here).result(timeout=60) == 0
+        assert not fetching.done()
+    assert fetching.result(timeout=60).data.missing_voxels == 0
 
 
 def test_a_driver_on_another_machine_is_known_to_live_by_its_beats(

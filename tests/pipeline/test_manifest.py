@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,24 @@ import torch
 from ddgm_core.denoiser import PriorError
 from pipeline.estimate import calibrate
 from pipeline.job import Trial
-from pipeline.manifest import prepare
+from pipeline.manifest import VersionError, prepare
 from pipeline.runner import run_alone
 from pipeline.source import SourceError
 from pipeline.spec import Spec
+from pipeline.spec_file import load_spec
 from pipeline.stages import fetch_stage, reconstruct_stage, simulate_stage
-from tests.pipeline.runs import CHUNK, OFFSET, SHAPE, phantom_volume, small_spec, spec_data
+from pipeline.store import RunStore
+from tests.pipeline.runs import (
+    CHUNK,
+    OFFSET,
+    SHAPE,
+    phantom_volume,
+    run_ddgm,
+    small_spec,
+    spec_data,
+)
 from tests.pipeline.volumes import chunk_file, grey, write_volume
+from tests.workers.shared import Shared
 
 EIGHT_BIT = {"mean": 128.0, "std": 34.0}
 FAR = {"mean": 20_000.0, "std": 5.0}
@@ -106,3 +119,79 @@ def test_a_precision_that_only_its_gpus_have_is_planned_for_anywhere(
     if not torch.cuda.is_available():
         with pytest.raises(PriorError, match="float8 needs a GPU"):
             reconstruct_stage(job, trial, sinogram)
+
+
+def begun_with(shared: Shared, folder: Path, prior: Path, **versions: str) -> Path:
+    """A run of two blocks, one of them done, by these versions; the path of its spec."""
+    url = phantom_volume(folder / "em")
+    data = spec_data(url, folder / "run", prior, block={"slices": 16})
+    data["cluster"] = shared.part
+    run_alone(Spec.model_validate(data), 0)
+    file = folder / "run/run.json"
+    manifest = json.loads(file.read_text())
+    manifest["versions"] |= versions
+    file.write_text(json.dumps(manifest))
+    spec = folder / "spec.yaml"
+    spec.write_text(json.dumps(data))
+    return spec
+
+
+def state(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Contents and times of all files."""
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+def test_a_run_begun_with_another_version_is_gone_on_with_only_when_told_to(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = begun_with(shared, tmp_path, tiny_prior, torch="0.9")
+    before, here = state(tmp_path), version("torch")
+    status, _, err = run_ddgm(capsys, "run", spec)
+    assert status == 1
+    assert err == (
+        f"error: output.path: {tmp_path}/run was begun with torch 0.9, and here is {here}, which "
+        "may compute other bytes; install torch 0.9, or go on all the same with --other-versions\n"
+    )
+    assert state(tmp_path) == before
+    assert run_ddgm(capsys, "run", spec, "--other-versions")[0] == 0
+    assert [r.block for r in RunStore(str(tmp_path / "run")).records()] == [0, 1]
+    versions = RunStore(str(tmp_path / "run")).manifest()["versions"]
+    assert versions["torch"] == f"0.9 and {here}"
+    assert run_ddgm(capsys, "run", spec)[0] == 0, "by a version that has a part in it already"
+
+
+@pytest.mark.parametrize("package", ["astra-toolbox", "numpy", "scipy"])
+def test_so_it_is_with_all_that_computes_bytes(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, package: str
+) -> None:
+    spec = load_spec(begun_with(shared, tmp_path, tiny_prior, **{package: "0.9"}))
+    with pytest.raises(VersionError, match=f"was begun with {package} 0.9, and here is"):
+        prepare(spec)
+    prepare(spec, other_versions=True)
+    prepare(spec)
+
+
+def test_what_decides_no_byte_may_change(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = begun_with(shared, tmp_path, tiny_prior, python="3.8", dask="1", torchmetrics="0.1")
+    assert run_ddgm(capsys, "run", spec)[0] == 0
+
+
+def test_a_repair_by_another_version_is_refused_before_any_record_goes(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun_with(shared, tmp_path, tiny_prior, torch="0.9")
+    shard = tmp_path / "run/volume.zarr/truth/0/c/0/0/0"
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-40])
+    before = state(tmp_path)
+    status, _, err = run_ddgm(capsys, "repair", tmp_path / "run")
+    assert status == 1
+    assert "was begun with torch 0.9" in err
+    assert err.count("\n") == 1
+    assert state(tmp_path) == before
+    status, out, _ = run_ddgm(capsys, "repair", tmp_path / "run", "--other-versions")
+    assert (status, "1 blocks mended" in out) == (0, True)
+    assert shard.read_bytes() == good

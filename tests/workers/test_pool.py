@@ -15,9 +15,11 @@ from distributed import Client
 from torch import Tensor
 
 from ddgm_core.denoiser import NetworkDenoiser, file_digest, load_prior
+from pipeline.faults import blameless, worth_retrying
+from workers import pool as pool_module
 from workers.clusters import Local, PoolSpec, connect
 from workers.fleet import Fleet, fleet_of
-from workers.pool import HANDLER, TALLY, Network, PooledDenoiser
+from workers.pool import HANDLER, TALLY, Network, PooledDenoiser, PoolError
 
 BATCH = 4
 
@@ -109,3 +111,19 @@ def test_a_network_that_fails_is_the_callers_error(client: Client, tmp_path: Pat
     future = client.submit(denoised, missing, torch.zeros(9, 1, 32, 32), workers=callers)
     with pytest.raises(Exception, match="neither a shipped prior"):
         future.result(timeout=60)
+
+
+def impatiently(network: Network, x: Tensor) -> list[Any]:
+    """As `denoised`, by a caller that waits a second for a pool."""
+    pool_module.PATIENCE = 1.0
+    return denoised(network, x)
+
+
+def test_a_caller_without_a_pool_waits_and_is_not_blamed(network: Network) -> None:
+    with connect(Local(workers=1, memory="2GiB"), PoolSpec(workers=0)) as client:
+        future = client.submit(impatiently, network, torch.zeros(2, 1, 32, 32))
+        error: Any = future.exception(timeout=60)
+    assert isinstance(error, PoolError)
+    assert str(error).startswith("pool: no worker with the resource GPU for 1 s; start one with ")
+    assert blameless(error)
+    assert worth_retrying(error)
