@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slurm bench lint format clean
+.PHONY: demo test test-slurm bench lint links format clean
 
 demo: .venv/.base          ## reconstruct a sample volume through the whole pipeline
 	.venv/bin/ddgm demo --folder demo
@@ -19,18 +19,25 @@ bench: .venv/.test         ## speed: network, solve, pool, a run end to end; 40 
 	for what in network solve pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
 	.venv/bin/python -m benchmarks.classical
 
-lint: .venv/.dev           ## ruff, pyright, and hadolint for the container
+lint: .venv/.dev links     ## ruff, pyright, which room imports which, and hadolint for the container
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
+	PYTHONPATH=build/links .venv/bin/lint-imports
 	.venv/bin/hadolint deploy/containers/Dockerfile
+
+# `ddgm` as the folder that it is once installed, for tools that read code and do not run it
+links:
+	@mkdir -p build/links/ddgm
+	@ln -sfn "$$PWD/ddgm_core" build/links/ddgm/core
+	@ln -sfn "$$PWD"/deploy "$$PWD"/pipeline "$$PWD"/workers "$$PWD"/pipeline/api/* build/links/ddgm
 
 format: .venv/.dev
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
 clean:
-	rm -rf .venv demo *.egg-info
+	rm -rf .venv build demo *.egg-info
 
 .venv/.base: EXTRAS :=
 .venv/.test: EXTRAS := [test]

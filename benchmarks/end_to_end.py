@@ -20,15 +20,15 @@ import numpy as np
 import torch
 
 from benchmarks.common import on_this_device, report
-from ddgm_core.memory import keep_freed_memory
-from ddgm_core.noise import Place
-from ddgm_core.phantom import neuropil
-from pipeline.ingest import ingest
-from pipeline.ledger import Record
-from pipeline.plan import checked_plan
-from pipeline.solver import Solver, resident_prior, resident_solver
-from pipeline.source import Volume
-from pipeline.spec_file import load_spec
+from ddgm.core.memory import keep_freed_memory
+from ddgm.core.simulation.noise import Place
+from ddgm.core.simulation.phantom import neuropil
+from ddgm.pipeline.block.solver import Solver, resident_prior, resident_solver
+from ddgm.pipeline.spec.plan import checked_plan
+from ddgm.pipeline.spec.yaml_file import load_spec
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.volumes.ingest import ingest
+from ddgm.pipeline.volumes.volume import Volume
 
 NOTES = """
 `bare solver` is the solver in one process, on tilt series that lie in memory, before and after the
@@ -133,7 +133,7 @@ class Ran:
 def run(spec: Path, out: Path, slices: int) -> Ran:
     """Run it, in processes of its own."""
     began, start = time.time(), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "pipeline.cli", "run", str(spec)], check=True)
+    subprocess.run([sys.executable, "-m", "ddgm.pipeline.cli", "run", str(spec)], check=True)
     whole = time.perf_counter() - start
     files = sorted((out / "ledger").glob("*/*.json"), key=lambda p: p.stat().st_mtime)
     ends = [p.stat().st_mtime for p in files]

@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from benchmarks.common import report
-from pipeline import flow
-from pipeline.code import code_digest
-from pipeline.events import BlockDone, Event
-from pipeline.flow import Placement
-from pipeline.job import Job, Trial
-from pipeline.ledger import Record
-from pipeline.plan import Plan, checked_plan
-from pipeline.source import Box, VolumeInfo
-from pipeline.spec import Spec
-from pipeline.stages import Made
-from pipeline.store import RunStore
-from pipeline.tally import Tally
-from pipeline.window import Window
-from pipeline.work import at_work
-from workers.clusters import Local, connect
+from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.stages import Made
+from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.run import placement as flow
+from ddgm.pipeline.run.events import BlockDone, Event
+from ddgm.pipeline.run.placement import Placement
+from ddgm.pipeline.run.scheduler import Window
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import Plan, checked_plan
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.statistics import Tally
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import VolumeInfo
+from ddgm.workers.connect import connect
+from ddgm.workers.specs import Local
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from benchmarks.common import medians, on_this_device, report, synchronised
 from benchmarks.rivals import patch_by_patch
-from ddgm_core.denoiser import NetworkDenoiser, Precision, Prior, default_device, load_prior
-from ddgm_core.memory import keep_freed_memory
-from ddgm_core.tiling import RowDenoiser, TiledDenoiser
-from ddgm_core.training.fit import multiply_adds
+from ddgm.core.device import default_device
+from ddgm.core.memory import keep_freed_memory
+from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
+from ddgm.core.networks.prior import Prior, load_prior
+from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
+from ddgm.core.training.fit import multiply_adds
 
 THICKNESS, WIDTH, PATCHES = 128, 1568, 16
 SIDE = {"cpu": 4096, "cuda": 8192}  # of the matrices whose product is the roofline

@@ -14,10 +14,14 @@ import torch
 from distributed import Client
 
 from benchmarks.common import on_this_device, report
-from ddgm_core.denoiser import NetworkDenoiser, Precision, default_device, load_prior
-from workers.clusters import Local, PoolSpec, connect
-from workers.fleet import fleet_of
-from workers.pool import TALLY, Network, PooledDenoiser
+from ddgm.core.device import default_device
+from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
+from ddgm.core.networks.prior import load_prior
+from ddgm.workers.connect import connect
+from ddgm.workers.members import fleet_of
+from ddgm.workers.pool_worker import TALLY, Network
+from ddgm.workers.pooled_denoiser import PooledDenoiser
+from ddgm.workers.specs import Local, PoolSpec
 
 NOTES = """
 `bare` is the network alone in a loop of full batches in the pool worker's process, before and after
@@ -41,12 +45,12 @@ def whole(
     weights: str, batch: int, precision: Precision, slices: int, steps: int, width: int
 ) -> float:
     """Patches a second of the DDGM loop."""
-    from ddgm_core.geometry import TiltGeometry
-    from ddgm_core.noise import NoiseField
-    from ddgm_core.projectors import FourierProjector
-    from ddgm_core.samplers import ddgm
-    from ddgm_core.schedules import geometric
-    from ddgm_core.tiling import TiledDenoiser, tile_starts
+    from ddgm.core.geometry import TiltGeometry
+    from ddgm.core.methods.samplers import ddgm
+    from ddgm.core.methods.schedules import geometric
+    from ddgm.core.networks.tiling import TiledDenoiser, tile_starts
+    from ddgm.core.projectors import FourierProjector
+    from ddgm.core.simulation.noise import NoiseField
 
     prior, device = load_prior(weights), default_device()
     denoise = TiledDenoiser(NetworkDenoiser(prior.network, precision, device), 128, 96, batch)

@@ -11,21 +11,23 @@ import numpy as np
 import torch
 
 from benchmarks.common import medians, report
-from ddgm_core import samplers
-from ddgm_core.denoiser import NetworkDenoiser, Prior, load_prior
-from ddgm_core.geometry import TiltGeometry
-from ddgm_core.noise import NoiseField, Place
-from ddgm_core.phantom import neuropil
-from ddgm_core.projectors import FourierProjector, MatrixProjector, Projector
-from ddgm_core.schedules import geometric
-from ddgm_core.tiling import TiledDenoiser
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.methods import samplers
+from ddgm.core.methods.schedules import geometric
+from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.prior import Prior, load_prior
+from ddgm.core.networks.tiling import TiledDenoiser
+from ddgm.core.projectors import FourierProjector, MatrixProjector, Projector
+from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.phantom import neuropil
 
 MARGIN = 128
 NOTES = """
 `matrix` continues the slab by zeros at its lateral edges, `fourier` periodically: the difference
 is largest there and reaches inward with the number of steps. That of one application of K steps is
 on noisy data from zero, where the edges carry most. The forward difference is ASTRA's float32
-placing of rays on a wide slab; on narrow slabs it is 1e-6 (tests/ddgm_core/test_projectors.py).
+placing of rays on a wide slab; on narrow slabs it is 1e-6
+(tests/ddgm_core/projectors/test_projectors.py).
 """
 
 

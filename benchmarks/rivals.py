@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ddgm_core.denoiser import Denoiser
-from ddgm_core.geometry import TiltGeometry
-from ddgm_core.projectors import Projector
-from ddgm_core.tiling import bump_1d, tile_starts
-from ddgm_core.training.validation import TILT_NOISE
-from pipeline.benchmark import diffpir
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.networks.denoiser import Denoiser
+from ddgm.core.networks.tiling import bump_1d, tile_starts
+from ddgm.core.projectors import Projector
+from ddgm.core.training.validation import TILT_NOISE
+from ddgm.pipeline.evaluation import deepinv as diffpir
 
 PATCH, STRIDE = 128, 96
 

@@ -21,12 +21,14 @@ import numpy as np
 from dask.utils import parse_bytes
 
 from benchmarks.common import RESULTS, report
-from ddgm_core.memory import peak_bytes
-from pipeline.estimate import calibrate, check_fits, worker_memory
-from pipeline.plan import Plan, PlanError, checked_plan
-from pipeline.source import Box, VolumeInfo
-from pipeline.spec import Spec
-from workers.settings import settings
+from ddgm.core.memory import peak_bytes
+from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.spec.memory import check_fits, worker_memory
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import Plan, PlanError, checked_plan
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import VolumeInfo
+from ddgm.workers.settings import settings
 
 WIDTHS = 512, 1568, 4096, 10_000
 BLOCKS = 8, 24  # slices
@@ -50,8 +52,8 @@ def plan_of(width: int, slices: int) -> Plan:
 
 def build(width: int) -> dict[str, float]:
     """The projector's decomposition, once for each geometry."""
-    from ddgm_core.projectors import projector
-    from ddgm_core.projectors.cache import cache_folder
+    from ddgm.core.projectors import projector
+    from ddgm.core.projectors.cache import cache_folder
 
     start = time.perf_counter()
     projector(plan_of(width, 8).geometry)
@@ -61,8 +63,8 @@ def build(width: int) -> dict[str, float]:
 
 def block(width: int, slices: int) -> dict[str, Any]:
     """One block from a precomputed volume of noise to the output, and then the plan's timings."""
-    from pipeline.manifest import prepare
-    from pipeline.stages import run_block
+    from ddgm.pipeline.block.stages import run_block
+    from ddgm.pipeline.run.preflight import prepare
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -70,7 +72,9 @@ def block(width: int, slices: int) -> dict[str, Any]:
         np.save(folder / "em.npy", voxels)
         words = ["ingest", f"{folder}/em.npy", f"file://{folder}/em", "--voxel-size", *("16",) * 3]
         subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *words], check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "ddgm.pipeline.cli", *words],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         before = peak_bytes()
         spec = spec_of(slices, f"precomputed://file://{folder}/em", str(folder / "run"))

@@ -26,17 +26,20 @@ from torch import Tensor
 from benchmarks.common import medians, on_this_device, report, synchronised
 from benchmarks.network import SIDE, product
 from benchmarks.rivals import Astra, deepinv, from_the_page
-from ddgm_core import metrics, samplers
-from ddgm_core.denoiser import NetworkDenoiser, Precision, Prior, default_device, load_prior
-from ddgm_core.geometry import TiltGeometry
-from ddgm_core.memory import keep_freed_memory
-from ddgm_core.noise import NoiseField, Place
-from ddgm_core.phantom import neuropil
-from ddgm_core.projectors import FourierProjector
-from ddgm_core.schedules import geometric
-from ddgm_core.tiling import RowDenoiser, TiledDenoiser
-from ddgm_core.training.fit import multiply_adds
-from ddgm_core.training.validation import TILT_NOISE
+from ddgm.core.device import default_device
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.memory import keep_freed_memory
+from ddgm.core.methods import samplers
+from ddgm.core.methods.schedules import geometric
+from ddgm.core.metrics import scores as metrics
+from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
+from ddgm.core.networks.prior import Prior, load_prior
+from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
+from ddgm.core.projectors import FourierProjector
+from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.phantom import neuropil
+from ddgm.core.training.fit import multiply_adds
+from ddgm.core.training.validation import TILT_NOISE
 
 THICKNESS, WIDTH, PATCHES, N, K = 128, 1568, 16, 50, 25
 DDX = 5, 10  # evaluations; at 5 it is better than DDGM at 50 (docs/results/paper.md)

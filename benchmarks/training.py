@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from benchmarks.common import medians, report
-from ddgm_core import unet
-from ddgm_core.memory import keep_freed_memory
-from ddgm_core.training.fit import multiply_adds
-from ddgm_core.training.module import optimizer
-from ddgm_core.training.recipe import Recipe
-from ddgm_core.unet import Architecture, UNet
+from ddgm.core.memory import keep_freed_memory
+from ddgm.core.networks import unet
+from ddgm.core.networks.unet import Architecture, UNet
+from ddgm.core.training.fit import multiply_adds
+from ddgm.core.training.module import optimizer
+from ddgm.core.training.recipe import Recipe
 
 SIDE = 4096  # of the matrices whose product is the peak
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddgm_core.denoiser import PriorCard, save_prior
-from ddgm_core.unet import Architecture
-from tests.ddgm_core.networks import random_network
+from ddgm.core.networks.prior import PriorCard, save_prior
+from ddgm.core.networks.unet import Architecture
+from tests.ddgm_core.sample_networks import random_network
 from tests.workers.shared import Shared
 
 ENOUGH = 120  # seconds for threads and processes that are left to end after the last test
@@ -43,7 +43,7 @@ def same_numbers() -> None:
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Shared]:
     """A cluster that somebody else started: two workers, and one in the pool; see `Shared`."""
-    from workers import clusters
+    from ddgm.workers import connect as clusters
 
     local = clusters.connect(clusters.Local(workers=2, memory="4GiB"), clusters.PoolSpec(workers=1))
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ddgm_core.errors import DdgmError
+from ddgm.core.errors import DdgmError
 
 if TYPE_CHECKING:
     from distributed import Security

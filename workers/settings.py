@@ -1,6 +1,6 @@
 """Dask's settings for ddgm, which lie in `dask.yaml` with their reasons.
 
-python -m workers.settings
+python -m ddgm.workers.settings
 
 says where that file is, for schedulers and workers that ddgm does not start itself.
 """

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ddgm_core.geometry import TiltGeometry
-from ddgm_core.projectors.fourier import FourierProjector
-from ddgm_core.projectors.matrix import MatrixProjector
-from ddgm_core.projectors.protocol import (
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.projectors.fourier import FourierProjector
+from ddgm.core.projectors.matrix import MatrixProjector
+from ddgm.core.projectors.protocol import (
     DataStep,
     Projector,
     ProximalStep,

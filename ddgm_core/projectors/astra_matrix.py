@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddgm_core.geometry import TiltGeometry
+from ddgm.core.geometry import TiltGeometry
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

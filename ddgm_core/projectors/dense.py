@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.geometry import TiltGeometry
-from ddgm_core.memory import available_bytes
-from ddgm_core.projectors import spectral
-from ddgm_core.projectors.astra_matrix import projection_matrix
-from ddgm_core.projectors.cache import Arrays, cached
-from ddgm_core.projectors.matrix import MatrixProjector
-from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
+from ddgm.core.errors import DdgmError
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.memory import available_bytes
+from ddgm.core.projectors import spectral
+from ddgm.core.projectors.astra_matrix import projection_matrix
+from ddgm.core.projectors.cache import Arrays, cached
+from ddgm.core.projectors.matrix import MatrixProjector
+from ddgm.core.projectors.protocol import DataStep, ProximalStep, checked_step
 
 COPIES = 5  # float64 matrices that an eigendecomposition holds at once, at most
 Fold = tuple[np.ndarray, np.ndarray]  # (p, thickness) and (q, width), with orthonormal rows

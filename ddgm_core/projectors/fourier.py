@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm_core.geometry import TiltGeometry, reach
-from ddgm_core.projectors import spectral
-from ddgm_core.projectors.astra_matrix import projection_matrix
-from ddgm_core.projectors.cache import Arrays, cached
-from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
+from ddgm.core.geometry import TiltGeometry, reach
+from ddgm.core.projectors import spectral
+from ddgm.core.projectors.astra_matrix import projection_matrix
+from ddgm.core.projectors.cache import Arrays, cached
+from ddgm.core.projectors.protocol import DataStep, ProximalStep, checked_step
 
 CHUNK = 16  # depths, or frequencies, that are worked on in double precision at once
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm_core.conjugate_gradients import conjugate_gradients
-from ddgm_core.geometry import TiltGeometry
-from ddgm_core.projectors.astra_matrix import projection_matrix
-from ddgm_core.projectors.cache import Arrays, cached
-from ddgm_core.projectors.protocol import DataStep, ProximalStep, checked_step
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.projectors.astra_matrix import projection_matrix
+from ddgm.core.projectors.cache import Arrays, cached
+from ddgm.core.projectors.conjugate_gradients import conjugate_gradients
+from ddgm.core.projectors.protocol import DataStep, ProximalStep, checked_step
 
 CG_STEPS = 30  # of a proximal step; 12 cost a tenth of the quality (see docs/decisions.md)
 

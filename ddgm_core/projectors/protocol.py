@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.geometry import TiltGeometry
+from ddgm.core.errors import DdgmError
+from ddgm.core.geometry import TiltGeometry
 
 DataStep = Callable[[Tensor], Tensor]
 ProximalStep = Callable[[Tensor, float], Tensor]

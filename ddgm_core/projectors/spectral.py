@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddgm_core.projectors.protocol import ProximalStep, Spectral
+from ddgm.core.projectors.protocol import ProximalStep, Spectral
 
 
 def proximal(projector: Spectral, y: Tensor) -> ProximalStep:

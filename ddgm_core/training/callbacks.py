@@ -14,9 +14,9 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.training.events import Event, Observer, Saved, Stepped, Validated
-from ddgm_core.training.module import NoisePrediction
+from ddgm.core.errors import DdgmError
+from ddgm.core.training.events import Event, Observer, Saved, Stepped, Validated
+from ddgm.core.training.module import NoisePrediction
 
 LOOK_STEPS = 10  # updates between two looks at the loss: each waits for a GPU
 SIGNALS = signal.SIGTERM, signal.SIGINT

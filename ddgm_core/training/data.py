@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.training.rotation import Rotation
+from ddgm.core.errors import DdgmError
+from ddgm.core.training.rotation import Rotation
 
 AXES = "zyx"
 

@@ -16,21 +16,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.memory import keep_freed_memory
-from ddgm_core.training.callbacks import (
-    SIGNALS,
-    Interrupted,
-    LoaderSignals,
-    TrainingError,
-    Watch,
-)
-from ddgm_core.training.data import InOrder, NoisyPatches
-from ddgm_core.training.events import Observer, Started, Validated
-from ddgm_core.training.module import NoisePrediction
-from ddgm_core.training.recipe import Recipe, Running
-from ddgm_core.training.validation import validate
-from ddgm_core.unet import Architecture, UNet, parameter_count
+from ddgm.core.errors import DdgmError
+from ddgm.core.memory import keep_freed_memory
+from ddgm.core.networks.unet import Architecture, UNet, parameter_count
+from ddgm.core.training.callbacks import SIGNALS, Interrupted, LoaderSignals, TrainingError, Watch
+from ddgm.core.training.data import InOrder, NoisyPatches
+from ddgm.core.training.events import Observer, Started, Validated
+from ddgm.core.training.module import NoisePrediction
+from ddgm.core.training.recipe import Recipe, Running
+from ddgm.core.training.validation import validate
 
 
 class Patches(lightning.LightningDataModule):

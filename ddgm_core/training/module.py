@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ddgm_core.training.muon import Muon
-from ddgm_core.training.recipe import Recipe
-from ddgm_core.unet import UNet
+from ddgm.core.networks.unet import UNet
+from ddgm.core.training.muon import Muon
+from ddgm.core.training.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

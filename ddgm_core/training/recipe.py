@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ddgm_core.unet import Architecture
+from ddgm.core.networks.unet import Architecture
 
 Schedule = Literal["constant", "cosine"]
 Optimizer = Literal["adam", "muon"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddgm_core.errors import DdgmError
+from ddgm.core.errors import DdgmError
 
 FLAT = 1e-9  # standard deviation over mean that equal voxels may have by rounding
 

@@ -8,16 +8,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ddgm_core.denoiser import Denoiser, NetworkDenoiser, Precision
-from ddgm_core.geometry import TiltGeometry
-from ddgm_core.least_squares import gradient_descent
-from ddgm_core.metrics import mse
-from ddgm_core.noise import NoiseField, Place
-from ddgm_core.projectors import Projector, projector
-from ddgm_core.samplers import ddgm, generate
-from ddgm_core.schedules import exponential, geometric
-from ddgm_core.training.events import Validated
-from ddgm_core.unet import UNet
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.methods.least_squares import gradient_descent
+from ddgm.core.methods.samplers import ddgm, generate
+from ddgm.core.methods.schedules import exponential, geometric
+from ddgm.core.metrics.scores import mse
+from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser, Precision
+from ddgm.core.networks.unet import UNet
+from ddgm.core.projectors import Projector, projector
+from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.training.events import Validated
 
 SIGMAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SHOWN = (0.3, 1.0, 3.0)  # noise levels of the denoising picture

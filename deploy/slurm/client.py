@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddgm_core.errors import DdgmError
+from ddgm.core.errors import DdgmError
 
 PATIENCE = 60.0  # seconds for one command: a controller under load takes its time
 

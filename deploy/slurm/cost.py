@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from deploy.slurm.scripts import HEADROOM, Scripts
-from pipeline.estimate import calibrate, worker_memory
-from pipeline.plan import checked_plan
-from pipeline.progress import duration, size
-from pipeline.spec import Spec
-from pipeline.stages import source_volume
-from workers.slurm import GpuGroup, Group, Request
+from ddgm.deploy.slurm.scripts import HEADROOM, Scripts
+from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.spec.memory import worker_memory
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import checked_plan, source_volume
+from ddgm.pipeline.terminal import duration, size
+from ddgm.workers.slurm_spec import GpuGroup, Group, Request
 
 
 def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:

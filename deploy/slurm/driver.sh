@@ -109,14 +109,14 @@ scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/ddgm-XXXXXX") || exit 1
 trap 'rm -rf "$scratch"' EXIT
 # preloaded: it imports what tasks are made of, and would not answer for seconds at the first one
 "${python[@]}" -m dask scheduler --scheduler-file "$folder/scheduler.json" --port 0 \
-    --local-directory "$scratch" --dashboard-address 127.0.0.1:0 --preload pipeline.stages "${options[@]}" &
+    --local-directory "$scratch" --dashboard-address 127.0.0.1:0 --preload ddgm.pipeline.block.stages "${options[@]}" &
 scheduler=$!
 for ((second = 0; second < 300; second++)); do
     [ -s "$folder/scheduler.json" ] && break
     kill -0 "$scheduler" 2>/dev/null || finish "the scheduler did not start" 1
     sleep 1
 done
-DASK_TEMPORARY_DIRECTORY="$scratch" "${python[@]}" -m pipeline.cli run "$folder/spec.yaml" &
+DASK_TEMPORARY_DIRECTORY="$scratch" "${python[@]}" -m ddgm.pipeline.cli run "$folder/spec.yaml" &
 run=$!
 if [ -n "$single" ]; then
     srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --open-mode=append \

@@ -19,8 +19,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddgm_core.errors import DdgmError
-from pipeline.files import Folder
+from ddgm.core.errors import DdgmError
+from ddgm.pipeline.store.files import Folder
 
 
 class SubmissionError(DdgmError):

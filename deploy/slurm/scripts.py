@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-from deploy.slurm.folder import SlurmFolder
-from workers.slurm import GpuGroup, Group, Request, Slurm
+from ddgm.deploy.slurm.folder import SlurmFolder
+from ddgm.workers.slurm_spec import GpuGroup, Group, Request, Slurm
 
 MARGIN = 300  # seconds before a walltime by which all is over, where the walltime has room for it
 HEADROOM = 0.9  # of a job's memory, for its workers; the rest is for what watches over them
@@ -180,4 +180,4 @@ def _assignment(name: str, value: object) -> str:
 
 
 def _body(name: str) -> str:
-    return files("deploy.slurm").joinpath(f"{name}.sh").read_text()
+    return files("ddgm.deploy.slurm").joinpath(f"{name}.sh").read_text()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from deploy.slurm import client
-from deploy.slurm.client import Queued
-from deploy.slurm.folder import SlurmFolder, slurm_folder
-from pipeline.files import Folder
+from ddgm.deploy.slurm import client
+from ddgm.deploy.slurm.client import Queued
+from ddgm.deploy.slurm.folder import SlurmFolder, slurm_folder
+from ddgm.pipeline.store.files import Folder
 
 SHOWN = 5  # of the jobs that were lost
 TAIL = 3  # lines of a log that say enough of a death

@@ -7,18 +7,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ddgm_core.errors import DdgmError
-from deploy.slurm import client
-from deploy.slurm.folder import Job, SlurmFolder, SubmissionError, slurm_folder
-from deploy.slurm.scripts import Scripts
-from pipeline.manifest import prepare
-from pipeline.plan import checked_plan
-from pipeline.spec import Spec
-from pipeline.spec_file import dump_spec
-from pipeline.stages import source_volume
-from workers.clusters import SchedulerFile
-from workers.settings import settings
-from workers.slurm import Slurm
+from ddgm.core.errors import DdgmError
+from ddgm.deploy.slurm import client
+from ddgm.deploy.slurm.folder import Job, SlurmFolder, SubmissionError, slurm_folder
+from ddgm.deploy.slurm.scripts import Scripts
+from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import checked_plan, source_volume
+from ddgm.pipeline.spec.yaml_file import dump_spec
+from ddgm.workers.settings import settings
+from ddgm.workers.slurm_spec import Slurm
+from ddgm.workers.specs import SchedulerFile
 
 GONE = 60.0  # seconds that cancelled jobs may take to leave the queue
 

@@ -1,7 +1,7 @@
 """A SLURM of one's own on this machine, to try `ddgm submit` on and to test it with.
 
-    python -m deploy.slurm.testbed start FOLDER      # prints what to put into the shell
-    python -m deploy.slurm.testbed stop FOLDER
+    python -m ddgm.deploy.slurm.testbed start FOLDER      # prints what to put into the shell
+    python -m ddgm.deploy.slurm.testbed stop FOLDER
 
 Two nodes, both here and on loopback: `cpu1` in partition `cpu` (the default) and `gpu1` in
 partition `gpu`, with `Gres=gpu:1` on a file that stands in for a device. Needs Debian's or
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ddgm_core.errors import DdgmError
+from ddgm.core.errors import DdgmError
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 NODES = ("cpu1", "gpu1")
@@ -252,7 +252,9 @@ def _path() -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.slurm.testbed", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ddgm.deploy.slurm.testbed", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("action", choices=("start", "stop"))
     parser.add_argument("folder", type=Path)

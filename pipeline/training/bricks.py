@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.training.events import Event, Started, Stepped
-from ddgm_core.training.rotation import Rotation
-from ddgm_core.training.statistics import Moments, StatisticsError
-from pipeline.source import Box, Volume
+from ddgm.core.errors import DdgmError
+from ddgm.core.training.events import Event, Started, Stepped
+from ddgm.core.training.rotation import Rotation
+from ddgm.core.training.statistics import Moments, StatisticsError
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import Volume
 
 AHEAD = 2  # bricks that are fetched before they are needed
 PATIENCE = 1800.0  # seconds to wait for a brick: a source's own time-outs end long before

@@ -12,19 +12,19 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.phantom import neuropil
-from ddgm_core.training.callbacks import LOOK_STEPS
-from ddgm_core.training.data import AXES, NoisyPatches, Volume, planes
-from ddgm_core.training.rotation import Rotation
-from ddgm_core.training.statistics import Moments
-from pipeline import source
-from pipeline.patches import random_patches
-from pipeline.progress import bar
-from pipeline.source import Box
-from pipeline.spec import Intensity
-from pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
-from pipeline.training.spec import Region, TrainingSpec
+from ddgm.core.errors import DdgmError
+from ddgm.core.simulation.phantom import neuropil
+from ddgm.core.training.callbacks import LOOK_STEPS
+from ddgm.core.training.data import AXES, NoisyPatches, Volume, planes
+from ddgm.core.training.rotation import Rotation
+from ddgm.core.training.statistics import Moments
+from ddgm.pipeline.spec.model import Intensity
+from ddgm.pipeline.terminal import bar
+from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
+from ddgm.pipeline.training.spec import Region, TrainingSpec
+from ddgm.pipeline.volumes import volume as source
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.patches import random_patches
 
 ORIENTATIONS = 3
 

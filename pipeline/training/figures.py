@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.figures import FAINT, OURS
-from pipeline.prior_figures import Curve, Plot, plots, table
+from ddgm.pipeline.figures import FAINT, OURS, Curve, Plot, plots, table
 
 Rows = Sequence[dict[str, float]]
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddgm_core.training.events import Event, Started, Stepped, Validated
+from ddgm.core.training.events import Event, Started, Stepped, Validated
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TrainingLog:
             self._draw(event)
 
     def _draw(self, event: Validated) -> None:
-        from pipeline.training import figures
+        from ddgm.pipeline.training import figures
 
         for name, image in event.pictures.items():
             (self.folder / f"{name}.png").write_bytes(figures.picture(name, image, event.step))

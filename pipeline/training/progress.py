@@ -8,8 +8,8 @@ from types import TracebackType
 
 from rich.console import Console
 
-from ddgm_core.training.events import Event, Started, Stepped, Validated
-from pipeline.progress import LOG_SECONDS, bar, duration
+from ddgm.core.training.events import Event, Started, Stepped, Validated
+from ddgm.pipeline.terminal import LOG_SECONDS, bar, duration
 
 
 class TrainingProgress:

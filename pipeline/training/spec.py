@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from ddgm_core.training.recipe import Optimizer, Precision, Recipe, Running, Schedule
-from ddgm_core.unet import Architecture
-from pipeline.part import Axis, Part, check_box
-from pipeline.spec import Intensity
-from workers.urls import Url
+from ddgm.core.networks.unet import Architecture
+from ddgm.core.training.recipe import Optimizer, Precision, Recipe, Running, Schedule
+from ddgm.pipeline.spec.base import Axis, Part, check_box
+from ddgm.pipeline.spec.model import Intensity
+from ddgm.workers.urls import Url
 
 
 class Region(Part):

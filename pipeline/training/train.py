@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ddgm_core.denoiser import PriorCard, save_prior
-from ddgm_core.errors import DdgmError
-from ddgm_core.training.data import NoisyPatches
-from ddgm_core.training.events import Observer
-from ddgm_core.training.fit import fit
-from pipeline.files import Folder
-from pipeline.spec import Intensity
-from pipeline.spec_file import dump_spec, load_spec
-from pipeline.training.bricks import Feeder
-from pipeline.training.data import (
+from ddgm.core.errors import DdgmError
+from ddgm.core.networks.prior import PriorCard, save_prior
+from ddgm.core.training.data import NoisyPatches
+from ddgm.core.training.events import Observer
+from ddgm.core.training.fit import fit
+from ddgm.pipeline.spec.model import Intensity
+from ddgm.pipeline.spec.yaml_file import dump_spec, load_spec
+from ddgm.pipeline.store.files import Folder
+from ddgm.pipeline.training.bricks import Feeder
+from ddgm.pipeline.training.data import (
     Part,
     intensity,
     noisy_patches,
@@ -29,9 +29,9 @@ from pipeline.training.data import (
     parts,
     validation_patches,
 )
-from pipeline.training.log import TrainingLog
-from pipeline.training.progress import TrainingProgress
-from pipeline.training.spec import TrainingSpec
+from ddgm.pipeline.training.log import TrainingLog
+from ddgm.pipeline.training.progress import TrainingProgress
+from ddgm.pipeline.training.spec import TrainingSpec
 
 # may change when a training goes on; the cache's size and bricks decide what is drawn
 FREE: Any = {

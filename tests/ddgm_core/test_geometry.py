@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddgm_core.geometry import TiltGeometry, reach
-from ddgm_core.projectors.astra_matrix import projection_matrix
+from ddgm.core.geometry import TiltGeometry, reach
+from ddgm.core.projectors.astra_matrix import projection_matrix
 
 BASE = TiltGeometry.uniform(16, 24, 9, detector="lateral")
 

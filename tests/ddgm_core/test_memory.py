@@ -9,7 +9,7 @@ import sys
 def test_a_process_does_not_count_the_peak_of_the_one_that_started_it() -> None:
     ballast = bytearray(600_000_000)
     code = (
-        "x = bytearray(100_000_000); from ddgm_core.memory import peak_bytes; print(peak_bytes())"
+        "x = bytearray(100_000_000); from ddgm.core.memory import peak_bytes; print(peak_bytes())"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 10**8 < int(said.stdout) < len(ballast) / 2

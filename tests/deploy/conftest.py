@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from deploy.slurm import testbed
+from ddgm.deploy.slurm import testbed
 
 ASKED = "DDGM_TEST_SLURM"
 
@@ -25,7 +24,6 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Two nodes, and jobs that run this very tree."""
     folder = tmp_path_factory.mktemp("slurm") / "testbed"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(testbed.__file__).parents[2]))
         for name, value in testbed.start(folder).items():
             patch.setenv(name, value)
         try:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deploy.slurm.client import Queued, queue
-from deploy.slurm.folder import SlurmFolder
-from pipeline.ledger import Record
-from pipeline.spec import Spec
-from pipeline.store import RunStore
+from ddgm.deploy.slurm.client import Queued, queue
+from ddgm.deploy.slurm.folder import SlurmFolder
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.runs import spec_data
 
 LITTLE = {"cpus": 1, "memory": "2GiB", "walltime": "00:20:00"}

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from distributed import Client, Security
 
-from deploy.slurm.folder import SlurmFolder
-from deploy.slurm.submit import cancel as end
-from deploy.slurm.submit import submit
-from pipeline.runner import run as run_here
-from pipeline.spec import BlockSpec, Spec
-from pipeline.spec_file import dump_spec
+from ddgm.deploy.slurm.folder import SlurmFolder
+from ddgm.deploy.slurm.submit import cancel as end
+from ddgm.deploy.slurm.submit import submit
+from ddgm.pipeline.run.runner import run as run_here
+from ddgm.pipeline.spec.model import BlockSpec, Spec
+from ddgm.pipeline.spec.yaml_file import dump_spec
 from tests.deploy.jobs import (
     ask,
     cluster,
@@ -32,7 +32,7 @@ from tests.deploy.jobs import (
     wait_for_end,
 )
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec
-from tests.pipeline.volumes import serve
+from tests.pipeline.sample_volumes import serve
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
 

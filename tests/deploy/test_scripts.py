@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from deploy.slurm.folder import SlurmFolder
-from deploy.slurm.scripts import Scripts, margin
-from workers.slurm import Slurm
+from ddgm.deploy.slurm.folder import SlurmFolder
+from ddgm.deploy.slurm.scripts import Scripts, margin
+from ddgm.workers.slurm_spec import Slurm
 
 BIG = {
     "kind": "slurm",
@@ -199,6 +199,6 @@ def test_shellcheck_finds_nothing_in_the_scripts(tmp_path: Path, single: bool) -
 
 
 def shipped(name: str) -> str:
-    import deploy.slurm.scripts as module
+    import ddgm.deploy.slurm.scripts as module
 
     return Path(module.__file__).with_name(name).read_text()

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from deploy.slurm.cost import cost_table
-from deploy.slurm.folder import Job, Lost, SlurmFolder
-from deploy.slurm.submit import dask_settings, scripts_of
-from pipeline.spec_file import load_spec
+from ddgm.deploy.slurm.cost import cost_table
+from ddgm.deploy.slurm.folder import Job, Lost, SlurmFolder
+from ddgm.deploy.slurm.submit import dask_settings, scripts_of
+from ddgm.pipeline.spec.yaml_file import load_spec
+from ddgm.workers.settings import settings
 from tests.deploy.jobs import cluster, slurm_spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
-from workers.settings import settings
 
 BAD = [
     ({"kind": "slurm"}, "cluster.cpu: give this group, or gpu, or both"),

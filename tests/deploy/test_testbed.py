@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.slurm import testbed
+from ddgm.deploy.slurm import testbed
 
 
 def daemons(folder: Path) -> set[str]:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorstore
 
-from ddgm_core.phantom import neuropil
-from pipeline import cli
-from pipeline.spec import Layer, Spec
-from tests.pipeline.volumes import write_volume
+from ddgm.core.simulation.phantom import neuropil
+from ddgm.pipeline import cli
+from ddgm.pipeline.spec.model import Layer, Spec
+from tests.pipeline.sample_volumes import write_volume
 
 SHAPE = (64, 140, 16)  # two slabs of 32, six tiles wide, sixteen slices
 OFFSET = (10, 20, 7)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline import figures
-from pipeline.figures import Panel
+from ddgm.pipeline import figures
+from ddgm.pipeline.figures import Panel
+from ddgm.pipeline.report import figures as report_figures
 from tests.pipeline.pages import decoded
 
 
@@ -40,6 +41,6 @@ def test_scale_bar_is_round_and_short(width_nm: float, expected: tuple[float, st
 
 
 def test_lines_break_where_slices_are_missing() -> None:
-    x, y = figures._with_gaps(np.array([5.0, 1, 2, 6]), np.array([50.0, 10, 20, 60]))
+    x, y = report_figures._with_gaps(np.array([5.0, 1, 2, 6]), np.array([50.0, 10, 20, 60]))
     np.testing.assert_array_equal(x, [1, 2, np.nan, 5, 6])
     np.testing.assert_array_equal(y, [10, 20, np.nan, 50, 60])

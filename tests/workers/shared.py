@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.fleet import Fleet, fleet_of
+from ddgm.workers.members import Fleet, fleet_of
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from workers.batching import Batcher, Busy
+from ddgm.workers.batching import Batcher, Busy
 
 
 def images(*values: float) -> np.ndarray:

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from distributed import Security
 
-from workers import clusters
-from workers.clusters import Address, ClusterError, Local, SchedulerFile, connect
-from workers.security import SecurityError, Tls, security_of
+from ddgm.workers import connect as clusters
+from ddgm.workers.connect import ClusterError, connect
+from ddgm.workers.security import SecurityError, Tls, security_of
+from ddgm.workers.specs import Address, Local, SchedulerFile
 
 ROOT = Path(__file__).parents[2]
 MALLOC = {
@@ -56,11 +57,11 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A scheduler and a worker that somebody else started, as the README says."""
     folder = tmp_path_factory.mktemp("scheduler")
     path = folder / "scheduler.json"
-    ask = [sys.executable, "-m", "workers.settings"]
+    ask = [sys.executable, "-m", "ddgm.workers.settings"]
     settings = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     base: dict[str, Any] = {
         "cwd": folder,
-        "env": {**os.environ, "DASK_CONFIG": settings, "PYTHONPATH": str(ROOT)},
+        "env": {**os.environ, "DASK_CONFIG": settings},
         "stdout": subprocess.DEVNULL,
         "stderr": subprocess.DEVNULL,
         "start_new_session": True,

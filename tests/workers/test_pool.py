@@ -14,12 +14,15 @@ import torch
 from distributed import Client
 from torch import Tensor
 
-from ddgm_core.denoiser import NetworkDenoiser, file_digest, load_prior
-from pipeline.faults import blameless, worth_retrying
-from workers import pool as pool_module
-from workers.clusters import Local, PoolSpec, connect
-from workers.fleet import Fleet, fleet_of
-from workers.pool import HANDLER, TALLY, Network, PooledDenoiser, PoolError
+from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.prior import file_digest, load_prior
+from ddgm.pipeline.run.retry import blameless, worth_retrying
+from ddgm.workers import pooled_denoiser as pool_module
+from ddgm.workers.connect import connect
+from ddgm.workers.members import Fleet, fleet_of
+from ddgm.workers.pool_worker import HANDLER, TALLY, Network
+from ddgm.workers.pooled_denoiser import PooledDenoiser, PoolError
+from ddgm.workers.specs import Local, PoolSpec
 
 BATCH = 4
 

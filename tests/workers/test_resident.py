@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from workers import resident as module
-from workers.resident import KEPT, resident
+from ddgm.workers import resident as module
+from ddgm.workers.resident import KEPT, resident
 
 
 @pytest.fixture(autouse=True)

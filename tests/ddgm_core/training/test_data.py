@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ddgm_core.training.data import (
+from ddgm.core.training.data import (
     InOrder,
     NoisyPatches,
     PatchError,
@@ -19,7 +19,7 @@ from ddgm_core.training.data import (
     fixed_patches,
     random_patch,
 )
-from ddgm_core.training.rotation import Rotation
+from ddgm.core.training.rotation import Rotation
 from tests.ddgm_core.training.trainings import grey, patches
 
 

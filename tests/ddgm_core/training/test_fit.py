@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddgm_core.training.callbacks import Interrupted, TrainingError
-from ddgm_core.training.data import NoisyPatches, Volume
-from ddgm_core.training.events import Event, Saved, Started, Stepped
-from ddgm_core.training.fit import fit, multiply_adds
-from ddgm_core.training.module import NoisePrediction
-from ddgm_core.training.recipe import Recipe, Running
-from ddgm_core.unet import UNet, parameter_count
+from ddgm.core.networks.unet import UNet, parameter_count
+from ddgm.core.training.callbacks import Interrupted, TrainingError
+from ddgm.core.training.data import NoisyPatches, Volume
+from ddgm.core.training.events import Event, Saved, Started, Stepped
+from ddgm.core.training.fit import fit, multiply_adds
+from ddgm.core.training.module import NoisePrediction
+from ddgm.core.training.recipe import Recipe, Running
 from tests.ddgm_core.training import trainings
 from tests.ddgm_core.training.trainings import (
     KILLED_AT,

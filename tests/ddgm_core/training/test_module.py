@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.utils.data import default_collate
 
-from ddgm_core.training.events import Event, Saved
-from ddgm_core.training.fit import fit
-from ddgm_core.training.module import NoisePrediction, learning_rate, optimizer
-from ddgm_core.training.muon import Muon
-from ddgm_core.training.recipe import Recipe, Running
-from ddgm_core.unet import UNet
+from ddgm.core.networks.unet import UNet
+from ddgm.core.training.events import Event, Saved
+from ddgm.core.training.fit import fit
+from ddgm.core.training.module import NoisePrediction, learning_rate, optimizer
+from ddgm.core.training.muon import Muon
+from ddgm.core.training.recipe import Recipe, Running
 from tests.ddgm_core.training.trainings import RECIPE, TINY, patches, train
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from ddgm_core.training.muon import Muon, orthogonalised
+from ddgm.core.training.muon import Muon, orthogonalised
 
 
 def drawn(seed: int, *shape: int) -> Tensor:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ddgm_core.training.rotation import Rotation
+from ddgm.core.training.rotation import Rotation
 
 
 @pytest.mark.parametrize("resident", [5, 6, 100])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ddgm_core.training.statistics import Moments, StatisticsError
+from ddgm.core.training.statistics import Moments, StatisticsError
 from tests.ddgm_core.training.trainings import grey
 
 

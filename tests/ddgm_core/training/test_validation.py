@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddgm_core.training.events import Validated
-from ddgm_core.training.recipe import Running
-from ddgm_core.training.validation import IMAGES, SIGMAS, denoised, noise_errors, validate
-from tests.ddgm_core.networks import random_network
+from ddgm.core.training.events import Validated
+from ddgm.core.training.recipe import Running
+from ddgm.core.training.validation import IMAGES, SIGMAS, denoised, noise_errors, validate
+from tests.ddgm_core.sample_networks import random_network
 from tests.ddgm_core.training.trainings import RECIPE, TINY, Listener, train
 
 SIDE = 16

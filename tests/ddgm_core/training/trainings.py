@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm_core.training.callbacks import TrainingError
-from ddgm_core.training.data import NoisyPatches, PatchError, Volume
-from ddgm_core.training.events import Event, Observer, Stepped
-from ddgm_core.training.fit import fit
-from ddgm_core.training.recipe import Recipe, Running
-from ddgm_core.unet import Architecture
+from ddgm.core.networks.unet import Architecture
+from ddgm.core.training.callbacks import TrainingError
+from ddgm.core.training.data import NoisyPatches, PatchError, Volume
+from ddgm.core.training.events import Event, Observer, Stepped
+from ddgm.core.training.fit import fit
+from ddgm.core.training.recipe import Recipe, Running
 
 TINY = Architecture(width=8, levels=2, convolutions=2, groups=4)
 RECIPE = Recipe(

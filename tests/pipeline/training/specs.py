@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.training.spec import TrainingSpec
-from pipeline.training.train import train
-from tests.pipeline.volumes import Triple, grey, write_volume
+from ddgm.pipeline.training.spec import TrainingSpec
+from ddgm.pipeline.training.train import train
+from tests.pipeline.sample_volumes import Triple, grey, write_volume
 
 ORIGIN = "random numbers, made by a test"
 

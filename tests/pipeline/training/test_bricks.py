@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.training.data import NoisyPatches
-from ddgm_core.training.data import Volume as DrawnVolume
-from ddgm_core.training.events import Started, Stepped
-from ddgm_core.training.rotation import Rotation
-from ddgm_core.training.statistics import Moments, StatisticsError
-from pipeline.source import Box, SourceError, Volume
-from pipeline.training import bricks as brick_files
-from pipeline.training.bricks import AHEAD, Bricks, Feeder, cut, fetch, fetchers, moments
+from ddgm.core.errors import DdgmError
+from ddgm.core.training.data import NoisyPatches
+from ddgm.core.training.data import Volume as DrawnVolume
+from ddgm.core.training.events import Started, Stepped
+from ddgm.core.training.rotation import Rotation
+from ddgm.core.training.statistics import Moments, StatisticsError
+from ddgm.pipeline.training import bricks as brick_files
+from ddgm.pipeline.training.bricks import AHEAD, Bricks, Feeder, cut, fetch, fetchers, moments
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import SourceError, Volume
+from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
 from tests.pipeline.training.specs import size
-from tests.pipeline.volumes import chunk_file, grey, write_volume
 
 SHAPE = (8, 32, 48)
 OFFSET = (5, 6, 7)
@@ -224,7 +224,7 @@ def test_a_brick_that_failed_before_is_tried_again(bricks: Bricks, data: np.ndar
 
 PARENT = """
 import os, signal
-from pipeline.training.bricks import fetchers
+from ddgm.pipeline.training.bricks import fetchers
 
 if __name__ == "__main__":
     with fetchers(1) as pool:
@@ -235,10 +235,8 @@ if __name__ == "__main__":
 
 def test_a_fetching_process_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
-    path = os.pathsep.join([str(Path(brick_files.__file__).parents[2]), *sys.path])
     parent = subprocess.run(
         [sys.executable, str(tmp_path / "parent.py")],
-        env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         text=True,
         check=False,

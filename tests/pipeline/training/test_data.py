@@ -10,19 +10,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ddgm_core.errors import DdgmError
-from ddgm_core.training.callbacks import LOOK_STEPS
-from ddgm_core.training.data import planes
-from pipeline.spec import Intensity
-from pipeline.training.bricks import AHEAD, fetch
-from pipeline.training.data import (
-    intensity,
-    noisy_patches,
-    parts,
-    validation_patches,
-)
+from ddgm.core.errors import DdgmError
+from ddgm.core.training.callbacks import LOOK_STEPS
+from ddgm.core.training.data import planes
+from ddgm.pipeline.spec.model import Intensity
+from ddgm.pipeline.training.bricks import AHEAD, fetch
+from ddgm.pipeline.training.data import intensity, noisy_patches, parts, validation_patches
+from tests.pipeline.sample_volumes import grey, write_volume
 from tests.pipeline.training.specs import training_spec, volume
-from tests.pipeline.volumes import grey, write_volume
 
 SMALL = (12, 20, 24)
 UNIT = Intensity(mean=0.0, std=1.0)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ddgm_core.training.events import Started, Stepped, Validated
-from pipeline.training.log import Table, TrainingLog
-from pipeline.training.progress import TrainingProgress
+from ddgm.core.training.events import Started, Stepped, Validated
+from ddgm.pipeline.training.log import Table, TrainingLog
+from ddgm.pipeline.training.progress import TrainingProgress
 from tests.pipeline.training.specs import rows
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ddgm_core.training.recipe import Recipe, Running
-from pipeline.spec_file import SpecError, dump_spec, load_spec
-from pipeline.training.spec import TrainingSpec
+from ddgm.core.training.recipe import Recipe, Running
+from ddgm.pipeline.spec.yaml_file import SpecError, dump_spec, load_spec
+from ddgm.pipeline.training.spec import TrainingSpec
 from tests.pipeline.training.specs import training_data, training_spec, write_spec
 
 URL = "precomputed://file:///not/there"
@@ -37,13 +37,13 @@ def test_defaults_are_the_papers() -> None:
 
 @pytest.mark.parametrize("name", ["train-fib25", "train-hemibrain"])
 def test_shipped_specs_load_and_survive_being_written(name: str, tmp_path: Path) -> None:
-    spec = load_spec(Path(str(files("deploy.specs") / f"{name}.yaml")), TrainingSpec)
+    spec = load_spec(Path(str(files("ddgm.deploy.specs") / f"{name}.yaml")), TrainingSpec)
     (tmp_path / "again.yaml").write_text(dump_spec(spec))
     assert load_spec(tmp_path / "again.yaml", TrainingSpec) == spec
 
 
 def test_the_hemibrain_spec_is_the_papers_training() -> None:
-    path = Path(str(files("deploy.specs") / "train-hemibrain.yaml"))
+    path = Path(str(files("ddgm.deploy.specs") / "train-hemibrain.yaml"))
     assert load_spec(path, TrainingSpec).recipe() == Recipe()
 
 

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddgm_core.denoiser import load_prior
-from ddgm_core.errors import DdgmError
-from ddgm_core.training.module import NoisePrediction
-from pipeline.spec_file import load_spec
-from pipeline.training import bricks as brick_files
-from pipeline.training.spec import TrainingSpec
-from pipeline.training.train import claim
+from ddgm.core.errors import DdgmError
+from ddgm.core.networks.prior import load_prior
+from ddgm.core.training.module import NoisePrediction
+from ddgm.pipeline.spec.yaml_file import load_spec
+from ddgm.pipeline.training import bricks as brick_files
+from ddgm.pipeline.training.spec import TrainingSpec
+from ddgm.pipeline.training.train import claim
+from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
 from tests.pipeline.training.specs import (
     ORIGIN,
     rows,
@@ -32,7 +33,6 @@ from tests.pipeline.training.specs import (
     volume,
     write_spec,
 )
-from tests.pipeline.volumes import chunk_file, grey, write_volume
 
 GIVEN = {"intensity": {"mean": 128.0, "std": 74.0}}
 LEFT = {"intensity.json", "last.ckpt", "loss.csv", "prior.safetensors", "spec.yaml"}
@@ -55,7 +55,7 @@ def same(a: Path, b: Path) -> bool:
 def start(spec: Path) -> subprocess.Popen[str]:
     """`ddgm train`, in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "train", str(spec)],
+        [sys.executable, "-m", "ddgm.pipeline.cli", "train", str(spec)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,161 @@
+"""Denoisers, x → ε̂, and priors: trained denoisers with what it takes to use them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddgm.core.errors import DdgmError
+from ddgm.core.networks.unet import Architecture, UNet
+
+SHIPPED = Path(__file__).parents[1] / "priors"
+
+
+FORMAT = "ddgm-prior-1"
+
+
+class PriorError(DdgmError):
+    """Weights that cannot be used as they are asked to be."""
+
+
+@dataclass(frozen=True)
+class PriorCard:
+    """What travels with the weights.
+
+    Attributes:
+        architecture: how to rebuild the network.
+        mean, std: of the training voxels, in grey levels; images are (grey - mean) / std.
+        voxel_size_nm: side of a training voxel; tissue looks different at another one.
+        patch: side of the training patches, in pixels; tiles have this size.
+        sigma_range: noise levels seen in training, normalised units.
+        training: data and licence, steps, batch, seed and the like, for the reader.
+    """
+
+    architecture: Architecture
+    mean: float
+    std: float
+    voxel_size_nm: float
+    patch: int = 128
+    sigma_range: tuple[float, float] = (0.03, 30.0)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def knows(self, highest: float, lowest: float) -> bool:
+        """Whether all noise levels between these two were seen in training."""
+        low, high = self.sigma_range
+        return low <= lowest <= highest <= high
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A trained denoiser with the numbers that normalise its images.
+
+    `digest` is the SHA-256 of the weights file, which says what a result was made with.
+    """
+
+    network: UNet
+    card: PriorCard
+    digest: str
+
+
+def save_prior(
+    path: Path, network: UNet, card: PriorCard, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write weights and card as safetensors, under a temporary name until whole."""
+    from safetensors.torch import save
+
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
+    partial = path.with_name(path.name + ".partial")
+    # one key: safetensors writes several in any order, and the same weights are to be the same file
+    metadata = {"ddgm": json.dumps({"format": FORMAT, "card": asdict(card)}, sort_keys=True)}
+    partial.write_bytes(save(weights, metadata))
+    partial.replace(path)
+
+
+def weights_path(prior: str) -> Path:
+    """Where the weights of a shipped prior (by name) or of a file (by path) are.
+
+    Raises:
+        PriorError: neither a shipped prior nor a file.
+    """
+    shipped = SHIPPED / f"{prior}.safetensors"
+    if "/" not in prior and shipped.is_file():
+        return shipped
+    if (path := Path(prior).expanduser()).is_file():
+        return path
+    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"
+    raise PriorError(
+        f"prior.weights: {prior!r} is neither a shipped prior ({names}) nor a file; "
+        "give one of these names or the path of a .safetensors file"
+    )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def read_card(prior: str) -> PriorCard:
+    """The card of a shipped prior or of a weights file, without its weights.
+
+    Raises:
+        PriorError: no such prior, a damaged file, or a file that ddgm did not write.
+    """
+    path = weights_path(prior)
+    try:
+        with _opened(path) as f:
+            metadata = json.loads((f.metadata() or {}).get("ddgm", "{}"))
+    except Exception as error:  # safetensors has no common base class
+        raise PriorError(f"prior.weights: {path} is damaged ({error}); fetch it again") from error
+    if metadata.get("format") != FORMAT:
+        raise PriorError(
+            f"prior.weights: {path} has format {metadata.get('format')!r}, not {FORMAT!r}; "
+            "use weights that `ddgm` trained"
+        )
+    try:
+        card = metadata["card"]
+        card["architecture"] = Architecture(**card["architecture"])
+        card["sigma_range"] = tuple(card["sigma_range"])
+        return PriorCard(**card)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PriorError(
+            f"prior.weights: the card in {path} cannot be read ({error}); train or fetch it again"
+        ) from error
+
+
+def load_prior(prior: str, sha256: str | None = None) -> Prior:
+    """Load a shipped prior by name, or a weights file by path.
+
+    Raises:
+        PriorError: no such prior, a damaged file, a digest other than `sha256`, or weights
+            that do not fit the architecture on their own card.
+    """
+    path, card = weights_path(prior), read_card(prior)
+    digest = file_digest(path)
+    if sha256 is not None and sha256.lower() != digest:
+        raise PriorError(
+            f"prior.sha256: {path} has {digest}, the spec wants {sha256}; "
+            "use the weights that the spec was written for, or correct the spec"
+        )
+    try:
+        network = UNet(card.architecture)
+        with _opened(path) as f:
+            network.load_state_dict({k: f.get_tensor(k) for k in f.keys()})  # noqa: SIM118
+    except (RuntimeError, TypeError, ValueError) as error:
+        what = str(error).splitlines()[-1].strip()
+        raise PriorError(
+            f"prior.weights: {path} does not fit its architecture {card.architecture}: {what}; "
+            "the file was altered, train or fetch it again"
+        ) from error
+    return Prior(network, card, digest)
+
+
+def _opened(path: Path) -> Any:
+    from safetensors import safe_open
+
+    return safe_open(path, framework="pt")

@@ -1,0 +1,1 @@
+"""Reconstruct tilt series at volume scale with a denoising prior (DDGM)."""

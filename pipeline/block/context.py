@@ -1,0 +1,94 @@
+"""A process at work on a stage of a block: it says so, keeps time, and writes its log."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ddgm.core.errors import DdgmError
+from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.errors import one_line
+from ddgm.pipeline.store.log import journal
+
+
+class CodeError(DdgmError):
+    """A worker that would compute something else than the driver means."""
+
+
+@contextmanager
+def at_work(job: Job, trial: Trial, stage: str) -> Iterator[Clock]:
+    """Say that this process is at a stage of a block, until it is not; gives it a clock.
+
+    Raises:
+        CodeError: this process has other code than the driver.
+    """
+    if code_digest() != job.code:
+        raise CodeError(
+            f"cluster: {worker_name()} has another version of ddgm than the one that started the "
+            "run; install the same on all machines"
+        )
+    clock, log = Clock(), journal(job.root, worker_name())
+    about = {"block": trial.block, "attempt": trial.attempt, "stage": stage}
+    say(job.topic, {"trial": trial.name, "stage": stage})
+    log("begun", **about)
+    try:
+        yield clock
+    except Exception as error:
+        log("failed", **about, cause=one_line(error))
+        raise
+    else:
+        log("ended", **about, seconds=clock.seconds)
+    finally:
+        say(job.topic, {"trial": trial.name, "stage": ""})
+
+
+def say(topic: str, message: dict[str, str]) -> None:
+    """Tell the driver, if a Dask worker does the saying and a driver wants to hear."""
+    from distributed import get_worker
+
+    with suppress(ValueError):
+        worker = get_worker()
+        worker.log_event(topic, {**message, "worker": worker.address})
+
+
+def leave_the_slot() -> None:
+    """Let the worker begin another task while this one waits for bytes."""
+    from distributed import get_worker, secede
+
+    with suppress(ValueError):
+        get_worker()
+        secede()
+
+
+def added(*parts: dict[str, float]) -> dict[str, float]:
+    """Seconds by name, over all parts."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: round(sum(p.get(name, 0.0) for p in parts), 4) for name in names}
+
+
+class Clock:
+    """Seconds spent under each name: `with clock("fetch"): …`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        spent = time.perf_counter() - start
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)
+
+
+def worker_name() -> str:
+    """This process's name in the cluster, or its host and number."""
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().name)
+    except ValueError:
+        return f"{socket.gethostname()}-{os.getpid()}"

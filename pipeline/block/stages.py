@@ -1,0 +1,205 @@
+"""The way of one block: fetch, simulate, reconstruct, score, write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddgm.core.errors import DdgmError
+from ddgm.core.memory import peak_bytes
+from ddgm.pipeline.block.context import Clock, added, at_work, leave_the_slot, worker_name
+from ddgm.pipeline.block.intensity import Grey, grey_scale
+from ddgm.pipeline.block.solver import Solver, resident_solver
+from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.plan import Block, Plan, source_volume
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.volumes.volume import Cutout
+
+T = TypeVar("T")
+
+
+_reading = threading.Lock()  # cloud-volume: one reading thread per process
+
+
+class NumericalError(DdgmError):
+    """A reconstruction that is not made of finite numbers."""
+
+
+def fetch(plan: Plan, block: Block) -> Cutout:
+    """A block's voxels as a stack of slices, (n, thickness, width), in grey levels.
+
+    Raises:
+        SourceError: they cannot be read.
+    """
+    cutout = source_volume(plan.spec).read(block.box)
+    return Cutout(cutout.data.transpose(plan.axes), cutout.missing_voxels)
+
+
+def layers_of(plan: Plan, grey: Grey, stacks: dict[Layer, Tensor]) -> dict[Layer, np.ndarray]:
+    """Slice stacks as the layers that the spec wants written, each in its array's axes."""
+    back = np.argsort(plan.axes)
+    output = plan.spec.output
+
+    def image(layer: Layer) -> np.ndarray:
+        if layer == "measured":  # a share
+            return stacks[layer].numpy()
+        if layer == "spread":  # a difference of grey levels
+            return stacks[layer].numpy() * np.float32(grey.std)
+        return grey.grey(stacks[layer], output.dtype)
+
+    return {
+        layer: stacks[layer].numpy()[None]
+        if layer == "sinogram"
+        else np.ascontiguousarray(image(layer).transpose(back))
+        for layer in output.layers
+    }
+
+
+def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dict[str, float]]:
+    """Metrics of each slice: `slice` (its voxel along the tilt axis), mse, ssim, residual, seam,
+    and the algebraic reconstruction's, prefixed, where there is one. What is no number, as the
+    seam energy of a constant slice, is left out."""
+    truth, y = stacks["truth"], stacks["sinogram"]
+    columns = solver.score(stacks["reconstruction"], truth, y)
+    if "algebraic" in stacks:
+        columns |= {
+            f"algebraic_{k}": v for k, v in solver.score(stacks["algebraic"], truth, y).items()
+        }
+    rows = zip(*(v.tolist() for v in columns.values()), strict=True)
+    return [
+        {"slice": place[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}
+        for place, row in zip(block.places, rows, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Made(Generic[T]):
+    """What one stage hands to the next, in numpy, with the seconds it took, by name."""
+
+    data: T
+    seconds: dict[str, float]
+
+
+Stack = Mapping[Layer, np.ndarray]
+
+
+def fetch_stage(job: Job, trial: Trial) -> Made[Cutout]:
+    """Read a block's voxels, one block at a time in a process, beside what it computes.
+
+    Raises:
+        DdgmError: they cannot be read; or this worker's code is not the driver's.
+    """
+    leave_the_slot()
+    with _reading, at_work(job, trial, "fetch") as clock, clock("fetch"):
+        return Made(fetch(job.plan, job.plan.block(trial.block)), clock.seconds)
+
+
+def simulate_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Made[np.ndarray]:
+    """A block's tilt series, (n, views, bins)."""
+    with at_work(job, trial, "simulate") as clock:
+        solver, grey = tools(job, trial, clock)
+        with clock("simulate"):
+            truth = grey.normalised(cutout.data.data)
+            y = solver.simulate(truth, job.plan.block(trial.block).places)
+        return Made(y.numpy(), clock.seconds)
+
+
+def reconstruct_stage(job: Job, trial: Trial, sinogram: Made[np.ndarray]) -> Made[Stack]:
+    """A block's slices by the spec's method.
+
+    Raises:
+        NumericalError: the result is not finite.
+    """
+    with at_work(job, trial, "reconstruct") as clock:
+        solver, _ = tools(job, trial, clock)
+        y = torch.from_numpy(sinogram.data)
+        with clock("reconstruct"):
+            x, spread = solver.sample(y, job.plan.block(trial.block).places)
+        if not torch.isfinite(x).all():
+            raise NumericalError(
+                f"block {trial.block}: the reconstruction is not finite; check method.step and "
+                "method.sigma"
+            )
+        stacks: dict[Layer, np.ndarray] = {"reconstruction": x.numpy()}
+        if "spread" in job.plan.spec.output.layers:
+            stacks["spread"] = spread.numpy()
+        if "measured" in job.plan.spec.output.layers:
+            with clock("measured"):
+                stacks["measured"] = solver.measured(x).numpy()
+        return Made(stacks, clock.seconds)
+
+
+def finish_stage(
+    job: Job, trial: Trial, cutout: Made[Cutout], sinogram: Made[np.ndarray], made: Made[Stack]
+) -> Record:
+    """Score a block and write it: its data in place first, and then its record, which is returned.
+
+    Raises:
+        DdgmError: the output cannot be written.
+    """
+    plan, block, store = job.plan, job.plan.block(trial.block), RunStore(job.root)
+    with at_work(job, trial, "finish") as clock:
+        solver, grey = tools(job, trial, clock)
+        stacks: dict[Layer, Tensor] = {
+            "truth": grey.normalised(cutout.data.data),
+            "sinogram": torch.from_numpy(sinogram.data),
+            **{layer: torch.from_numpy(stack) for layer, stack in made.data.items()},
+        }
+        if "algebraic" in plan.spec.output.layers:
+            with clock("algebraic"):
+                stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
+        with clock("score"):
+            metrics = score(solver, block, stacks)
+        with clock("write"):
+            checksums = store.write(plan, block, layers_of(plan, grey, stacks))
+        record = Record(
+            block=block.index,
+            digest=job.digest,
+            state="done",
+            attempts=trial.attempt,
+            checksums=checksums,
+            missing_voxels=cutout.data.missing_voxels,
+            metrics=metrics,
+            seconds=added(cutout.seconds, sinogram.seconds, made.seconds, clock.seconds),
+            worker=worker_name(),
+            peak=peak_bytes(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        store.put(record)
+        return record
+
+
+def solve_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Record:
+    """All that follows the fetching, on one worker."""
+    sinogram = simulate_stage(job, trial, cutout)
+    made = reconstruct_stage(job, trial, sinogram)
+    return finish_stage(job, trial, cutout, sinogram, made)
+
+
+def run_block(job: Job, index: int) -> Record:
+    """All stages of one block, one after the other, in this process.
+
+    Raises:
+        DdgmError: what a user can mend: the source, the weights, the step, the output.
+        NumericalError: the result is not finite.
+    """
+    trial = Trial(index)
+    return solve_stage(job, trial, fetch_stage(job, trial))
+
+
+def tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
+    """What a stage works with, loaded once per process."""
+    torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
+    with clock("load"):
+        solver = resident_solver(job.plan, job.weights_digest, trial.calls)
+        return solver, grey_scale(job.plan, job.weights_digest)

@@ -1,0 +1,63 @@
+"""What the tasks of a run are told."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from typing import Any
+
+from ddgm.pipeline.spec.plan import Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a run is told; small, and the same for all blocks.
+
+    Attributes:
+        plan: spec and volume.
+        root: the run's folder.
+        digest: of spec, code and weights; stamped on every record.
+        weights_digest: SHA-256 of the weights, so that a worker refuses any others.
+        code: hash of the driver's code, so that a worker with another version refuses.
+        topic: of Dask's events, where workers tell this start of the run what they are at.
+    """
+
+    plan: Plan
+    root: str
+    digest: str
+    weights_digest: str
+    code: str
+    topic: str = ""
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Job], tuple[bytes]]:
+        """Every task has it with it: as bytes, which a process makes a job of once."""
+        return _job, (self._bytes,)
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        return pickle.dumps({field.name: getattr(self, field.name) for field in fields(self)})
+
+
+@lru_cache(maxsize=8)
+def _job(data: bytes) -> Job:
+    parts: dict[str, Any] = pickle.loads(data)
+    return Job(**parts)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try of a block.
+
+    Attributes:
+        block: its index.
+        attempt: counted from 1.
+        name: of this try, in task keys and in what the tasks say of it.
+        calls: whether the pool's workers are asked for each network call.
+    """
+
+    block: int
+    attempt: int = 1
+    name: str = ""
+    calls: bool = False

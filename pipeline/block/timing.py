@@ -1,0 +1,95 @@
+"""What a plan will cost: bytes to fetch and write, memory of a worker, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from ddgm.core.device import default_device
+from ddgm.core.networks import gpu
+from ddgm.pipeline.block.solver import resident_prior, resident_solver
+from ddgm.pipeline.spec.memory import network_images
+from ddgm.pipeline.spec.method import Ddgm, Ddx
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import Plan
+from ddgm.workers.specs import Local
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds, from one timed call of each kind on this machine.
+
+    Attributes:
+        network_call: one call of the network, as many `Images` as go to it.
+        data_step: K gradient steps for one batch of slices.
+        slice: reconstructing one slice.
+        run: the whole run, on the spec's local workers or one worker. The method alone: fetching,
+            simulating, the algebraic baseline, scoring and writing come on top.
+    """
+
+    network_call: float
+    data_step: float
+    slice: float
+    run: float
+
+
+@torch.inference_mode()
+def calibrate(plan: Plan, calls: bool = False) -> Time:
+    """Time one network call and one data step here, and scale them to the run.
+
+    A network in float8 is timed in bfloat16 where this machine has none.
+
+    Args:
+        calls: whether the pool's workers are asked for the network's; for Dask tasks.
+    """
+    if not (calls or gpu.runs(plan.spec.prior.precision, default_device())):
+        plan = replace(plan, spec=_without_float8(plan.spec))
+    spec, g = plan.spec, plan.geometry
+    prior = resident_prior(spec.prior)
+    solver = resident_solver(plan, prior.digest, calls)
+    torch.set_num_threads(spec.cluster.threads)
+    x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
+    y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)
+    data_step = solver.data_step(y, sigma=1.0)
+    data = _seconds(lambda: data_step(x))
+    diffuses = isinstance(spec.method, Ddgm | Ddx)
+    rounds, images = 1, network_images(plan)
+    if isinstance(spec.method, Ddgm | Ddx):
+        rounds = spec.method.steps * spec.method.samples
+    network = 0.0
+    if diffuses:
+        x = torch.randn(images.batch, 1, images.height, images.width, device=solver.device)
+        network = _seconds(lambda: solver.denoise(x))
+    batches = -(-images.per_slice * spec.block.batch // images.batch)
+    per_slice = rounds * (data + batches * network) / spec.block.batch
+    workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
+    blocks_each = -(-plan.block_count // workers)
+    slices = min(blocks_each * spec.block.slices, plan.slice_count)
+    return Time(network, data, per_slice, slices * per_slice)
+
+
+def _without_float8(spec: Spec) -> Spec:
+    if spec.prior.precision != "float8":
+        return spec
+    prior = spec.prior.model_copy(update={"precision": "bfloat16"})
+    return spec.model_copy(update={"prior": prior})
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of one call, the better of two after one to warm up."""
+
+    def whole() -> None:
+        work()
+        if torch.cuda.is_available():  # calls of a GPU return before they have ended
+            torch.cuda.synchronize()
+
+    whole()
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        whole()
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,61 @@
+"""The command line: parses, calls, prints. Each file here holds the commands of one kind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from ddgm.core.errors import DdgmError, Stopped
+from ddgm.pipeline.cli import evaluation, inputs, outputs, priors, run, slurm
+from ddgm.pipeline.errors import DISK_ERRORS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Reconstruct tilt series at volume scale with a denoising prior (DDGM).\n\n"
+    "Start with `ddgm demo`, then write a spec (`ddgm spec --example`), look at what it will "
+    "cost (`ddgm plan SPEC`) and run it (`ddgm run SPEC`).",
+)
+
+
+@app.callback()
+def settings(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show logs")] = False,
+) -> None:
+    from ddgm.workers.urls import has_secret
+
+    if any(map(has_secret, sys.argv[1:])):
+        raise DdgmError(
+            "a URL on the command line holds a password, which others can see; take it out, and "
+            "give it by the environment or by the store's own configuration file"
+        )
+    level = logging.INFO if verbose else logging.CRITICAL
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:  # Dask sets levels of its own on its loggers
+        handler.setLevel(level)
+
+
+for commands in (run, outputs, inputs, priors, evaluation, slurm):
+    commands.register(app)
+
+
+def main() -> None:
+    """The `ddgm` command: what a user can mend is one line and exit status 1."""
+    try:
+        app()
+    except DdgmError as error:
+        _fail(str(error), 130 if isinstance(error, Stopped) else 1)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise  # not the user's to mend: show where it came from
+        _fail(f"{error.filename or 'output'}: {error.strerror}; make room or mend the permissions")
+
+
+def _fail(message: str, status: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,168 @@
+"""`ddgm benchmark` and `ddgm tune`: methods side by side, and their parameters. `cli` registers
+them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddgm.core.errors import DdgmError
+from ddgm.pipeline.cli.options import parsed_box, parsed_precision
+from ddgm.pipeline.terminal import console
+
+if TYPE_CHECKING:
+    from ddgm.pipeline.evaluation.comparison import Request
+    from ddgm.workers.specs import Address, Local, SchedulerFile
+
+Data = Annotated[
+    str,
+    typer.Argument(metavar="DATA", help="a precomputed volume or a .npy file, not trained on"),
+]
+Patches = Annotated[int, typer.Option(help="slices, as large as the prior's patch")]
+Mip = Annotated[int, typer.Option(help="of the volume")]
+BoxText = Annotated[
+    str | None, typer.Option("--box", metavar="Z:Z,Y:Y,X:X", help="the part of it to draw from")
+]
+DetectorText = Annotated[str, typer.Option("--detector", help="perpendicular, or lateral")]
+PriorText = Annotated[str, typer.Option("--prior", help="a shipped prior's name, or its file")]
+PrecisionText = Annotated[
+    str, typer.Option("--precision", help="float32, bfloat16, or float8 (GPUs)")
+]
+Seed = Annotated[int, typer.Option(help="of patches, tilts and samplers")]
+Batch = Annotated[int, typer.Option(help="slices that are solved at once")]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="made if need be")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(benchmark)
+    app.command()(tune)
+
+
+def benchmark(
+    data: Data,
+    methods: Annotated[
+        str, typer.Option(help="with commas between; default: all but dps-1000 and diffpir-50")
+    ] = "",
+    patches: Patches = 128,
+    mip: Mip = 0,
+    box: BoxText = None,
+    detector: DetectorText = "perpendicular",
+    prior: PriorText = "small",
+    precision: PrecisionText = "float32",
+    seed: Seed = 0,
+    batch: Batch = 16,
+    out: Out = Path("benchmark"),
+) -> None:
+    """Compare reconstruction methods on the same simulated tilts: quality, cost, pictures.
+
+    Writes benchmark.md, benchmark.json and benchmark.png. Goes on where an earlier start of the
+    same comparison stopped.
+
+    Example: `ddgm benchmark precomputed://file:///data/em --methods ddgm-50,ddx-10,cgls`
+
+    Example: `ddgm benchmark em.npy --methods ddgm-50,ddgm:steps=20:count=40 --patches 16`
+    """
+    from ddgm.pipeline.evaluation.compare import benchmark as compare
+    from ddgm.pipeline.evaluation.methods import METHODS, Setting
+    from ddgm.pipeline.terminal import counted
+
+    usual = [m for m in METHODS if m not in ("dps-1000", "diffpir-50")]
+    settings = {m: Setting.parse(m) for m in (methods.split(",") if methods else usual)}
+    request = _request(data, patches, mip, box, detector, prior, precision, seed, batch)
+    with counted(console, "methods") as progress:
+        compare(request, settings, out, progress)
+    console.print((out / "benchmark.md").read_text())
+    console.print(f"wrote {out}/benchmark.md, benchmark.json and benchmark.png")
+
+
+def tune(
+    data: Data,
+    method: Annotated[
+        str, typer.Argument(help="with values for what stays as it is, as in ddgm:steps=50")
+    ],
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=VALUE,VALUE", help="values to try; give it once for each parameter"
+        ),
+    ],
+    patches: Patches = 16,
+    mip: Mip = 0,
+    box: BoxText = None,
+    detector: DetectorText = "perpendicular",
+    prior: PriorText = "small",
+    precision: PrecisionText = "float32",
+    seed: Seed = 0,
+    batch: Batch = 16,
+    workers: Annotated[int, typer.Option(help="processes on this machine")] = 2,
+    threads: Annotated[int, typer.Option(help="of each process")] = 1,
+    scheduler: Annotated[
+        str, typer.Option(metavar="ADDRESS|FILE", help="of a Dask cluster, in place of processes")
+    ] = "",
+    out: Out = Path("tune"),
+) -> None:
+    """Try a method's parameters on a grid: all combinations, the same slices, a table and curves.
+
+    Writes tune.md, tune.json and tune.png: the first parameter along x, the second as lines, others
+    as rows of plots. Goes on where an earlier start stopped, and measures just what a finer grid
+    adds. Tune on slices that you will not report on.
+
+    Example: `ddgm tune em.npy ddgm:steps=50 --grid count=5,15,25,50 --grid sigma=1,3,10
+    --box 0:78,0:156,0:156`
+    """
+    from ddgm.pipeline.evaluation.methods import Setting
+    from ddgm.pipeline.evaluation.tune import Axis
+    from ddgm.pipeline.evaluation.tune import tune as measure
+    from ddgm.pipeline.terminal import counted
+
+    base, axes = Setting.parse(method), [Axis.parse(text) for text in grid]
+    request = _request(data, patches, mip, box, detector, prior, precision, seed, batch)
+    cluster = _cluster(workers, threads, scheduler)
+    with counted(console, "points") as progress:
+        measure(request, base, axes, cluster, out, progress)
+    console.print((out / "tune.md").read_text())
+    console.print(f"wrote {out}/tune.md, tune.json and tune.png")
+
+
+def _request(
+    data: str,
+    patches: int,
+    mip: int,
+    box: str | None,
+    detector: str,
+    prior: str,
+    precision: str,
+    seed: int,
+    batch: int,
+) -> Request:
+    from ddgm.pipeline.evaluation.comparison import Request
+
+    if detector not in ("perpendicular", "lateral"):
+        raise DdgmError(f"--detector: {detector!r} must be perpendicular or lateral")
+    return Request(
+        data,
+        mip,
+        parsed_box(box),
+        patches,
+        "lateral" if detector == "lateral" else "perpendicular",
+        prior,
+        parsed_precision(precision),
+        seed,
+        batch=batch,
+    )
+
+
+def _cluster(workers: int, threads: int, scheduler: str) -> Local | Address | SchedulerFile:
+    from ddgm.workers.specs import Address, Local, SchedulerFile
+
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value < 1:
+            raise DdgmError(f"--{name}: {value}; give at least 1")
+    if not scheduler:
+        return Local(workers=workers, threads=threads)
+    if "://" in scheduler:
+        return Address(kind="address", address=scheduler, threads=threads)
+    return SchedulerFile(kind="scheduler_file", path=Path(scheduler), threads=threads)

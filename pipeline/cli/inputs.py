@@ -1,0 +1,79 @@
+"""The commands about what a run starts from: a volume, and a spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddgm.core.errors import DdgmError
+from ddgm.pipeline.terminal import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(ingest)
+    app.command()(spec)
+
+
+def ingest(
+    array: Annotated[Path, typer.Argument(help=".npy, TIFF (file or folder), or zarr array")],
+    url: Annotated[str, typer.Argument(help="a new precomputed volume, such as file:///data/em")],
+    voxel_size: Annotated[
+        tuple[float, float, float], typer.Option(metavar="Z Y X", help="in nanometres")
+    ],
+    offset: Annotated[
+        tuple[int, int, int], typer.Option(metavar="Z Y X", help="of the first voxel")
+    ] = (0, 0, 0),
+    encoding: Annotated[str, typer.Option(help="raw, or jpeg (smaller, and lossy)")] = "raw",
+    axes: Annotated[str, typer.Option(help="order of the array's axes")] = "zyx",
+) -> None:
+    """Copy an array into a precomputed volume that a spec can name as its source.
+
+    Example: `ddgm ingest em.npy file:///data/em --voxel-size 16 16 16`
+    """
+    from ddgm.pipeline.terminal import bar
+    from ddgm.pipeline.volumes.ingest import ingest as copy
+
+    if encoding not in ("raw", "jpeg"):
+        raise DdgmError(f"--encoding: {encoding!r} must be raw or jpeg")
+    with bar(console) as progress:
+        task = progress.add_task("bricks", total=None)
+        copy(
+            array,
+            url,
+            voxel_size,
+            encoding="jpeg" if encoding == "jpeg" else "raw",
+            offset=offset,
+            axes=axes,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    console.print(
+        f"wrote {url}; name it in a spec as precomputed://{url.removeprefix('precomputed://')}"
+    )
+
+
+def spec(
+    path: Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="check this one")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False,
+    example: Annotated[bool, typer.Option("--example", help="print one to start from")] = False,
+) -> None:
+    """Check a spec and print it with all defaults, or print the schema or an example.
+
+    Examples: `ddgm spec my.yaml`, `ddgm spec --schema > ddgm.schema.json`
+    """
+    import json
+    from importlib.resources import files
+
+    from ddgm.pipeline.spec.model import Spec
+    from ddgm.pipeline.spec.yaml_file import dump_spec, load_spec
+
+    if schema:
+        print(json.dumps(Spec.model_json_schema(), indent=2))
+    elif example:
+        print(files("ddgm.deploy.specs").joinpath("example.yaml").read_text(), end="")
+    elif path is not None:
+        print(dump_spec(load_spec(path)), end="")
+    else:
+        raise DdgmError("ddgm spec: name a spec, or ask for --schema or --example")

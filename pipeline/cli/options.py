@@ -1,0 +1,45 @@
+"""Options that several commands share, from text to what is meant."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from ddgm.core.errors import DdgmError
+
+if TYPE_CHECKING:
+    from ddgm.core.networks.denoiser import Precision
+    from ddgm.pipeline.volumes.box import Box
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
+OtherVersions = Annotated[
+    bool,
+    typer.Option(
+        "--other-versions",
+        help="go on with a run that was begun with another torch, ASTRA, numpy or scipy",
+    ),
+]
+
+
+def parsed_box(text: str | None) -> Box | None:
+    """A box from z0:z1,y0:y1,x0:x1, and none from none."""
+    from ddgm.pipeline.volumes.box import Box
+
+    if text is None:
+        return None
+    numbers = re.fullmatch(r"(-?\d+):(-?\d+),(-?\d+):(-?\d+),(-?\d+):(-?\d+)", text)
+    if numbers is None:
+        raise DdgmError(f"--box: {text!r} must be z0:z1,y0:y1,x0:x1, as in 0:128,0:512,0:512")
+    z0, z1, y0, y1, x0, x1 = map(int, numbers.groups())
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def parsed_precision(text: str) -> Precision:
+    """A precision by its name."""
+    from ddgm.core.networks.denoiser import Precision
+
+    if text not in get_args(Precision):
+        raise DdgmError(f"--precision: {text!r} must be {', '.join(get_args(Precision))}")
+    return cast("Precision", text)

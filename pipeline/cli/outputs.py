@@ -1,0 +1,73 @@
+"""The commands about a run's folder: whether it is whole, and a page about it."""
+
+from __future__ import annotations
+
+import typer
+
+from ddgm.core.errors import DdgmError
+from ddgm.pipeline.cli.options import OtherVersions, Run
+from ddgm.pipeline.terminal import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (verify, repair, report):
+        app.command()(command)
+
+
+def verify(run: Run) -> None:
+    """Read the whole output again and compare it with the ledger's checksums.
+
+    Example: `ddgm verify runs/hemibrain`
+    """
+    from ddgm.pipeline.run.verify import verify_run
+
+    found = verify_run(run, console)
+    for problem in found.problems:
+        console.print(problem)
+    if found.problems:
+        wrong, remedies = [], []
+        if found.metadata:
+            wrong.append(f"{len(found.metadata)} files of metadata")
+        if blocks := len(found.damaged) + found.missing:
+            wrong.append(f"{blocks} of {found.blocks} blocks")
+        if found.metadata or found.damaged:
+            what = "the metadata" if found.metadata else str(len(found.damaged))
+            remedies.append(f"mend {what} with `ddgm repair {run}`")
+        if found.missing:
+            remedies.append("run the spec again to do what is not done")
+        raise DdgmError(
+            f"{run}: {' and '.join(wrong)} are not as they should be; {', '.join(remedies)}"
+        )
+    console.print(f"{found.blocks} blocks are as the ledger says")
+
+
+def repair(run: Run, other_versions: OtherVersions = False) -> None:
+    """Write wrong metadata again, and do again the blocks whose data are not as the ledger says.
+
+    Example: `ddgm repair runs/hemibrain`
+    """
+    from ddgm.pipeline.cli.progress import RunProgress
+    from ddgm.pipeline.run.verify import repair_run
+
+    with RunProgress(console) as progress:
+        found = repair_run(run, console, progress, other_versions)
+    if found.failures:
+        raise DdgmError(f"{run}: {found.failures} damaged blocks failed again; see `ddgm status`")
+    console.print(f"{found.done} blocks mended")
+    if found.missing:
+        raise DdgmError(
+            f"{run}: {found.missing} blocks are not done, which `ddgm repair` leaves; run the spec "
+            "again to do them"
+        )
+
+
+def report(run: Run) -> None:
+    """Write a run's page: pictures, metrics, timings, provenance.
+
+    Example: `ddgm report runs/hemibrain`
+    """
+    from ddgm.pipeline.report.write import write_report
+
+    for name in write_report(run):
+        console.print(f"wrote {run.rstrip('/')}/{name}")

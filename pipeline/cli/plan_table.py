@@ -1,0 +1,137 @@
+"""A plan as a table for the terminal."""
+
+from __future__ import annotations
+
+from dask.utils import parse_bytes
+from rich.console import Console
+from rich.table import Table
+
+from ddgm.core.networks.prior import read_card
+from ddgm.pipeline.block.timing import Time, calibrate
+from ddgm.pipeline.spec.memory import (
+    batch_fill,
+    fetch_bytes,
+    network_images,
+    slices_that_fit,
+    worker_memory,
+)
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import Plan, checked_plan, source_volume
+from ddgm.pipeline.terminal import Row, duration, size, table
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
+from ddgm.workers.specs import Local
+
+FULL = 0.95  # share of the network's batches from which on they count as full
+
+
+def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
+    """What a run would do and cost.
+
+    Raises:
+        DdgmError: the spec does not fit its volume, or the prior is not there.
+    """
+    info = _info_or_assumed(spec, console)
+    plan = checked_plan(spec, info)
+    rows = [*_shape_rows(plan), *_cost_rows(plan)]
+    if timed:
+        with console.status("timing a network call and a data step"):
+            cost = calibrate(plan)
+        rows += _time_rows(plan, cost)
+    return table("plan", rows)
+
+
+def _info_or_assumed(spec: Spec, console: Console) -> VolumeInfo:
+    """What the volume says of itself; where it cannot be asked, what the spec implies."""
+    try:
+        with console.status("asking the source"):
+            return source_volume(spec).info
+    except SourceError as error:
+        box = spec.source.box
+        if error.kind not in ("unreachable", "credentials") or box is None:
+            raise
+        console.print("the source does not answer; assuming uint8, chunks of 64³, box in bounds")
+        start, stop = (tuple(box[a][end] for a in ("z", "y", "x")) for end in (0, 1))
+        side = read_card(spec.prior.weights).voxel_size_nm
+        bounds = Box(start, stop)  # type: ignore[arg-type]
+        return VolumeInfo(bounds, (side, side, side), "uint8", (64, 64, 64), 1, spec.source.mip)
+
+
+def _shape_rows(plan: Plan) -> list[Row]:
+    g, spec = plan.geometry, plan.spec
+    left = ", ".join(f"{n} voxels along {a}" for a, n in plan.left_over.items())
+    sides = " x ".join(f"{s:g}" for s in plan.info.voxel_size_nm)
+    voxel = read_card(spec.prior.weights).voxel_size_nm
+    odd = "" if set(plan.info.voxel_size_nm) == {voxel} else f"; the prior was trained at {voxel:g}"
+    images = network_images(plan)
+    return [
+        ("source", f"{spec.source.url}, mip {plan.info.mip}"),
+        ("box", str(plan.box)),
+        ("left over", left or "nothing"),
+        ("voxel (z, y, x)", f"{sides} nm{odd}"),
+        ("slabs", f"{len(plan.slabs)} of {plan.grid[0]} x {plan.grid[1]} (thickness x width)"),
+        ("slices", f"{plan.slice_count} of {g.thickness} x {g.width}"),
+        ("views", f"{g.views}, {g.bins} bins, {g.detector} detector"),
+        ("blocks", f"{plan.block_count} of {spec.block.slices} slices"),
+        (
+            "network images",
+            f"{images.per_slice} of {images.height} x {images.width} a slice at each noise level; "
+            f"{_fill(plan)}",
+        ),
+        ("shard, chunk (z, y, x)", f"{_by(plan.shard)}, {_by(plan.chunks)}"),
+    ]
+
+
+def _fill(plan: Plan) -> str:
+    """How full the network's batches are, and what would fill them."""
+    fill, filling = batch_fill(plan)
+    size = f"batches of {network_images(plan).batch}, {fill:.0%} full"
+    better = fill < FULL
+    return f"{size}: block.batch {filling} or a multiple of it fills them" if better else size
+
+
+def _cost_rows(plan: Plan) -> list[Row]:
+    fetch, memory = fetch_bytes(plan), worker_memory(plan)
+    layers = ", ".join(f"{n} {size(plan.layer_bytes(n))}" for n in plan.spec.output.layers)
+    parts = ", ".join(
+        f"{name} {size(getattr(memory, name))}"
+        for name in ("process", "network", "projector", "block", "batch")
+    )
+    misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut by blocks"
+    return [
+        ("to fetch, uncompressed", f"{size(fetch.touched)}: {misaligned}"),
+        ("to write, uncompressed", f"{size(plan.bytes_to_write())}: {layers}"),
+        ("memory of a worker", f"{size(memory.total)}: {parts}"),
+        *_room_rows(plan),
+    ]
+
+
+def _time_rows(plan: Plan, cost: Time) -> list[Row]:
+    spec = plan.spec
+    rows = [
+        ("network call", f"{cost.network_call * 1e3:.0f} ms for {network_images(plan).batch}"),
+        ("data step", f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices"),
+    ]
+    whole, each = duration(cost.run), f"{cost.slice:.2f} s a slice"
+    if isinstance(spec.cluster, Local):
+        return [*rows, ("time, as on this machine", f"{whole} ({each})")]
+    block = duration(cost.slice * spec.block.slices)
+    here = f"{block} ({each}), {whole} for all blocks with one such worker; a run times its own"
+    return [*rows, ("time of a block, as on this machine", here)]
+
+
+def _room_rows(plan: Plan) -> list[Row]:
+    """Whether a local cluster's workers hold such blocks, and which they would hold."""
+    cluster, pool = plan.spec.cluster, plan.spec.pool
+    if not isinstance(cluster, Local):
+        return []
+    network = not (pool.workers or pool.placement)
+    limit = parse_bytes(cluster.memory)
+    slices = slices_that_fit(plan, limit, network)
+    fits = slices >= plan.spec.block.slices
+    remedy = f"at most {slices} slices do; lower block.slices" if slices else "no block does"
+    return [(f"fits into {cluster.memory}", "yes" if fits else f"NO: {remedy}, or raise memory")]
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,151 @@
+"""The commands about a run: what it would cost, begin it, go on with it, see how it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddgm.core.errors import DdgmError, Stopped
+from ddgm.pipeline.cli.options import OtherVersions, Run
+from ddgm.pipeline.terminal import console
+
+if TYPE_CHECKING:
+    from ddgm.pipeline.run.runner import Summary
+    from ddgm.pipeline.spec.model import Spec
+
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (demo, plan, run, block, status):
+        app.command()(command)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="where everything goes; made anew")] = Path("demo"),
+) -> None:
+    """Make a sample volume, reconstruct it through the whole pipeline, and show the result.
+
+    Example: `ddgm demo --folder /tmp/demo`
+    """
+    from ddgm.pipeline.cli.demo import make_demo
+
+    with console.status("making a volume of procedural neuropil"):
+        spec = make_demo(folder)
+    console.print(f"volume and spec: {folder}/volume, {spec}")
+    loaded = _load(spec)
+    _finish(_run(loaded), spec, loaded)
+
+
+def plan(
+    spec: SpecPath,
+    calibrate: Annotated[bool, typer.Option(help="time the network and the data step")] = True,
+) -> None:
+    """Say what a run would do and cost, without running it.
+
+    Works where the source cannot be reached, too, from the spec's box alone.
+
+    Example: `ddgm plan deploy/specs/hemibrain.yaml --no-calibrate`
+    """
+    from ddgm.pipeline.cli.plan_table import plan_table
+
+    console.print(plan_table(_load(spec), calibrate, console))
+
+
+def run(
+    spec: SpecPath,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="delete what an earlier run left in output.path")
+    ] = False,
+    other_versions: OtherVersions = False,
+) -> None:
+    """Run a spec, or go on where an earlier start of it stopped.
+
+    Ctrl-C once finishes the blocks that are begun; twice stops at once. Either can be gone on with.
+
+    Example: `ddgm run my.yaml`
+    """
+    loaded = _load(spec)
+    _finish(_run(loaded, overwrite, other_versions), spec, loaded)
+
+
+def block(
+    spec: SpecPath,
+    number: Annotated[int, typer.Option("--id", help="the block, as reports name it")],
+) -> None:
+    """Run one block alone, in this process and without a cluster, to see why it fails.
+
+    Example: `ddgm block my.yaml --id 12`
+    """
+    from ddgm.pipeline.run.runner import run_alone
+
+    loaded = _load(spec)
+    with console.status(f"block {number}"):
+        record = run_alone(loaded, number)
+    seconds = ", ".join(f"{k} {v:.1f} s" for k, v in record.seconds.items())
+    console.print(f"block {number} is done: {seconds}")
+
+
+def status(run: Run) -> None:
+    """Show how far a run is, from any machine that sees its folder.
+
+    Example: `ddgm status runs/hemibrain`
+    """
+    from ddgm.deploy.slurm.status import slurm_lines
+    from ddgm.pipeline.cli.status_table import status_table
+
+    console.print(status_table(run))
+    for line in slurm_lines(run):
+        console.print(f"SLURM {line}")
+
+
+def _load(path: Path) -> Spec:
+    from ddgm.pipeline.spec.yaml_file import load_spec
+
+    return load_spec(path)
+
+
+def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Summary:
+    from ddgm.pipeline.cli.progress import RunProgress
+    from ddgm.pipeline.run.runner import run as run_spec
+
+    console.print("preparing: source, weights, projector")
+    try:
+        with RunProgress(console) as progress:
+            return run_spec(spec, progress, overwrite, other_versions=other_versions)
+    except KeyboardInterrupt:
+        raise Stopped(
+            "stopped at once; run the same spec again to go on: finished blocks are kept"
+        ) from None
+
+
+def _finish(summary: Summary, spec: Path, loaded: Spec) -> None:
+    """Say how a run ended; exit non-zero if any block failed."""
+    from ddgm.pipeline.cli.status_table import result_table
+    from ddgm.pipeline.report.write import write_report
+    from ddgm.pipeline.store.files import Folder
+    from ddgm.pipeline.store.log import log_name
+
+    root = loaded.output.path
+    logged = Folder(root).local_path() is not None  # object stores have no logs
+    for record in summary.failed:
+        console.print(f"block {record.block} failed, attempt {record.attempts}: {record.cause}")
+        console.print(f"  alone, to see why: ddgm block {spec} --id {record.block}")
+        if record.worker and logged:
+            console.print(f"  log: {root.rstrip('/')}/{log_name(record.worker)}")
+    if unlisted := summary.failures - len(summary.failed):
+        console.print(f"and {unlisted} more; see the ledger")
+    if summary.done or summary.resumed:
+        console.print(result_table(summary, root))
+        write_report(root)
+        names = {"volume": "volume.zarr", "report": "report.html", "picture": "preview.png"}
+        for what, name in names.items():
+            console.print(f"{what}: {root.rstrip('/')}/{name}")
+    if summary.failures:
+        raise DdgmError(
+            f"{summary.failures} of {summary.blocks} blocks failed; mend the causes and run the "
+            "same spec again: finished blocks are kept"
+        )

@@ -1,0 +1,155 @@
+"""How a run stands, and how it ended, as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+
+from ddgm.pipeline.run.runner import Summary
+from ddgm.pipeline.run.state import read_state
+from ddgm.pipeline.spec.plan import Plan
+from ddgm.pipeline.store.lock import driver
+from ddgm.pipeline.store.manifest import plan_of
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.statistics import Tally
+from ddgm.pipeline.terminal import Row, duration, size, table
+
+LISTED = 8  # blocks at work that are named
+
+
+def status_table(root: str) -> Table:
+    """How far a run is: while a driver lives from what it wrote down, else from the ledger.
+
+    Raises:
+        StoreError: there is no run there.
+    """
+    store = RunStore(root)
+    manifest = store.manifest()
+    plan, digest = plan_of(manifest), manifest["digest"]
+    state, driven = read_state(store, digest), driver(store.folder)
+    live = bool(driven) and state is not None and not state["ended"]
+    tally = state["tally"] if live and state is not None else tallied(store, digest).summary()
+    left = plan.block_count - tally["done"]
+    rows = [
+        ("source", f"{plan.spec.source.url}, mip {plan.info.mip}"),
+        ("started", manifest["created"]),
+        ("driver", _driver(driven, state)),
+        ("blocks", f"{tally['done']} done, {tally['failed']} failed, {left} left"),
+        *pace_rows(tally, plan, left),
+        *(_state_rows(state, live) if state is not None else ()),
+        *metric_rows(tally),
+        *_trouble_rows(tally),
+    ]
+    return table("run", rows)
+
+
+def result_table(summary: Summary, root: str) -> Table:
+    """A finished run's scores."""
+    tally = summary.tally.summary()
+    counts = f"{summary.done} done, {summary.resumed} before, {summary.failures} failed"
+    rows = [("blocks", counts), ("time", duration(summary.seconds))]
+    if summary.predicted is not None:
+        rows += predicted_rows(summary.predicted, summary.seconds, tally["peak"])
+    return table("result", [*rows, *metric_rows(tally)])
+
+
+def predicted_rows(predicted: Mapping[str, Any], seconds: float, peak: int) -> list[Row]:
+    """What the plan said, and how far off it was."""
+    rows = []
+    if planned := predicted["seconds"]:
+        off = _off(seconds, planned)
+        rows.append(("time predicted", f"{duration(planned)} for the method alone: {off}"))
+    if peak:
+        off = _off(peak, predicted["memory"])
+        rows.append(
+            ("memory predicted", f"{size(predicted['memory'])} a worker, {size(peak)} held: {off}")
+        )
+    return rows
+
+
+def _off(real: float, planned: float) -> str:
+    share = real / planned - 1
+    return f"it took {abs(share):.0%} {'more' if share > 0 else 'less'}"
+
+
+def tallied(store: RunStore, digest: str) -> Tally:
+    """What a run's ledger comes to."""
+    tally = Tally()
+    for record in store.records():
+        if record.digest == digest:
+            tally.add(record)
+    return tally
+
+
+def pace_rows(tally: Mapping[str, Any], plan: Plan, left: int) -> list[Row]:
+    """Rate, what is left at that rate, and where the time goes."""
+    if not tally["done"]:
+        return []
+    last = datetime.fromtimestamp(tally["last"], UTC).isoformat()
+    rows = [("last block ended", last)]
+    if pace := tally["seconds_a_block"]:
+        z, y, x = plan.shard
+        rows.append(("rate", f"{z * y * x / pace / 1e6:.3g} Mvoxel/s"))
+        rows.append(("left, at this rate", duration(left * pace) if left else "nothing"))
+    spent = ", ".join(f"{k} {v:.1f}" for k, v in tally["seconds"].items())
+    rows.append(("seconds a block", spent))
+    rows.append(("most memory of a worker", size(tally["peak"])))
+    if missing := tally["missing_voxels"]:
+        rows.append(("filled", f"{missing} voxels that the source lacks"))
+    return rows
+
+
+def metric_rows(tally: Mapping[str, Any]) -> list[Row]:
+    """Means over slices; the method's beside the algebraic reconstruction's."""
+    rows, metrics = [], tally["metrics"]
+    for name, key in (("MSE", "mse"), ("SSIM", "ssim"), ("data residual", "residual")):
+        if key not in metrics:
+            continue
+        text = f"{metrics[key]['mean']:.4f} (median {metrics[key]['median']:.4f})"
+        if other := metrics.get(f"algebraic_{key}"):
+            text += f"; gradient descent {other['mean']:.4f}"
+        rows.append((name, text))
+    if "seam" in metrics:
+        rows.append(("seam energy", f"{metrics['seam']['mean']:.3f} (1: no seam)"))
+    return rows
+
+
+def _driver(driven: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
+    if driven:
+        seen = f", last heard at {state['updated']}" if state is not None else ""
+        return f"process {driven['pid']} on {driven['host']}{seen}"
+    return "none: the run has ended, or was stopped"
+
+
+def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
+    """What the latest start wrote down of itself."""
+    workers = f"{state['homes']} that hold blocks, {state['pool']} in the pool"
+    rows = [("workers", f"{workers}; placement: {state['placement']}")]
+    if state["busy"] is not None:
+        who = "workers" if state["placement"] == "here" else "pool"
+        rows.append((f"{who} at the network", f"{state['busy']:.0%} of the time"))
+    rows.append(("retries", str(state["retries"])))
+    if predicted := state["predicted"]:
+        if live and predicted["seconds"]:
+            rows.append(
+                ("time predicted", f"{duration(predicted['seconds'])} for the method alone")
+            )
+        elif not live:
+            rows += predicted_rows(predicted, state["seconds"], state["tally"]["peak"])
+    if live:
+        shown = [
+            f"{r['block']} ({r['stage']} on {r['worker']}, {duration(r['seconds'])})"
+            for r in state["running"][:LISTED]
+        ]
+        rows.append(("at work on", f"{state['at_work']} blocks: {', '.join(shown) or 'none'}"))
+    return rows
+
+
+def _trouble_rows(tally: Mapping[str, Any]) -> list[Row]:
+    worst = ", ".join(f"slice {s} of block {b}: {r:.3g}" for r, s, b in tally["worst"])
+    rows = [("worst data residuals", worst)] if worst else []
+    rows += [(f"block {f['block']} failed", f["cause"]) for f in tally["failures"]]
+    return rows

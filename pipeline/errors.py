@@ -1,0 +1,64 @@
+"""What went wrong, sorted by what can be done about it."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, Literal
+
+from ddgm.core.errors import DdgmError
+
+if TYPE_CHECKING:
+    pass
+
+
+Kind = Literal[
+    "not_found", "unreachable", "mip", "bounds", "missing", "corrupt", "credentials", "unsupported"
+]
+
+
+# cloud-volume, fsspec's stores, requests, boto and google-auth share no base class. Names are
+# looked up along an error's method resolution order, so that none of them must be imported to ask.
+ERROR_NAMES: dict[Kind, str] = {
+    "not_found": "InfoUnavailableError UnsupportedProtocolError UnsupportedFormatError InvalidURL"
+    " NotFound FileNotFoundError NotADirectoryError",
+    "credentials": "DefaultCredentialsError NoCredentialsError PartialCredentialsError RefreshError"
+    " Forbidden Unauthorized AuthorizationError PermissionError",
+    "unreachable": "OSError HTTPError BotoCoreError ClientError GoogleAPIError GoogleAuthError"
+    " HttpError AzureError",
+    "unsupported": "ImportError NotImplementedError",
+    "missing": "EmptyVolumeException",
+}
+
+
+KINDS: dict[str, Kind] = {
+    name: kind for kind, names in ERROR_NAMES.items() for name in names.split()
+}
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: our own by their message, others with their type."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, DdgmError) else f"{type(error).__name__}: {text}"
+
+
+def kind_of(error: Exception) -> Kind:
+    """What is wrong with a volume or a store, from the error's HTTP status or its class.
+
+    A failed decoding has no class of its own: what is not known is taken for corrupt.
+    """
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):  # boto's
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    else:
+        status = getattr(response, "status_code", 0)
+    if status in (401, 403, 407) or (isinstance(error, KeyError) and "AWS_" in str(error)):
+        return "credentials"
+    if 400 <= status < 500 and status not in (408, 425, 429):
+        return "not_found"
+    for cls in type(error).__mro__:
+        if cls.__name__ in KINDS:
+            return KINDS[cls.__name__]
+    return "corrupt"

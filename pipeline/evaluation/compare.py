@@ -1,0 +1,46 @@
+"""One comparison, from patches to the table and the picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ddgm.pipeline.evaluation import table
+from ddgm.pipeline.evaluation.comparison import Request
+from ddgm.pipeline.evaluation.measure import SHOWN, Progress, Result, measure
+from ddgm.pipeline.evaluation.methods import Setting
+from ddgm.pipeline.store.files import Folder
+
+
+def benchmark(
+    request: Request, settings: Mapping[str, Setting], out: Path, progress: Progress
+) -> dict[str, Result]:
+    """Compare, and write benchmark.json, benchmark.md and benchmark.png into `out`.
+
+    A method whose result is there from an earlier start of the same comparison is not run again.
+
+    Args:
+        request: what the methods are compared on.
+        settings: the methods, by name.
+        out: made if need be.
+        progress: called as progress(done, total), in methods.
+
+    Raises:
+        DdgmError: prior, volume, box or methods cannot be used.
+    """
+    for setting in settings.values():
+        request.check(setting)
+    patches, trial, folder = request.normalised, request.trial, Folder(str(out))
+    results = measure(settings, trial, patches, folder, progress)
+    rows = {name: {"settings": str(settings[name]), **asdict(r)} for name, r in results.items()}
+    record = {"trial": asdict(trial), "methods": rows}
+    folder.write("benchmark.json", json.dumps(record, indent=2).encode())
+    text = table.markdown(results, settings, trial, tuple(patches.shape))
+    folder.write("benchmark.md", text.encode())
+    images = {name: np.load(out / "results" / f"{name}.npy") for name in results}
+    folder.write("benchmark.png", table.picture(images, results, patches[:SHOWN].numpy()))
+    return results

@@ -1,0 +1,144 @@
+"""What the methods of a comparison have in common: patches, tilts, prior."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ddgm.core.errors import DdgmError
+from ddgm.core.geometry import Detector
+from ddgm.core.networks.denoiser import Precision
+from ddgm.core.networks.prior import Prior, load_prior
+from ddgm.core.training.data import PatchError
+from ddgm.pipeline.evaluation.methods import Setting
+from ddgm.pipeline.volumes.array import opened
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.patches import random_patches
+
+
+class BenchmarkError(DdgmError):
+    """A comparison that cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """With a method's settings, all that decides a result.
+
+    Attributes:
+        detector: of the tilts.
+        prior: a shipped prior's name, or a weights file.
+        digest: SHA-256 of the weights.
+        precision: of the network's products.
+        tilt_noise: σ_y.
+        seed: of the tilts' noise and of the samplers'.
+        batch: slices that are solved at once.
+        data: digest of the patches.
+    """
+
+    detector: Detector
+    prior: str
+    digest: str
+    precision: Precision
+    tilt_noise: float
+    seed: int
+    batch: int
+    data: str
+
+    def described(self, shape: tuple[int, ...]) -> str:
+        """For the head of a table; `shape` is that of all patches."""
+        return (
+            f"{shape[0]} slices of {shape[1]} x {shape[2]}, detector {self.detector}, "
+            f"σ_y = {self.tilt_noise:g}, prior {self.prior} ({self.digest[:12]}…, "
+            f"{self.precision}), seed {self.seed}, {self.batch} slices at once"
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What methods are compared on.
+
+    Attributes:
+        url: a precomputed volume, or a .npy file, that the prior was not trained on.
+        mip: level of resolution.
+        box: the part of it to draw patches from; None for all.
+        patches: how many.
+        detector: of the tilts.
+        prior: a shipped prior's name, or a weights file.
+        precision: of the network's products.
+        seed: of patches, tilts and samplers.
+        tilt_noise: σ_y.
+        batch: slices that are solved at once.
+    """
+
+    url: str
+    mip: int = 0
+    box: Box | None = None
+    patches: int = 128
+    detector: Detector = "perpendicular"
+    prior: str = "small"
+    precision: Precision = "float32"
+    seed: int = 0
+    tilt_noise: float = 4.1
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("patches", "batch"):
+            if getattr(self, name) < 1:
+                raise BenchmarkError(f"--{name}: {getattr(self, name)}; give at least 1")
+        if self.tilt_noise <= 0:
+            raise BenchmarkError(
+                f"--noise: {self.tilt_noise:g}; give the noise of the tilts, above 0"
+            )
+
+    @cached_property
+    def weights(self) -> Prior:
+        """The prior, loaded once."""
+        return load_prior(self.prior)
+
+    @cached_property
+    def normalised(self) -> Tensor:
+        """The patches, (n, side, side), in the prior's units; read once.
+
+        Raises:
+            DdgmError: prior, volume or box cannot be used.
+        """
+        card = self.weights.card
+        volume, bounds = opened(self.url, self.mip)
+        try:
+            box = self.box or bounds
+            grey = random_patches(volume, box, card.patch, self.patches, self.seed)
+        except PatchError as error:
+            raise BenchmarkError(f"--box: {error}") from error
+        return torch.from_numpy((grey - card.mean) / card.std).float()
+
+    @property
+    def trial(self) -> Trial:
+        """All of it that decides a result."""
+        return Trial(
+            self.detector,
+            self.prior,
+            self.weights.digest,
+            self.precision,
+            self.tilt_noise,
+            self.seed,
+            self.batch,
+            hashlib.sha256(self.normalised.numpy().tobytes()).hexdigest(),
+        )
+
+    def check(self, setting: Setting) -> None:
+        """Refuse what this prior cannot do.
+
+        Raises:
+            BenchmarkError: it was not trained at all of a method's noise levels.
+        """
+        card, levels = self.weights.card, setting.method.sigmas
+        if levels and not card.knows(*levels):
+            low, high = card.sigma_range
+            raise BenchmarkError(
+                f"{setting}: noise levels from {levels[0]:g} to {levels[1]:g}; prior {self.prior} "
+                f"was trained at {low:g} to {high:g}"
+            )

@@ -1,0 +1,163 @@
+"""Methods on the same measurements: how good, how fast, and with how much memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.memory import peak_bytes
+from ddgm.core.metrics import scores as metrics
+from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.prior import load_prior
+from ddgm.core.projectors import Projector, Spectral, projector
+from ddgm.core.projectors.dense import DenseProjector
+from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.pipeline.block.solver import default_device
+from ddgm.pipeline.evaluation.comparison import Trial
+from ddgm.pipeline.evaluation.methods import Method, Problem, Setting
+from ddgm.pipeline.store.files import Folder
+
+Progress = Callable[[int, int], None]
+
+
+SHOWN = 6  # slices whose reconstructions are kept, for the picture
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method's scores, patch by patch, and what they cost."""
+
+    mse: list[float]
+    ssim: list[float]
+    residual: list[float]
+    seconds: float  # a patch
+    bytes: int  # the process at its largest, or the GPU's
+
+    def mean(self, name: str) -> tuple[float, float]:
+        """Mean of a score over patches, and its standard error."""
+        values = torch.tensor(getattr(self, name), dtype=torch.float64)
+        spread = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        return float(values.mean()), spread
+
+
+def measure(
+    settings: Mapping[str, Setting],
+    trial: Trial,
+    patches: Tensor,
+    folder: Folder,
+    progress: Progress,
+) -> dict[str, Result]:
+    """Every method's result, from `folder` where it is there, else measured and kept.
+
+    Each method has a process of its own, so that its memory is its own.
+
+    Args:
+        settings: methods, under the names that the results get.
+        trial: what they have in common.
+        patches: (n, thickness, width) normalised slices.
+        folder: for two files a method; those of another trial are measured again.
+        progress: called as progress(done, total), in methods.
+    """
+    results = {}
+    for done, (name, setting) in enumerate(settings.items()):
+        progress(done, len(settings))
+        result = kept(folder, name, setting, trial)
+        if result is None:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                result, images = pool.submit(solve, setting, trial, patches).result()
+            buffer = BytesIO()
+            np.save(buffer, images)
+            folder.write(f"results/{name}.npy", buffer.getvalue())
+            keep(folder, name, setting, trial, result)
+        results[name] = result
+    progress(len(settings), len(settings))
+    return results
+
+
+def kept(folder: Folder, name: str, setting: Setting, trial: Trial) -> Result | None:
+    """A result that `keep` wrote for the same setting and trial; None where there is none."""
+    data = folder.read(f"results/{name}.json")
+    record = json.loads(data) if data else {}
+    if record.get("key") != _key(setting, trial):
+        return None
+    return Result(**record["result"])
+
+
+def keep(folder: Folder, name: str, setting: Setting, trial: Trial, result: Result) -> None:
+    """Write a result, with what it is the result of."""
+    record = {"key": _key(setting, trial), "result": asdict(result)}
+    folder.write(f"results/{name}.json", json.dumps(record).encode())
+
+
+def _key(setting: Setting, trial: Trial) -> dict[str, object]:
+    return {"method": setting.method.title, "settings": setting.method.settings, **asdict(trial)}
+
+
+def solve(setting: Setting, trial: Trial, patches: Tensor) -> tuple[Result, np.ndarray]:
+    """One method on all patches, in this process; and its first few reconstructions."""
+    method, device = setting.method, default_device()
+    prior = load_prior(trial.prior, trial.digest)
+    denoise = NetworkDenoiser(prior.network, trial.precision, device)
+    thickness, width = patches.shape[1:]
+    a = projector_for(method, TiltGeometry.uniform(thickness, width, detector=trial.detector))
+    scores: dict[str, list[float]] = {"mse": [], "ssim": [], "residual": []}
+    seconds, shown = 0.0, []
+    for first in range(0, len(patches), trial.batch):
+        truth = patches[first : first + trial.batch].to(device)
+        problem = _problem(a, denoise, trial, truth, first)
+        start = time.perf_counter()
+        with torch.no_grad():
+            x = method.solve(problem)
+        x = x.cpu()  # waits for a GPU
+        seconds += time.perf_counter() - start
+        shown.append(x)
+        scores["mse"] += metrics.mse(x, truth.cpu()).tolist()
+        scores["ssim"] += metrics.ssim(x, truth.cpu()).tolist()
+        residual = metrics.data_residual(a.forward(x.to(device)), problem.y, trial.tilt_noise)
+        scores["residual"] += residual.tolist()
+    result = Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
+    return result, torch.cat(shown)[:SHOWN].numpy()
+
+
+def projector_for(method: Method, geometry: TiltGeometry) -> Projector:
+    """The fastest backend that has what a method needs.
+
+    Raises:
+        DecompositionError: it needs singular values, and this machine has no room for them.
+    """
+    device = default_device()
+    backend = projector(geometry, device=device)
+    if method.spectral and not isinstance(backend, Spectral):
+        return DenseProjector(geometry, device=device)
+    return backend
+
+
+def _problem(
+    a: Projector, denoise: NetworkDenoiser, trial: Trial, truth: Tensor, first: int
+) -> Problem:
+    places: list[Place] = [(0, 0, first + i) for i in range(len(truth))]
+    y = a.forward(truth)
+    tilts, field = NoiseField(trial.seed, "sinogram"), NoiseField(trial.seed, "sampler")
+    y = y + trial.tilt_noise * tilts.batch(tuple(y.shape[1:]), places).to(y)
+    shape = tuple(truth.shape[1:])
+
+    def noise(n: int) -> Tensor:
+        return field.batch(shape, places, n).to(y)
+
+    return Problem(a, y, denoise, noise, trial.tilt_noise)
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return peak_bytes()

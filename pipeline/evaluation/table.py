@@ -1,0 +1,60 @@
+"""The comparison as people read it: the paper's Table 1 and Fig. 4, with ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ddgm.pipeline.evaluation.measure import Result, Trial
+from ddgm.pipeline.evaluation.methods import PAPER, Setting
+from ddgm.pipeline.figures import table as picture_of
+from ddgm.pipeline.terminal import size
+
+HEAD = (
+    "method", "settings", "MSE", "SSIM", "residual", "network evaluations", "gradient evaluations",
+    "s a slice", "memory", "paper: MSE, SSIM",
+)  # fmt: skip
+
+
+def markdown(
+    results: Mapping[str, Result],
+    settings: Mapping[str, Setting],
+    trial: Trial,
+    shape: tuple[int, ...],
+) -> str:
+    """The results as a table, best MSE first, with what they have in common above it."""
+    ranked = sorted(results, key=lambda name: results[name].mean("mse")[0])
+    rows = [_row(name, settings[name], results[name]) for name in ranked]
+    return "\n".join([trial.described(shape), "", *lines(HEAD, rows)]) + "\n"
+
+
+def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _row(name: str, setting: Setting, result: Result) -> list[str]:
+    method = setting.method
+    scores = ["{:.4f} ± {:.4f}".format(*result.mean(score)) for score in ("mse", "ssim")]
+    return [
+        method.title,
+        method.settings,
+        *scores,
+        f"{result.mean('residual')[0]:.3f}",
+        str(method.networks),
+        "" if method.gradients is None else str(method.gradients),
+        f"{result.seconds:.2f}",
+        size(result.bytes),
+        "{:.2f}, {:.2f}".format(*PAPER[name]) if name in PAPER else "",
+    ]
+
+
+def picture(
+    images: Mapping[str, np.ndarray], results: Mapping[str, Result], truth: np.ndarray
+) -> bytes:
+    """The same few slices by every method, best MSE last but the truth, as in Fig. 4."""
+    ranked = sorted(results, key=lambda name: -results[name].mean("mse")[0])
+    rows = np.stack([*(images[name] for name in ranked), truth])
+    labels = [f"{name}\n{results[name].mean('mse')[0]:.4f}" for name in ranked]
+    return picture_of(rows[::-1], [*labels, "truth"][::-1], "mean MSE below each name")

@@ -1,0 +1,90 @@
+"""Whether the spread of a run's chains predicts how wrong its slices are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddgm.pipeline.report import figures
+from ddgm.pipeline.report.run_data import Run
+from ddgm.pipeline.report.slices import View, trust_picture, view_of
+from ddgm.pipeline.spec.method import Ddgm, Ddx
+
+SLICES = 8  # that are looked at, evenly spaced: 200,000 pixels each at 128 × 1568
+GROUPS = 10  # of as many pixels each
+NEEDED = {"spread", "truth", "reconstruction"}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Groups of pixels of like spread.
+
+    Attributes:
+        predicted: each group's root mean square spread of the chains, in grey levels.
+        found: its root mean square error of the chains' mean, in grey levels.
+        slices: how many were looked at.
+    """
+
+    predicted: np.ndarray
+    found: np.ndarray
+    slices: int
+
+    @property
+    def ratio(self) -> float:
+        """Error over spread, both as root mean squares over all pixels."""
+        return float(np.sqrt((self.found**2).mean() / max((self.predicted**2).mean(), 1e-12)))
+
+
+def calibration(run: Run) -> Calibration | None:
+    """Spread beside true error, over some slices; None where either is not stored."""
+    if not set(run.plan.spec.output.layers) >= NEEDED:
+        return None
+    count = len(run.columns["mse"])
+    rows = np.unique(np.linspace(0, count - 1, min(SLICES, count)).round().astype(int))
+    views = [view_of(run, int(row)).layers for row in rows]
+    views = [v for v in views if v.keys() >= NEEDED]
+    if not views:
+        return None
+    spread = np.concatenate([v["spread"].ravel().astype(float) for v in views])
+    error = np.concatenate(
+        [(v["reconstruction"].astype(float) - v["truth"]).ravel() for v in views]
+    )
+    groups = np.array_split(np.argsort(spread, kind="stable"), GROUPS)
+    predicted, found = (
+        np.array([np.sqrt((values[g] ** 2).mean()) for g in groups]) for values in (spread, error)
+    )
+    return Calibration(predicted, found, len(views))
+
+
+AGREE = (
+    "The reconstruction is the mean of {} chains, each with noise of its own. Where they differ, "
+    "the data leave it open and the prior has filled it, each time otherwise. Where they agree "
+    "they can still all be wrong."
+)
+MEASURED = (
+    "The measured share says how much of a slice lies in directions that the tilts see above "
+    "their noise; the rest is what the prior holds likely."
+)
+CALIBRATED = (
+    "Error against spread, in {} groups of pixels of {} slices. On the dashed line the spread is "
+    "the error that one has to reckon with; above it the chains are too sure of themselves. Over "
+    "all pixels the error is {:.2f} times the spread."
+)
+
+
+def trust(run: Run, view: View) -> tuple[list[str], list[tuple[bytes, str]]]:
+    """Paragraphs and figures with captions; none where neither layer is stored."""
+    picture = trust_picture(run, view)
+    if picture is None:
+        return [], []
+    method, layers = run.plan.spec.method, run.plan.spec.output.layers
+    text, shown = [], [(picture, "Of the slice of median MSE.")]
+    if "spread" in layers and isinstance(method, Ddgm | Ddx):
+        text.append(AGREE.format(method.samples))
+    if "measured" in layers:
+        text.append(MEASURED)
+    if found := calibration(run):
+        caption = CALIBRATED.format(len(found.found), found.slices, found.ratio)
+        shown.append((figures.calibration(found.predicted, found.found), caption))
+    return text, shown

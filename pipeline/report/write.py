@@ -1,0 +1,32 @@
+"""The report of a run: one HTML page and the main picture, in the run's folder."""
+
+from __future__ import annotations
+
+from ddgm.pipeline.report.page import render_page
+from ddgm.pipeline.report.run_data import gather
+from ddgm.pipeline.report.slices import chosen, slice_picture, view_of
+from ddgm.pipeline.store.run_store import RunStore
+
+PAGE, PICTURE = "report.html", "preview.png"
+
+
+def write_report(root: str) -> list[str]:
+    """Write the page and the picture of a run, finished or not, into its folder.
+
+    Returns:
+        The names written.
+
+    Raises:
+        StoreError: there is no run, or none of its blocks is done.
+    """
+    run = gather(RunStore(root))
+    views = {name: view_of(run, row) for name, row in chosen(run.columns["mse"]).items()}
+    picture = slice_picture(run, views["median"], measured=True)
+    page = render_page(run, views, picture).encode()
+    folder = run.store.folder
+    if picture is None:
+        folder.delete(PICTURE)  # of an earlier report: not of this state of the run
+    else:
+        folder.write(PICTURE, picture)
+    folder.write(PAGE, page)
+    return [PAGE] if picture is None else [PAGE, PICTURE]

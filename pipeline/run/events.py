@@ -1,0 +1,89 @@
+"""What happens in a run; progress and reports subscribe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ddgm.pipeline.store.ledger import Record
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """Blocks are about to be submitted."""
+
+    blocks: int
+    """Of the whole plan."""
+    done: int
+    """That an earlier start finished."""
+    voxels: int
+    """Of a full block."""
+    dashboard: str
+    """Dask's address for the browser."""
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """A block's data and record are in place."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class BlockRetried:
+    """A block failed and is begun again."""
+
+    block: int
+    attempt: int
+    """That failed."""
+    cause: str
+
+
+@dataclass(frozen=True)
+class BlockFailed:
+    """A block failed for good."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """No worker is there; the run goes on when one comes."""
+
+    pool: bool = False
+    """Others are: it is a pool worker that is missing."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A block that a worker is at."""
+
+    block: int
+    stage: str
+    worker: str
+    """Its name."""
+    seconds: float
+    """Since the stage began."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """How things stand; told every few seconds."""
+
+    placement: str
+    homes: int
+    """Workers that hold blocks."""
+    pool: int
+    """Workers that run the network for them."""
+    running: tuple[Running, ...] = ()
+    pool_seconds: float = 0.0
+    """That the pool has spent in network calls for others."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Ctrl-C: begun blocks are finished, and no others are begun."""
+
+
+Event = RunStarted | BlockDone | BlockRetried | BlockFailed | Waiting | Beat | Stopping
+Subscriber = Callable[[Event], None]

@@ -1,0 +1,96 @@
+"""How long a run should take: calls timed by one of its workers, over the workers there were."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ddgm.pipeline.block.task import Job
+from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.run.events import Beat, Event
+from ddgm.pipeline.spec.memory import worker_memory
+from ddgm.workers.members import RESOURCE, fleet_of
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+HAND_OVER_SECONDS = 5.0  # that a worker is given to hand over one number
+
+
+class Forecast:
+    """Subscribes to a run's events; at the first that tells of workers, has one time its calls.
+
+    Workers come and go, so the time is what the work takes one of them, over how many there were
+    on average: those of the pool, or where there is none all.
+
+    Args:
+        client: of the cluster that the run is on.
+        job: what is run.
+        blocks: that were not done when it started.
+    """
+
+    def __init__(self, client: Client, job: Job, blocks: int) -> None:
+        self.client, self.job, self.blocks = client, job, blocks
+        self._placement = "here"
+        self._slice: float | None = None
+        self._timing: Future | None = None
+        self._began = self._seen = time.monotonic()
+        self._workers, self._shifts = 0, 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        if not isinstance(event, Beat):
+            return
+        self._count()
+        self._placement = event.placement
+        self._workers = event.homes if event.placement == "here" else event.pool
+        if self._workers and event.homes and self._timing is None:
+            self._timing = self._timed()
+
+    @property
+    def shifts(self) -> float:
+        """Seconds that workers have been there, over all of those that run the network."""
+        self._count()
+        return self._shifts
+
+    def seconds(self) -> float | None:
+        """Of the run, the method alone; None while nothing has been timed."""
+        timing = self._timing
+        if self._slice is None and timing is not None and timing.status == "finished":
+            with suppress(Exception):  # lost with its worker
+                self._slice = timing.result(timeout=HAND_OVER_SECONDS)
+        if self._slice is None or not self.shifts:
+            return None
+        spec = self.job.plan.spec
+        workers = self.shifts / (self._seen - self._began)
+        # no run ends before its one block, however many workers there are
+        return self._slice * spec.block.slices * max(self.blocks / workers, 1.0)
+
+    def as_json(self) -> dict[str, Any]:
+        """Predicted seconds, and bytes of a worker that holds blocks."""
+        memory = worker_memory(self.job.plan, network=self._placement == "here")
+        return {"seconds": self.seconds(), "memory": memory.total}
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._shifts += self._workers * (now - self._seen)
+        self._seen = now
+
+    def _timed(self) -> Future | None:
+        """Where the method runs: with `calls`, the network's are timed from there, too."""
+        fleet = fleet_of(self.client)
+        members = fleet.pool if self._placement == "whole" else fleet.homes
+        if not members:  # gone since
+            return None
+        name = f"calibrate-{self.job.topic[-8:]}"
+        where: dict[str, Any] = {"workers": [members[0].address], "priority": 1, "pure": False}
+        if self._placement == "whole":  # a pool worker does one thing at a time
+            where["resources"] = {RESOURCE: 1}
+        calls = self._placement == "calls"
+        return self.client.submit(seconds_a_slice, self.job, calls, key=name, **where)
+
+
+def seconds_a_slice(job: Job, calls: bool) -> float:
+    """Of the method, by one timed call of each kind from this process."""
+    return calibrate(job.plan, calls).slice

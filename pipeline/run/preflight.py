@@ -1,0 +1,184 @@
+"""Before any block: reads what the run depends on, checks it, and writes it down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ddgm.core.errors import DdgmError
+from ddgm.core.networks.prior import SHIPPED, Prior, PriorError, weights_path
+from ddgm.core.projectors import Spectral, checked_step
+from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.block.intensity import grey_scale
+from ddgm.pipeline.block.solver import resident_prior, resident_solver
+from ddgm.pipeline.block.task import Job
+from ddgm.pipeline.spec.method import Ddgm, Ddx
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import Plan, checked_plan, source_volume
+from ddgm.pipeline.store.files import Folder
+from ddgm.pipeline.store.manifest import describe
+from ddgm.pipeline.store.run_store import RunStore, StoreError
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import SourceError
+
+DECIDING = "torch", "astra-toolbox", "numpy", "scipy"  # whose versions can change a block's bytes
+
+
+AND = " and "  # between the versions of a run that several had a part in
+
+
+LOOK = 64  # side of the box whose grey levels are looked at before a run, in voxels
+
+
+STRANGE = 4.0  # normalised mean or std at which they cannot be what the prior learnt
+
+
+class LayerError(DdgmError):
+    """A layer that a run's geometry cannot give."""
+
+
+class VersionError(DdgmError):
+    """A package that may compute other bytes than the blocks that are done."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A run whose spec, source, weights, step and output have been found good."""
+
+    job: Job
+    manifest: dict[str, Any]
+
+
+def prepare(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Job:
+    """Check all that can be checked before any block, and create or find the output.
+
+    Raises:
+        DdgmError: the first thing that is wrong.
+    """
+    checked = check(spec, overwrite, other_versions)
+    create(checked, overwrite)
+    return checked.job
+
+
+def create(checked: Checked, overwrite: bool = False) -> None:
+    """Create the output, or find that of an earlier start and note the versions that are new."""
+    store = RunStore(checked.job.root)
+    if store.prepare(checked.job.plan, checked.manifest, overwrite):
+        found, ours = store.manifest(), checked.manifest["versions"]
+        if others := _other_versions(found, checked.manifest):
+            found["versions"] |= {p: f"{v}{AND}{ours[p]}" for p, v in others.items()}
+            store.folder.write("run.json", json.dumps(found, indent=2).encode())
+
+
+def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Checked:
+    """Check all that can be checked before any block; writes nothing.
+
+    Args:
+        spec: what to do.
+        overwrite: what an earlier run of another spec left.
+        other_versions: whether a run may be gone on with by other versions of `DECIDING`.
+
+    Raises:
+        DdgmError: the first thing that is wrong.
+    """
+    spec = _settled(spec)
+    plan = checked_plan(spec, source_volume(spec).info)
+    prior = resident_prior(spec.prior)
+    solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
+    if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
+        raise LayerError(
+            f"output.layers: measured needs the singular vectors of A, which a "
+            f"{spec.tilts.detector} detector's have no quick way to; set tilts.detector: lateral, "
+            "or leave the layer out"
+        )
+    norm = solver.projector.norm
+    if not isinstance(spec.method, Ddx):
+        checked_step(spec.method.step.size(norm), norm, "method.step")
+    if "algebraic" in spec.output.layers:
+        checked_step(spec.algebraic.step.size(norm), norm, "algebraic.step")
+    _check_sigma(spec, prior)
+    _check_grey(plan, prior)
+    # absolute: workers elsewhere would take a relative path from their own folder
+    root = Folder(spec.output.path).local_path() or spec.output.path
+    store = RunStore(root)
+    manifest = describe(plan, prior, code_digest())
+    _check_space(plan, store)
+    if store.check(manifest, overwrite) and not other_versions:
+        _check_versions(store, manifest)
+    job = Job(plan, root, manifest["digest"], prior.digest, manifest["code"])
+    return Checked(job, manifest)
+
+
+def _settled(spec: Spec) -> Spec:
+    """The spec with a weights file's whole path: workers look from other folders than ours."""
+    path = weights_path(spec.prior.weights)
+    weights = path.stem if path.parent == SHIPPED else str(path.absolute())
+    return spec.model_copy(update={"prior": spec.prior.model_copy(update={"weights": weights})})
+
+
+def _check_sigma(spec: Spec, prior: Prior) -> None:
+    if isinstance(spec.method, Ddgm | Ddx) and not prior.card.knows(*spec.method.sigma):
+        low, high = prior.card.sigma_range
+        raise PriorError(
+            f"method.sigma: {list(spec.method.sigma)} is not within {low:g} to {high:g}, the noise "
+            f"levels that {spec.prior.weights} was trained at; stay within them"
+        )
+
+
+def _check_grey(plan: Plan, prior: Prior) -> None:
+    """One read here, before a hundred thousand fail elsewhere: can it be what the prior knows?"""
+    box = plan.block(0).box
+    middle = [(a + b) // 2 for a, b in zip(box.start, box.stop, strict=True)]
+    start = [max(a, m - LOOK // 2) for a, m in zip(box.start, middle, strict=True)]
+    stop = [min(b, m + LOOK // 2) for b, m in zip(box.stop, middle, strict=True)]
+    try:
+        voxels = source_volume(plan.spec).read(Box(tuple(start), tuple(stop))).data  # type: ignore[arg-type]
+    except SourceError as error:
+        if error.kind in ("missing", "corrupt"):  # of one place: the block there says so itself
+            return
+        raise
+    grey = grey_scale(plan, prior.digest)
+    x = grey.normalised(voxels)
+    mean, std = float(x.mean()), float(x.std())
+    strange = abs(mean) > STRANGE or std > STRANGE  # NaN is not: the blocks say so themselves
+    if not strange or voxels.min() == voxels.max():  # nor is the emptiness beside a tissue
+        return
+    chosen = plan.spec.source.intensity
+    raise PriorError(
+        f"source.intensity: with mean {grey.mean:.4g} and std {grey.std:.4g} "
+        f"({'the spec' if chosen else plan.spec.prior.weights}'s), the first block's middle is "
+        f"{mean:.3g} ± {std:.3g} where the prior learnt 0 ± 1; give the volume's own mean and std, "
+        f"near {voxels.mean():.4g} and {voxels.std():.3g}"
+    )
+
+
+def _check_space(plan: Plan, store: RunStore) -> None:
+    free = store.folder.free_bytes()
+    whole = plan.bytes_to_write()
+    needed = int(0.8 * whole)  # zstd was measured to save 6 to 15 % of EM, its kin and sinograms
+    if free is not None and free < needed and not store.folder.names(""):
+        raise StoreError(
+            f"output.path: {store.root} has {free / 1e9:.2f} GB free, and the run writes up to "
+            f"{whole / 1e9:.2f} GB before compression; choose another disk or fewer layers"
+        )
+
+
+def _check_versions(store: RunStore, manifest: Mapping[str, Any]) -> None:
+    for package, theirs in _other_versions(store.manifest(), manifest).items():
+        raise VersionError(
+            f"output.path: {store.root} was begun with {package} {theirs}, and here is "
+            f"{manifest['versions'][package]}, which may compute other bytes; install {package} "
+            f"{theirs.split(AND)[0]}, or go on all the same with --other-versions"
+        )
+
+
+def _other_versions(found: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Packages that decide bytes and had no part in a run as they are here: what it says of them.
+
+    A run.json that does not name a package says nothing against it.
+    """
+    theirs, ours = found.get("versions", {}), manifest["versions"]
+    known = {package: theirs[package] for package in DECIDING if package in theirs}
+    return {p: v for p, v in known.items() if ours[p] not in v.split(AND)}

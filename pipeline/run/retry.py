@@ -1,0 +1,46 @@
+"""What went wrong, sorted by what can be done about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ddgm.core.errors import DdgmError
+
+if TYPE_CHECKING:
+    from distributed.scheduler import KilledWorker
+from ddgm.pipeline.errors import DISK_ERRORS
+
+
+class LateError(DdgmError):
+    """A worker that was at a stage of a block for too long."""
+
+    retryable = True
+
+
+class DeadlyError(DdgmError):
+    """A block at which workers die."""
+
+
+def ends_the_run(error: BaseException) -> bool:
+    """Whether every other block would fail as well: the output cannot be written."""
+    full = isinstance(error, OSError) and error.errno in DISK_ERRORS
+    return full or bool(getattr(error, "final", False))
+
+
+def worth_retrying(error: BaseException) -> bool:
+    """Whether the same block may succeed at another try with nothing mended."""
+    if isinstance(error, DdgmError):
+        return bool(getattr(error, "retryable", False))
+    return not isinstance(error, ImportError | TypeError | AttributeError)
+
+
+def blameless(error: BaseException) -> bool:
+    """Whether the block had nothing to do with it, so that the try does not count."""
+    return bool(getattr(error, "blameless", False))
+
+
+def killed(error: BaseException) -> KilledWorker | None:
+    """The error, if it is Dask's for a worker that died with a task in its hands or its queue."""
+    from distributed.scheduler import KilledWorker
+
+    return error if isinstance(error, KilledWorker) else None

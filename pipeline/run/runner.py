@@ -1,0 +1,190 @@
+"""Runs a spec: prepares the output, hands blocks to Dask, resumes, reports."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ddgm.core.errors import Stopped
+from ddgm.pipeline.block.stages import run_block
+from ddgm.pipeline.block.task import Job
+from ddgm.pipeline.run.events import BlockDone, BlockFailed, Event, RunStarted, Subscriber
+from ddgm.pipeline.run.forecast import Forecast
+from ddgm.pipeline.run.placement import Submit, submit
+from ddgm.pipeline.run.preflight import check, create, prepare
+from ddgm.pipeline.run.scheduler import RunError, Window
+from ddgm.pipeline.run.state import StateFile
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import checked_plan, source_volume
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.lock import lease
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.statistics import Tally
+from ddgm.workers.connect import connect
+from ddgm.workers.specs import Local
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        blocks: of the plan.
+        resumed: done by earlier starts.
+        done: by this one.
+        failures: blocks that failed for good.
+        failed: their records, the first of them.
+        seconds: this start took.
+        tally: of all records of the run.
+        predicted: seconds, and bytes of a worker, that this start would take; see `Forecast`.
+    """
+
+    blocks: int
+    resumed: int = 0
+    done: int = 0
+    seconds: float = 0.0
+    tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    predicted: dict[str, Any] | None = field(default=None, compare=False)
+
+    @property
+    def failures(self) -> int:
+        return self.tally.failed
+
+    @property
+    def failed(self) -> list[Record]:
+        return self.tally.failures
+
+    def __call__(self, event: Event) -> None:
+        """Count what an event tells of."""
+        if isinstance(event, BlockDone | BlockFailed):
+            self.tally.add(event.record)
+            self.done += isinstance(event, BlockDone)
+
+
+def run(
+    spec: Spec,
+    emit: Subscriber,
+    overwrite: bool = False,
+    only: Sequence[int] | None = None,
+    submit: Submit = submit,
+    other_versions: bool = False,
+) -> Summary:
+    """Run a spec to its end, or go on where an earlier start of the same spec stopped.
+
+    Args:
+        spec: what to do.
+        emit: told of all that happens.
+        overwrite: what an earlier run of another spec left.
+        only: these blocks, which are done again where they are done, and no others.
+        submit: hands a block to Dask.
+        other_versions: whether to go on by other versions of torch and the like; see `check`.
+
+    Raises:
+        DdgmError: something a user can mend, found before any block or while running: the
+            spec, the source, the weights, the output, a full disk, the cluster.
+        Stopped: after Ctrl-C, once the blocks that were begun have ended.
+    """
+    start = time.monotonic()
+    checked = check(spec, overwrite, other_versions)
+    job = replace(checked.job, topic=f"ddgm-{uuid.uuid4().hex}")
+    store, summary = RunStore(job.root), Summary(job.plan.block_count)
+    with lease(store.folder) as ours:
+        create(checked, overwrite)
+        for block in only or ():
+            store.forget(block)
+        done = _known(store, job, summary)
+        wanted = range(summary.blocks) if only is None else only
+        pending = (i for i in wanted if not done[i])
+        stopped = False
+        if left := sum(1 for i in wanted if not done[i]):
+            with connect(spec.cluster, spec.pool) as client:
+                forecast = Forecast(client, job, left)
+                stopped = _drain(client, job, store, summary, forecast, emit, ours, pending, submit)
+                summary.predicted = forecast.as_json()
+        store.write_metrics(list(summary.tally.columns))
+    summary.seconds = time.monotonic() - start
+    if stopped:
+        raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
+    return summary
+
+
+def _known(store: RunStore, job: Job, summary: Summary) -> bytearray:
+    """A 1 for every block that an earlier start finished; counts them in the summary."""
+    done = bytearray(summary.blocks)
+    for record in store.records():
+        if record.state == "done" and record.digest == job.digest:
+            done[record.block] = 1
+            summary.tally.add(record)
+            summary.resumed += 1
+    return done
+
+
+def _drain(
+    client: Client,
+    job: Job,
+    store: RunStore,
+    summary: Summary,
+    forecast: Forecast,
+    emit: Subscriber,
+    ours: Callable[[], None],
+    pending: Iterator[int],
+    submit: Submit,
+) -> bool:
+    """Run all pending blocks; whether they were stopped before their end."""
+    state = StateFile(store, job, summary.tally, forecast)
+
+    def tell(event: Event) -> None:
+        ours()
+        for subscriber in (summary, forecast, state, emit):
+            subscriber(event)
+
+    z, y, x = job.plan.shard
+    local = isinstance(job.plan.spec.cluster, Local)  # which has none
+    dashboard = "" if local else client.dashboard_link or ""
+    tell(RunStarted(summary.blocks, summary.resumed, z * y * x, dashboard))
+    window = Window(client, job, store, tell, submit)
+    try:
+        with _interrupts(window.stop):
+            window.drain(pending)
+    finally:
+        state.write(ended=True)
+    return window.stopping
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C calls `stop`, a second one raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def first(*_: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop()
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run_alone(spec: Spec, block: int) -> Record:
+    """Run one block in this process, without a cluster: what reproduces a failure.
+
+    Raises:
+        DdgmError: what is wrong with the block, or that there is no such block.
+    """
+    count = checked_plan(spec, source_volume(spec).info).block_count
+    if not 0 <= block < count:
+        raise RunError(f"--id: there is no block {block}; the plan has 0 to {count - 1}")
+    return run_block(prepare(spec), block)

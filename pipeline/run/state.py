@@ -1,0 +1,97 @@
+"""How a run stands, for those who look at it from elsewhere: RUN/state.json."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from ddgm.pipeline.block.task import Job
+from ddgm.pipeline.run.events import Beat, BlockDone, BlockRetried, Event
+from ddgm.pipeline.run.forecast import Forecast
+from ddgm.pipeline.store.files import FolderError
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.statistics import Tally
+
+NAME = "state.json"
+WRITE_SECONDS = 10.0
+LISTED = 50  # running blocks that are named
+
+
+class StateFile:
+    """Subscribes to a run's events and writes down, now and then, what they come to.
+
+    Args:
+        store: of the run.
+        job: what is run.
+        tally: kept by the runner, of all records.
+        forecast: of this start.
+    """
+
+    def __init__(self, store: RunStore, job: Job, tally: Tally, forecast: Forecast) -> None:
+        self.store, self.job, self.tally, self.forecast = store, job, tally, forecast
+        self.began = time.monotonic()
+        self.started = _now()
+        self.written = float("-inf")
+        self.beat = Beat("here", 0, 0)
+        self.retries = self.done = 0
+        self.reconstructing = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, BlockDone):
+            self.done += 1
+            self.reconstructing += event.record.seconds.get("reconstruct", 0.0)
+        elif isinstance(event, BlockRetried):
+            self.retries += 1
+        elif isinstance(event, Beat):
+            self.beat = event
+            if time.monotonic() - self.written > WRITE_SECONDS:
+                self.write()
+
+    def busy(self) -> float | None:
+        """Share of the time that the processes which run networks were at it, since the start."""
+        beat = self.beat
+        spent = beat.pool_seconds if beat.placement == "calls" else self.reconstructing
+        return spent / self.forecast.shifts if self.forecast.shifts else None
+
+    def write(self, ended: bool = False) -> None:
+        """Write it down; an output that cannot be written is told of by those who
+        write data."""
+        self.written = time.monotonic()
+        running = [] if ended else [asdict(r) for r in self.beat.running[:LISTED]]
+        state = {
+            "digest": self.job.digest,
+            "started": self.started,
+            "updated": _now(),
+            "ended": ended,
+            "seconds": time.monotonic() - self.began,
+            "blocks_this_start": self.done,
+            "placement": self.beat.placement,
+            "homes": self.beat.homes,
+            "pool": self.beat.pool,
+            "busy": self.busy(),
+            "retries": self.retries,
+            "at_work": 0 if ended else len(self.beat.running),
+            "running": running,
+            "predicted": self.forecast.as_json(),
+            "tally": self.tally.summary(),
+        }
+        with suppress(OSError, FolderError):
+            self.store.folder.write(NAME, json.dumps(state).encode())
+
+
+def read_state(store: RunStore, digest: str) -> dict[str, Any] | None:
+    """What the latest start of a run wrote down; None where none did."""
+    try:
+        state = json.loads(store.folder.read(NAME) or b"{}")
+    except ValueError:
+        return None
+    return state if state.get("digest") == digest else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,151 @@
+"""Reads a run's output again, holds it against the ledger, and mends what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.run.events import Subscriber
+from ddgm.pipeline.run.runner import run
+from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.plan import Plan
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.lock import lease
+from ddgm.pipeline.store.manifest import plan_of
+from ddgm.pipeline.store.run_store import VOLUME, RunStore, StoreError, checksum
+from ddgm.pipeline.terminal import bar
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did, and what it left.
+
+    Attributes:
+        metadata: files of the volume that were written again.
+        done: blocks that were done again.
+        failures: blocks that failed again.
+        missing: blocks that were not done before, and are left to `ddgm run`.
+    """
+
+    metadata: list[str]
+    done: int
+    failures: int
+    missing: int
+
+
+@dataclass
+class Found:
+    """What a verification found.
+
+    Attributes:
+        blocks: of the plan.
+        problems: one line for each file of metadata and each block that is not as it should be.
+        metadata: files of the volume that are not as the plan gives.
+        damaged: blocks that are done by the ledger, with other data than it says.
+        missing: how many blocks are not done.
+    """
+
+    blocks: int
+    problems: list[str] = field(default_factory=list)
+    metadata: list[str] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
+    missing: int = 0
+
+
+def verify_run(root: str, console: Console) -> Found:
+    """Look at the metadata and every block of a run.
+
+    The data of an array whose own metadata are wrong cannot be told from damage, and are not read.
+
+    Args:
+        root: the run's folder.
+        console: for the progress.
+
+    Raises:
+        StoreError: there is no run there.
+    """
+    store = RunStore(root)
+    manifest = store.manifest()
+    plan = plan_of(manifest)
+    found = Found(plan.block_count, metadata=list(store.wrong_metadata(plan)))
+    found.problems += [f"{name}: missing, or not as the plan gives" for name in found.metadata]
+    readable: list[Layer] = [x for x in plan.spec.output.layers if _array(x) not in found.metadata]
+    with bar(console) as progress:
+        for index in progress.track(range(plan.block_count), description="verifying"):
+            record = store.record(index)
+            if (problem := _not_done(record, manifest["digest"])) is not None:
+                found.missing += 1
+            elif (
+                record is not None
+                and (problem := _damage(store, plan, record, readable)) is not None
+            ):
+                found.damaged.append(index)
+            if problem is not None:
+                found.problems.append(f"block {index}: {problem}")
+    return found
+
+
+def repair_run(
+    root: str, console: Console, emit: Subscriber, other_versions: bool = False
+) -> Repaired:
+    """Write wrong metadata again, do the damaged blocks of a run again by its own spec, no others.
+
+    Args:
+        root: the run's folder.
+        console: for the progress.
+        emit: told of all that happens.
+        other_versions: whether to do so by other versions of torch and the like; see `check`.
+
+    Raises:
+        DdgmError: there is no run, a driver is at work on it, or it cannot be run any more: by
+            another version of the code, say.
+    """
+    store = RunStore(root)
+    manifest = store.manifest()
+    plan = plan_of(manifest)
+    with lease(store.folder):
+        metadata = list(store.wrong_metadata(plan))
+        if metadata and manifest["code"] != code_digest():
+            raise StoreError(
+                f"{root}/{metadata[0]} is missing or damaged, and the run was made by another "
+                "version of ddgm; repair it with that version"
+            )
+        for name in store.mend_metadata(plan):
+            console.print(f"{name} is missing or damaged, and written again")
+        found = verify_run(root, console)
+    if not found.damaged:
+        return Repaired(metadata, 0, 0, found.missing)
+    for block in found.damaged:
+        console.print(f"block {block} is damaged, and done again")
+    spec = plan.spec
+    here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
+    summary = run(here, emit, only=found.damaged, other_versions=other_versions)
+    return Repaired(metadata, summary.done, len(found.damaged) - summary.done, found.missing)
+
+
+def _array(layer: Layer) -> str:
+    """The name of the metadata without which a layer cannot be read."""
+    return f"{VOLUME}/{layer}/0/zarr.json"
+
+
+def _not_done(record: Record | None, digest: str) -> str | None:
+    if record is None:
+        return "not done yet"
+    if record.state == "failed":
+        return f"failed: {record.cause}"
+    return None if record.digest == digest else "done by another spec, code or weights"
+
+
+def _damage(store: RunStore, plan: Plan, record: Record, layers: Sequence[Layer]) -> str | None:
+    block = plan.block(record.block)
+    for layer in layers:
+        try:
+            data = store.read(plan, layer, block)
+        except StoreError as error:
+            return f"{layer}: {error}"
+        if checksum(data) != record.checksums.get(layer):
+            return f"{layer}: the data is not what was written"
+    return None

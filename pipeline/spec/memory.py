@@ -1,0 +1,184 @@
+"""What a plan will cost: bytes to fetch and write, memory of a worker, time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+
+from ddgm.core.metrics.scores import SSIM_GROUP, SSIM_MAPS
+from ddgm.core.networks.prior import read_card
+from ddgm.core.networks.tiling import tile_starts, whole_sides
+from ddgm.pipeline.spec.plan import Plan, PlanError
+from ddgm.pipeline.volumes.box import Triple
+
+SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
+
+
+# Python with torch, cloud-volume and Dask, 0.27 GB at its start, and what stays of what a run
+# loads: so, runs of 6 and of 3,000 blocks hold about what is planned (measured: end_to_end)
+PROCESS_BYTES = 600_000_000
+
+
+# stacks of a block's slices in float32, one for each layer beside them: five are kept, others come
+# and go, and malloc finds no room for new ones where these were (measured: 69 bytes a pixel in all)
+STACKS = 13
+
+
+FLOAT = 4
+
+
+SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Source bytes, before the source's own compression.
+
+    Attributes:
+        needed: bytes of the voxels themselves.
+        touched: bytes of all chunks that are read for them, block by block.
+    """
+
+    needed: int
+    touched: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a worker holds at its peak, by what holds them."""
+
+    process: int
+    network: int
+    projector: int
+    block: int
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.process + self.network + self.projector + self.block + self.batch
+
+
+def fetch_bytes(plan: Plan) -> Fetch:
+    """Bytes to fetch, with what chunks that blocks cut through cost."""
+    info = plan.info
+    item = np.dtype(info.dtype).itemsize
+    count = plan.block_count
+    step = max(1, count // SAMPLED_BLOCKS)
+    sample = [plan.block(i).box for i in range(0, count, step)]
+    voxels = sum(_volume(b.shape) for b in sample)
+    chunk = _volume(info.chunk_shape)
+    touched = sum(sum(1 for _ in b.parts(info.bounds.start, info.chunk_shape)) for b in sample)
+    needed = plan.slice_count * plan.geometry.thickness * plan.geometry.width * item
+    return Fetch(needed, int(needed * touched * chunk / voxels))
+
+
+def worker_memory(plan: Plan, network: bool = True) -> Memory:
+    """Peak memory of one worker, which holds one block and has the next one fetched.
+
+    Args:
+        network: whether it runs the network, too.
+    """
+    g, spec = plan.geometry, plan.spec
+    card = read_card(spec.prior.weights)
+    pixels, measured = g.thickness * g.width, g.views * g.bins
+    voxel = np.dtype(plan.info.dtype).itemsize
+    stacks = STACKS + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
+    # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
+    images = network_images(plan)
+    activations = 12 * images.batch * card.architecture.width * images.pixels * FLOAT
+    frequencies = g.bins // 2 + 1
+    if g.detector == "lateral":
+        maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
+        paired = np.allclose(g.angles, [-angle for angle in reversed(g.angles)])  # then all real
+        numbers = (1 + 2 * maps) * frequencies * g.thickness**2  # with the eigenvectors
+        steps = numbers * FLOAT * (1 if paired else 2)
+        # A, and its adjoint while it is multiplied with
+        projector = 2 * frequencies * g.views * g.thickness * 2 * FLOAT + steps
+    else:
+        projector = 2 * measured * 2 * g.thickness * 2 * FLOAT  # A and its transpose, two
+    return Memory(  # entries per ray and row, each a value and an index
+        process=PROCESS_BYTES,
+        network=activations if network else 0,
+        projector=projector,
+        block=spec.block.slices * (pixels * (stacks * FLOAT + 4 + voxel) + 2 * measured * FLOAT),
+        batch=max(
+            spec.block.batch * (6 * pixels + 4 * measured) * FLOAT,
+            SSIM_GROUP * SSIM_MAPS * pixels * FLOAT,  # scored when no batch is there
+        ),
+    )
+
+
+def slices_that_fit(plan: Plan, limit: int, network: bool = True) -> int:
+    """The most slices to a block that a worker of this memory holds; 0 if not even a batch."""
+    memory = worker_memory(plan, network)
+    per_slice = memory.block // plan.spec.block.slices
+    room = (int(SHARE * limit) - memory.total + memory.block) // per_slice
+    return max(0, room // plan.spec.block.batch * plan.spec.block.batch)
+
+
+def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
+    """Whether a worker of this memory can hold a block.
+
+    Raises:
+        PlanError: it cannot.
+    """
+    need = worker_memory(plan, network).total
+    if need <= SHARE * limit:
+        return
+    slices = slices_that_fit(plan, limit, network)
+    remedy = f"{slices} fit" if slices else "not even one batch fits: lower block.batch as well"
+    raise PlanError(
+        f"block.slices: {plan.spec.block.slices} need {need / 1e9:.2f} GB, and {who} has "
+        f"{limit / 1e9:.2f} GB, of which {SHARE:.0%} are used; {remedy}, or give it more memory"
+    )
+
+
+@dataclass(frozen=True)
+class Images:
+    """What the network is called with.
+
+    Attributes:
+        height, width: of an image, in pixels.
+        per_slice: images that one slice makes at one noise level.
+        batch: images to a call.
+    """
+
+    height: int
+    width: int
+    per_slice: int
+    batch: int
+
+    @property
+    def pixels(self) -> int:
+        """Of an image."""
+        return self.height * self.width
+
+
+def network_images(plan: Plan) -> Images:
+    """Patches, or whole slices, as the spec wants."""
+    card, prior, g = read_card(plan.spec.prior.weights), plan.spec.prior, plan.geometry
+    if prior.tiling == "rows":
+        return Images(*whole_sides(g.thickness, g.width, card.architecture.multiple), 1, 1)
+    sides = (max(n, card.patch) for n in (g.thickness, g.width))
+    rows, columns = (len(tile_starts(n, card.patch, prior.stride)) for n in sides)
+    return Images(card.patch, card.patch, rows * columns, prior.batch)
+
+
+def batch_fill(plan: Plan) -> tuple[float, int]:
+    """Share of the network's batches that are images, and the slices whose images fill them.
+
+    A batch of slices sends all of its images at each noise level; the last network batch is
+    padded. With `calls`, the pool fills batches with images of other callers.
+    """
+    images = network_images(plan)
+    sent = images.per_slice * plan.spec.block.batch
+    fill = sent / (-(-sent // images.batch) * images.batch)
+    return fill, images.batch // gcd(images.per_slice, images.batch)
+
+
+def _volume(shape: Triple) -> int:
+    z, y, x = shape
+    return z * y * x

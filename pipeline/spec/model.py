@@ -1,0 +1,212 @@
+"""The pipeline spec: what a run depends on, as a checked and frozen model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ddgm.core.geometry import Detector
+from ddgm.core.networks.denoiser import Precision
+from ddgm.core.networks.tiling import Bump
+from ddgm.pipeline.spec.base import Axis, Part, check_box
+from ddgm.pipeline.spec.method import Algebraic, Ddgm, Ddx, GradientDescent
+from ddgm.workers.specs import Cluster, Local, PoolSpec
+from ddgm.workers.urls import Url
+
+Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
+GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
+
+
+class Intensity(Part):
+    """Grey levels that become 0 and 1 to the network: x = (grey - mean) / std."""
+
+    mean: float
+    std: float = Field(gt=0)
+
+
+class Source(Part):
+    """The volume that is imaged."""
+
+    url: Url = Field(description="any URL that cloud-volume reads, passed on untouched")
+    mip: int = Field(default=0, ge=0, description="level of resolution")
+    box: dict[Axis, tuple[int, int]] | None = Field(
+        default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
+    )
+    missing: Literal["error"] | Annotated[int, Field(ge=0)] = Field(
+        default="error",
+        description="source chunks that are not there: an error, or this grey level",
+    )
+    intensity: Intensity | None = Field(
+        default=None, description="mean and std that normalise the volume; default: the prior's"
+    )
+
+    @model_validator(mode="after")
+    def _box_is_whole(self) -> Source:
+        check_box(self.box)
+        return self
+
+
+class Slab(Part):
+    """How the box is cut into slabs, and these into slices."""
+
+    thickness_axis: Axis = Field(default="z", description="the beam runs along it at tilt 0")
+    width_axis: Axis = Field(default="y", description="the detector's bins lie along it")
+    tilt_axis: Axis = Field(
+        default="x", description="the slab turns about it; slices follow along it"
+    )
+    thickness: int = Field(default=128, ge=11, description="of a slab, in pixels")
+    width: int | None = Field(
+        default=None, ge=11, description="of a slab; default: the box's whole width"
+    )
+    slabs: Literal["all"] | tuple[int, ...] = Field(
+        default="all", description="which of the box's slabs, counted from 0, along the width first"
+    )
+
+    @model_validator(mode="after")
+    def _axes_differ(self) -> Slab:
+        if len({self.thickness_axis, self.width_axis, self.tilt_axis}) != 3:
+            raise ValueError("thickness_axis, width_axis and tilt_axis must be three axes")
+        return self
+
+
+class Tilts(Part):
+    """The simulated tilt series, y = Ax + σ_y ε (Eq. 3)."""
+
+    count: int = Field(default=128, ge=1, description="views, evenly spaced, both ends included")
+    range: tuple[float, float] = Field(default=(-60.0, 60.0), description="degrees")
+    detector: Detector = Field(default="lateral", description="see docs/architecture.md")
+    noise: float = Field(
+        default=4.1, ge=0, description="σ_y; 4.1 gives the paper's ratio of 10 to 1"
+    )
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _range_is_a_tilt(self) -> Tilts:
+        low, high = self.range
+        if not -85 <= low < high <= 85:
+            raise ValueError(f"range: {list(self.range)} must rise and lie within -85 and 85")
+        return self
+
+
+class PriorSpec(Part):
+    """The denoiser, and how it is run over slices wider than its patch."""
+
+    weights: str = Field(
+        default="small", description="a shipped prior's name, or a .safetensors file"
+    )
+    sha256: str | None = Field(default=None, description="refuse any other weights")
+    precision: Precision = Field(
+        default="float32",
+        description="of the products: bfloat16 halves a CPU's time where it has it, and is a "
+        "GPU's; float8 is quicker still, from Hopper's generation on",
+    )
+    tiling: Literal["tiles", "rows"] = Field(
+        default="tiles",
+        description="overlapping tiles; or rows, whole slices at once: a quarter less to compute "
+        "on wide slices, on a CPU",
+    )
+    stride: int = Field(default=96, ge=1, description="from patch to patch, in pixels")
+    bump: Bump = Field(default="floor", description="blending window, see docs/decisions.md")
+    batch: int = Field(default=8, ge=1, description="patches to a network call; 64 on a GPU")
+
+
+class Output(Part):
+    """What is written, and where."""
+
+    path: Url = Field(description="the run's folder, or a URL that fsspec writes")
+    dtype: Literal["uint8", "float32"] = "uint8"
+    layers: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic")
+    chunks: tuple[int, int, int] = Field(
+        default=(64, 64, 64), description="z, y, x; each becomes the nearest divisor of the block"
+    )
+    compression: int = Field(default=3, ge=1, le=22, description="zstd level")
+
+    def dtype_of(self, layer: Layer) -> str:
+        """What a layer is stored as."""
+        return self.dtype if layer in GREY else "float32"
+
+    @model_validator(mode="after")
+    def _layers_make_sense(self) -> Output:
+        if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
+            raise ValueError("layers: list each once, `reconstruction` among them")
+        if min(self.chunks) < 1:
+            raise ValueError(f"chunks: {list(self.chunks)} must be positive")
+        return self
+
+
+class BlockSpec(Part):
+    """The unit of work and of writing."""
+
+    slices: int = Field(default=32, ge=1, description="consecutive slices of one slab")
+    batch: int = Field(
+        default=8, ge=1, description="slices solved at once; slices is a multiple of it"
+    )
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> BlockSpec:
+        if self.slices % self.batch:
+            raise ValueError(f"slices: {self.slices} must be a multiple of batch, {self.batch}")
+        return self
+
+
+class Limits(Part):
+    """Bounds on what goes wrong."""
+
+    attempts: int = Field(default=3, ge=1, description="at a block, before it counts as failed")
+    block_seconds: float = Field(
+        default=3600,
+        gt=0,
+        description="longest time that a worker may be at one stage of a block; then it is "
+        "restarted, and the block tried again",
+    )
+
+
+class Spec(Part):
+    """All that a run depends on."""
+
+    source: Source
+    output: Output
+    slab: Slab = Slab()
+    tilts: Tilts = Tilts()
+    prior: PriorSpec = PriorSpec()
+    method: Annotated[Ddgm | Ddx | GradientDescent, Field(discriminator="name")] = Ddgm()
+    algebraic: Algebraic = Algebraic()
+    block: BlockSpec = BlockSpec()
+    cluster: Cluster = Local()
+    pool: PoolSpec = PoolSpec()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _data_have_noise(self) -> Spec:
+        if isinstance(self.method, Ddx) and self.tilts.noise == 0:
+            raise ValueError(
+                "tilts.noise: 0 leaves ddx nothing to weigh data and prior by; give the noise of "
+                "the tilts, or choose another method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spread_has_chains(self) -> Spec:
+        method = self.method
+        chains = method.samples if isinstance(method, Ddgm | Ddx) else 1
+        if "spread" in self.output.layers and chains < 2:
+            raise ValueError(
+                f"output.layers: spread is that of several chains, and method.samples is {chains}; "
+                "set it to 4 or more, or leave the layer out"
+            )
+        return self
+
+    def results_digest(self, **others: Any) -> str:
+        """SHA-256 of all that the written bytes depend on, with `others` that do.
+
+        Where the work runs, how often it is tried, and where output and weights lie is left out:
+        it changes no byte. The weights' own digest is for `others`.
+        """
+        nowhere: Any = {"output": {"path"}, "prior": {"weights", "sha256"}}
+        where = {"cluster": True, "pool": True, "limits": True, **nowhere}
+        parts = self.model_dump(mode="json", exclude=where)
+        text = json.dumps({"spec": parts, **others}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()

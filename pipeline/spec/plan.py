@@ -1,0 +1,250 @@
+"""What can be known before a run: blocks, layers and chunks; pure functions of spec and volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ddgm.core.errors import DdgmError
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.simulation.noise import Place
+from ddgm.pipeline.spec.model import Layer, Spec
+from ddgm.pipeline.volumes.box import Box, Triple
+from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
+from ddgm.workers.resident import resident
+
+AXES = "zyx"
+
+
+class PlanError(DdgmError):
+    """A spec that does not fit its volume."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of slices of one slab: the unit of work and of writing.
+
+    Attributes:
+        index: position among all blocks of the box; names the block in ledger and reports.
+        slab: the slab's number.
+        box: its voxels in the volume.
+        first: its first slice, counted from the box's start along the tilt axis.
+        places: of its slices in the volume, for their noise.
+    """
+
+    index: int
+    slab: int
+    box: Box
+    first: int
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec on its volume: every shape, and every block by its index."""
+
+    spec: Spec
+    info: VolumeInfo
+
+    @cached_property
+    def axes(self) -> tuple[int, int, int]:
+        """Positions of tilt, thickness and width axis in (z, y, x): a slice stack's axes."""
+        s = self.spec.slab
+        t, h, w = (AXES.index(a) for a in (s.tilt_axis, s.thickness_axis, s.width_axis))
+        return t, h, w
+
+    @cached_property
+    def box(self) -> Box:
+        """The voxels that the spec asks for."""
+        b = self.spec.source.box
+        if b is None:
+            return self.info.bounds
+        (z0, z1), (y0, y1), (x0, x1) = b["z"], b["y"], b["x"]
+        return Box((z0, y0, x0), (z1, y1, x1))
+
+    @cached_property
+    def geometry(self) -> TiltGeometry:
+        """Of every slice."""
+        s, t = self.spec.slab, self.spec.tilts
+        width = s.width or self.box.shape[self.axes[2]]
+        return TiltGeometry.uniform(s.thickness, width, t.count, t.range, t.detector)
+
+    @property
+    def slices(self) -> int:
+        """Slices of each slab."""
+        return self.box.shape[self.axes[0]]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Slabs that fit into the box along its thickness and along its width."""
+        _, h, w = self.axes
+        g = self.geometry
+        return self.box.shape[h] // g.thickness, self.box.shape[w] // g.width
+
+    @cached_property
+    def slabs(self) -> tuple[int, ...]:
+        """Numbers of the slabs that are reconstructed."""
+        chosen = self.spec.slab.slabs
+        return tuple(range(self.grid[0] * self.grid[1])) if chosen == "all" else chosen
+
+    @property
+    def region(self) -> Box:
+        """The part of the box that the slabs cover: what the output's arrays hold."""
+        return self._crop(0, self.grid[0], 0, self.grid[1], 0, self.slices)
+
+    @property
+    def left_over(self) -> dict[str, int]:
+        """Voxels along an axis that no slab covers, by axis name."""
+        rest = zip(AXES, self.box.shape, self.region.shape, strict=True)
+        return {axis: whole - covered for axis, whole, covered in rest if covered < whole}
+
+    @property
+    def blocks_per_slab(self) -> int:
+        """Blocks along the tilt axis; the last may be shorter."""
+        return -(-self.slices // self.spec.block.slices)
+
+    @property
+    def block_count(self) -> int:
+        """Blocks of the whole run."""
+        return self.blocks_per_slab * len(self.slabs)
+
+    @property
+    def slice_count(self) -> int:
+        """Slices of the whole run."""
+        return self.slices * len(self.slabs)
+
+    def block(self, index: int) -> Block:
+        """The block of an index from 0 to `block_count` - 1."""
+        position, along = divmod(index, self.blocks_per_slab)
+        slab, first = self.slabs[position], along * self.spec.block.slices
+        i, j = divmod(slab, self.grid[1])
+        last = min(first + self.spec.block.slices, self.slices)
+        box = self._crop(i, i + 1, j, j + 1, first, last)
+        t, h, w = self.axes
+        tilt = range(box.start[t], box.stop[t])
+        return Block(index, slab, box, first, tuple((box.start[h], box.start[w], p) for p in tilt))
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks, one at a time: a plan of a million of them costs nothing."""
+        return (self.block(i) for i in range(self.block_count))
+
+    @property
+    def shard(self) -> Triple:
+        """A full block's voxels (z, y, x): the unit that one task, and no other, writes."""
+        t, h, w = self.axes
+        sizes = {t: self.spec.block.slices, h: self.geometry.thickness, w: self.geometry.width}
+        return sizes[0], sizes[1], sizes[2]
+
+    @property
+    def chunks(self) -> Triple:
+        """The shard's chunks: on each axis the divisor of the shard nearest what was asked."""
+        z, y, x = (
+            nearest_divisor(n, c) for n, c in zip(self.shard, self.spec.output.chunks, strict=True)
+        )
+        return z, y, x
+
+    def layer_shape(self, layer: Layer) -> tuple[int, ...]:
+        """Of a layer's array: (z, y, x); sinograms: (slabs, slices, views, bins)."""
+        if layer != "sinogram":
+            return self.region.shape
+        return self.grid[0] * self.grid[1], self.slices, self.geometry.views, self.geometry.bins
+
+    def layer_shard(self, layer: Layer) -> tuple[int, ...]:
+        """What a full block covers of a layer's array."""
+        if layer != "sinogram":
+            return self.shard
+        return 1, self.spec.block.slices, self.geometry.views, self.geometry.bins
+
+    def layer_chunks(self, layer: Layer) -> tuple[int, ...]:
+        """The chunks within a layer's shard; a chunk of sinograms is that of one slice."""
+        return self.chunks if layer != "sinogram" else (1, 1, *self.layer_shard(layer)[2:])
+
+    def layer_index(self, layer: Layer, block: Block) -> tuple[slice, ...]:
+        """Where a block lies in a layer's array."""
+        if layer != "sinogram":
+            return block.box.slices(self.region.start)
+        last = block.first + len(block.places)
+        g = self.geometry
+        return (
+            slice(block.slab, block.slab + 1),
+            slice(block.first, last),
+            slice(0, g.views),
+            slice(0, g.bins),
+        )
+
+    def bytes_to_write(self) -> int:
+        """Of all layers, before compression."""
+        return sum(self.layer_bytes(layer) for layer in self.spec.output.layers)
+
+    def layer_bytes(self, layer: Layer) -> int:
+        """Of the chosen slabs of one layer, before compression."""
+        g = self.geometry
+        pixels = g.views * g.bins if layer == "sinogram" else g.thickness * g.width
+        size = 1 if self.spec.output.dtype_of(layer) == "uint8" else 4
+        return self.slice_count * pixels * size
+
+    def _crop(self, i0: int, i1: int, j0: int, j1: int, first: int, last: int) -> Box:
+        """The box of slabs i0 to i1 along the thickness and j0 to j1 along the width."""
+        g = self.geometry
+        t, h, w = self.axes
+        spans = {
+            t: (first, last),
+            h: (i0 * g.thickness, i1 * g.thickness),
+            w: (j0 * g.width, j1 * g.width),
+        }
+        start, stop = (tuple(self.box.start[a] + spans[a][end] for a in range(3)) for end in (0, 1))
+        return Box(start, stop)  # type: ignore[arg-type]
+
+
+def checked_plan(spec: Spec, info: VolumeInfo) -> Plan:
+    """The plan of a spec on a volume that fits it.
+
+    Raises:
+        PlanError: a box outside the volume, no room for a slab, a slab that is not there, grey
+            levels that would be clipped.
+    """
+    plan = Plan(spec, info)
+    if not plan.box.inside(info.bounds):
+        raise PlanError(
+            f"source.box: {plan.box} is not inside the volume at mip {info.mip}, "
+            f"{info.bounds}; correct the box or the mip"
+        )
+    if info.dtype != "uint8" and (spec.source.intensity is None or spec.output.dtype == "uint8"):
+        raise PlanError(
+            f"source.intensity, output.dtype: the volume is {info.dtype}; say which mean and std "
+            "normalise it, and write float32, since uint8 cannot hold its grey levels"
+        )
+    _, h, w = plan.axes
+    for name, axis, size in (
+        ("thickness", h, spec.slab.thickness),
+        ("width", w, plan.geometry.width),
+    ):
+        if plan.box.shape[axis] < size:
+            raise PlanError(
+                f"slab.{name}: {size} is more than the box's {plan.box.shape[axis]} voxels "
+                f"along {AXES[axis]}; make it smaller or the box larger"
+            )
+    if plan.geometry.width < 11:
+        raise PlanError(f"slab.width: {plan.geometry.width} is below 11; widen the box")
+    there = plan.grid[0] * plan.grid[1]
+    if wrong := [s for s in plan.slabs if not 0 <= s < there]:
+        raise PlanError(f"slab.slabs: there is no slab {wrong[0]}; the box has 0 to {there - 1}")
+    if len(set(plan.slabs)) != len(plan.slabs) or not plan.slabs:
+        raise PlanError(
+            f"slab.slabs: {list(plan.slabs)} must name each slab once, and one at least"
+        )
+    return plan
+
+
+def nearest_divisor(n: int, wanted: int) -> int:
+    """The divisor of `n` nearest to `wanted` in ratio; the larger of two as near."""
+    divisors = [d for d in range(1, n + 1) if n % d == 0]
+    return min(divisors, key=lambda d: (max(d / wanted, wanted / d), -d))
+
+
+def source_volume(spec: Spec) -> Volume:
+    """The spec's volume, with its policy for missing chunks; opened once per process."""
+    s = spec.source
+    missing = None if s.missing == "error" else s.missing
+    return resident(("volume", s.url, s.mip, missing), lambda: Volume(s.url, s.mip, missing))

@@ -1,0 +1,224 @@
+"""Small files of a run, on a local path or any URL that fsspec writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from ddgm.core.errors import DdgmError
+from ddgm.pipeline.errors import kind_of, one_line
+from ddgm.workers.urls import redacted
+
+OPTIONS = {"use_listings_cache": False}  # for fsspec: other processes write here, too
+
+
+class FolderError(DdgmError):
+    """A folder that cannot be opened, or may not be used."""
+
+    final = True  # for all blocks of a run
+
+
+class UnreachableError(FolderError):
+    """A store over the network that does not answer as it should."""
+
+    final = False
+    retryable = True
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, by path or URL. Names within it are relative, with `/` between the parts.
+
+    All methods raise FolderError for a URL that nothing can open, and for a store over the
+    network that refuses or does not answer; a disk's errors are OSErrors.
+    """
+
+    root: str
+
+    def _at(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        try:
+            fs, path = fsspec.core.url_to_fs(self.root, **OPTIONS)
+        except (ImportError, ValueError) as error:
+            s3 = self.root.startswith(("s3:", "s3a:")) and isinstance(error, ImportError)
+            remedy = "; install it with `pip install 'ddgm[s3]'`" if s3 else ""
+            raise FolderError(
+                f"output.path: {self.root} cannot be opened: {error}{remedy}"
+            ) from error
+        if isinstance(fs, LocalFileSystem) and os.path.isfile(path):
+            raise FolderError(f"output.path: {self.root} is a file; choose another folder")
+        return fs, f"{path.rstrip('/')}/{name}" if name else path
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Says in one line what a store over the network did not do; a disk's errors stay."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, DdgmError):
+            raise
+        except Exception as error:
+            kind = kind_of(error)
+            if kind not in ("credentials", "unreachable") or self.local_path() is not None:
+                raise
+            what = f"output.path: {self.root}: {redacted(one_line(error))[:300]}"
+            if kind == "credentials":
+                raise FolderError(
+                    f"{what}; give credentials that may write there by the environment "
+                    "(AWS_ACCESS_KEY_ID and the like) or by a configuration file, on all machines"
+                ) from error
+            raise UnreachableError(
+                f"{what}; check the network, and AWS_ENDPOINT_URL for a store that is not Amazon's"
+            ) from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file in place whole or not at all; object stores do so by themselves."""
+        fs, path = self._at(name)
+        if not isinstance(fs, LocalFileSystem):
+            with self.reached():
+                self._put(fs, path, data)
+            return
+        with _in_place(path) as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())  # a power cut must not leave a name without its contents
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Put a file in place that must not be there; False, and nothing done, where it is."""
+        fs, path = self._at(name)
+        if isinstance(fs, LocalFileSystem):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                with open(path, "xb") as f:
+                    f.write(data)
+            except FileExistsError:
+                return False
+            return True
+        with self.reached():
+            if fs.exists(path):  # there are stores that pass over the condition below
+                return False
+            try:
+                self._put(fs, path, data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if fs.exists(path):  # refused, in a store's own words
+                    return False
+                if error.errno != errno.ENOSYS:
+                    raise
+                self._put(fs, path, data)  # one that knows no condition; the beats find out
+        return True
+
+    def _put(self, fs: fsspec.AbstractFileSystem, path: str, data: bytes, **options: Any) -> None:
+        try:
+            fs.pipe_file(path, data, **options)
+        except FileNotFoundError as error:
+            raise FolderError(
+                f"output.path: {self.root} cannot be written: {one_line(error)}; make it first"
+            ) from error
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes; None where there is none."""
+        fs, path = self._at(name)
+        with suppress(FileNotFoundError), self.reached():
+            return bytes(fs.cat_file(path))  # type: ignore[arg-type]
+        return None
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """The bytes of those files that are there; over a network many are fetched at once."""
+        fs, _ = self._at("")
+        paths = [self._at(name)[1] for name in names]
+        with self.reached():
+            for data in fs.cat_ranges(paths, None, None, on_error="return"):
+                if isinstance(data, Exception):
+                    if isinstance(data, FileNotFoundError):
+                        continue
+                    raise data
+                yield data
+
+    def size(self, name: str) -> int:
+        """Bytes of a file; 0 where there is none."""
+        fs, path = self._at(name)
+        with suppress(FileNotFoundError), self.reached():
+            return fs.size(path) or 0
+        return 0
+
+    def names(self, folder: str) -> list[str]:
+        """What is in a folder, files and folders, by their own names, sorted; none if not there."""
+        fs, path = self._at(folder)
+        found: list[str] = []
+        with suppress(FileNotFoundError), self.reached():
+            found = [p.rstrip("/") for p in fs.ls(path, detail=False)]
+        # some stores keep an empty object that stands for the folder
+        return sorted(p.rsplit("/", 1)[-1] for p in found if p != path.rstrip("/"))
+
+    def below(self, folder: str) -> Iterator[str]:
+        """Every file in a folder and in those below it, found as they are asked for."""
+        fs, path = self._at(folder)
+        with self.reached():
+            if fs.isfile(path):
+                yield path
+            for where, _, files in fs.walk(path):
+                yield from (f"{where}/{name}" for name in files)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """A file to write piece by piece, in place once the context has ended well."""
+        fs, path = self._at(name)
+        if isinstance(fs, LocalFileSystem):
+            with _in_place(path) as f:
+                yield f
+            return
+        with tempfile.NamedTemporaryFile() as f:  # fsspec puts its own in place after errors, too
+            yield f  # type: ignore[misc]
+            f.flush()
+            with self.reached():
+                fs.put_file(f.name, path)
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        fs, path = self._at(name)
+        with suppress(FileNotFoundError), self.reached():
+            fs.rm_file(path)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder and all that is in it."""
+        fs, path = self._at(name)
+        with suppress(FileNotFoundError), self.reached():
+            fs.rm(path, recursive=True)
+
+    def free_bytes(self) -> int | None:
+        """Space left on a local disk; None for object stores."""
+        path = self.local_path()
+        if path is None:
+            return None
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
+    def local_path(self, name: str = "") -> str | None:
+        """The path on this machine; None for object stores."""
+        fs, path = self._at(name)
+        return path if isinstance(fs, LocalFileSystem) else None
+
+
+@contextmanager
+def _in_place(path: str) -> Iterator[IO[bytes]]:
+    """A local file under another name, which gets its own once the context has ended well."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    partial = f"{path}.{uuid.uuid4().hex}.partial"
+    try:
+        with open(partial, "wb") as f:
+            yield f
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)

@@ -1,0 +1,120 @@
+"""The solver does what the spec's method says, to any number of slices, batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from ddgm.core.methods import least_squares, samplers
+from ddgm.core.methods.schedules import geometric
+from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.prior import PriorError
+from ddgm.core.networks.tiling import RowDenoiser
+from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.pipeline.block.solver import Solver, resident_prior, resident_solver
+from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import Plan, checked_plan, source_volume
+from tests.pipeline.runs import phantom_volume, spec_data
+
+METHODS: dict[str, dict[str, Any]] = {
+    "ddgm": {"name": "ddgm", "steps": 3, "gradient_steps": 5, "seed": 4},
+    "ddx": {"name": "ddx", "steps": 3, "seed": 4, "sigma": [3.0, 0.03], "rho": 2.0, "kappa": 1.5},
+    "gradient_descent": {"name": "gradient_descent", "gradient_steps": 7},
+}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return phantom_volume(tmp_path_factory.mktemp("volume"))
+
+
+def planned(url: str, out: Path, weights: Path, method: str) -> tuple[Plan, Solver]:
+    spec = Spec.model_validate(spec_data(url, out, weights) | {"method": METHODS[method]})
+    plan = checked_plan(spec, source_volume(spec).info)
+    return plan, resident_solver(plan, resident_prior(spec.prior).digest)
+
+
+def by_hand(method: str, solver: Solver, y: Tensor, places: list[Place]) -> Tensor:
+    a, field = solver.projector, NoiseField(4, "sampler")
+    shape, sigmas = (a.geometry.thickness, a.geometry.width), geometric(3.0, 0.03, 3)
+
+    def noise(n: int) -> Tensor:
+        return field.batch(shape, places, n)
+
+    step = 1.42 / a.norm**2
+    if method == "ddgm":
+        return samplers.ddgm(a, y, solver.denoise, noise, sigmas, step, 5)
+    if method == "ddx":
+        return samplers.ddx(a, y, solver.denoise, noise, sigmas, 4.1, 2.0, 1.5)
+    return least_squares.gradient_descent(a, y, step, 7)
+
+
+def test_whole_rows_go_through_the_network_once_and_have_no_seams(
+    url: str, tmp_path: Path, tiny_prior: Path
+) -> None:
+    data = spec_data(url, tmp_path / "run", tiny_prior) | {"method": METHODS["ddgm"]}
+    data["prior"] = data["prior"] | {"tiling": "rows"}
+    spec = Spec.model_validate(data)
+    plan = checked_plan(spec, source_volume(spec).info)
+    prior = resident_prior(spec.prior)
+    solver = resident_solver(plan, prior.digest)
+    g, places = plan.geometry, [(0, 0, 0), (0, 0, 1)]
+    y = torch.randn(2, g.views, g.bins, generator=torch.Generator().manual_seed(0))
+    network = NetworkDenoiser(prior.network, spec.prior.precision)
+    rows = RowDenoiser(network, prior.card.architecture.multiple)
+    with torch.inference_mode():
+        expected = by_hand("ddgm", replace(solver, denoise=rows), y, places)
+    x = solver.reconstruct(y, places)
+    assert float((x - expected).norm() / expected.norm()) < 1e-4  # another batch, other rounding
+    assert "seam" not in solver.score(x, x, y)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_runs_the_method_that_the_spec_names(
+    url: str, tmp_path: Path, tiny_prior: Path, method: str
+) -> None:
+    _, solver = planned(url, tmp_path, tiny_prior, method)
+    g = solver.projector.geometry
+    x = torch.randn(6, g.thickness, g.width)  # a batch of four, and half of another
+    places: list[Place] = [(0, 0, i) for i in range(6)]
+    y = solver.simulate(x, places)
+    found = solver.reconstruct(y, places)
+    with torch.inference_mode():
+        first = by_hand(method, solver, y[:4], places[:4])
+        ends = [*places[4:], places[5], places[5]]
+        rest = by_hand(method, solver, torch.cat([y[4:], torch.zeros_like(y[:2])]), ends)
+    assert torch.equal(found, torch.cat([first, rest[:2]]))
+    noise = solver.spec.tilts.noise
+    square = (solver.projector.forward(found) - y).square().mean(dim=(1, 2)) / noise**2
+    assert solver.score(found, x, y)["residual"].tolist() == pytest.approx(square.tolist())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_plan_times_any_method(url: str, tmp_path: Path, tiny_prior: Path, method: str) -> None:
+    plan, _ = planned(url, tmp_path, tiny_prior, method)
+    time = calibrate(plan)
+    assert time.data_step > 0
+    assert (time.network_call > 0) == (method != "gradient_descent")
+
+
+def test_ddx_needs_the_noise_of_the_tilts(url: str, tmp_path: Path, tiny_prior: Path) -> None:
+    data = spec_data(url, tmp_path, tiny_prior, tilts={"noise": 0}) | {"method": {"name": "ddx"}}
+    with pytest.raises(ValidationError, match=r"tilts\.noise: 0 leaves ddx nothing"):
+        Spec.model_validate(data)
+
+
+def test_ddx_stays_within_the_priors_noise_levels(
+    url: str, tmp_path: Path, tiny_prior: Path
+) -> None:
+    method = {"name": "ddx", "sigma": [40.0, 0.03]}
+    spec = Spec.model_validate(spec_data(url, tmp_path, tiny_prior) | {"method": method})
+    with pytest.raises(PriorError, match=r"method\.sigma: \[40\.0, 0\.03\] is not within"):
+        prepare(spec)

@@ -1,0 +1,292 @@
+"""`ddgm benchmark` compares methods on the same tilts, keeps what it has, and refuses nonsense."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import benchmarks
+from ddgm.core.geometry import Detector, TiltGeometry
+from ddgm.core.methods.least_squares import filtered_back_projection
+from ddgm.core.metrics import scores as metrics
+from ddgm.core.networks.prior import load_prior
+from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
+from ddgm.core.projectors.dense import DenseProjector
+from ddgm.core.simulation.noise import NoiseField
+from ddgm.pipeline.evaluation import deepinv as diffpir
+from ddgm.pipeline.evaluation.comparison import Request, Trial
+from ddgm.pipeline.evaluation.deepinv import RANGE, DeepinvError, import_deepinv
+from ddgm.pipeline.evaluation.measure import projector_for, solve
+from ddgm.pipeline.evaluation.methods import METHODS, Setting
+from ddgm.pipeline.volumes.array import opened
+from ddgm.pipeline.volumes.volume import SourceError
+from tests.pipeline.runs import phantom_volume, run_ddgm
+from tests.workers.shared import Shared
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return phantom_volume(tmp_path_factory.mktemp("volume") / "em")
+
+
+def trial(prior: Path, detector: Detector = "lateral") -> Trial:
+    digest = load_prior(str(prior)).digest
+    return Trial(detector, str(prior), digest, "float32", 4.1, 3, 4, "patches")
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in METHODS if n not in ("dps-1000", "ddgm-150", "diffpir-50")]
+)
+@pytest.mark.parametrize("detector", ["lateral", "perpendicular"])
+def test_every_method_solves_every_slice_with_either_detector(
+    tiny_prior: Path, name: str, detector: Detector
+) -> None:
+    patches = torch.randn(2, 16, 16)
+    result, images = solve(METHODS[name], trial(tiny_prior, detector), patches)
+    assert np.isfinite(images).all()
+    assert images.shape == (2, 16, 16)
+    assert result.mse == pytest.approx(metrics.mse(torch.from_numpy(images), patches).tolist())
+    assert result.seconds > 0
+
+
+def test_network_evaluations_are_those_of_the_table(
+    tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    network = load_prior(str(tiny_prior)).network
+    real = type(network).forward
+
+    def counting(self: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        calls.append(len(x))
+        return real(self, x)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(network), "forward", counting)
+    for name in ("fbp", "ddgm-50", "ddx-20", "ddrm-10", "dps-50"):
+        calls.clear()
+        solve(METHODS[name], trial(tiny_prior), torch.randn(2, 16, 16))
+        assert calls == [2] * METHODS[name].method.networks
+
+
+def test_all_methods_see_the_same_measurements(tiny_prior: Path) -> None:
+    """Back-projection by hand, of the noise that the seed and the slices' numbers give."""
+    patches = torch.randn(6, 16, 16)
+    _, images = solve(Setting("fbp"), trial(tiny_prior), patches)
+    a = FourierProjector(TiltGeometry.uniform(16, 16, detector="lateral"))
+    field = NoiseField(3, "sinogram")
+    y = a.forward(patches)
+    y = y + 4.1 * field.batch(tuple(y.shape[1:]), [(0, 0, i) for i in range(6)])
+    assert np.allclose(images, filtered_back_projection(a, y).numpy(), atol=1e-4)
+
+
+def test_a_method_gets_the_projector_that_it_needs() -> None:
+    perpendicular, lateral = (
+        TiltGeometry.uniform(16, 16, 9, detector=d) for d in ("perpendicular", "lateral")
+    )
+    assert type(projector_for(METHODS["ddgm-50"].method, perpendicular)) is MatrixProjector
+    assert type(projector_for(METHODS["ddrm-10"].method, perpendicular)) is DenseProjector
+    assert isinstance(projector_for(METHODS["ddrm-10"].method, lateral), Spectral)
+
+
+def test_a_comparison_is_written_and_gone_on_with(
+    url: str, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = [url, "--prior", tiny_prior, "--patches", 5, "--detector", "lateral", "--out", out]
+    status, said, error = run_ddgm(capsys, "benchmark", *words, "--methods", "cgls,ddx-10")
+    assert (status, error) == (0, "")
+    table = (out / "benchmark.md").read_text()
+    assert table.strip() in said
+    rows = {
+        row.split("|")[1].strip()
+        for row in table.splitlines()
+        if row[:3] != "| -" and row[:1] == "|"
+    }
+    assert rows == {"method", "CGLS", "DDX (ours)"}
+    before = json.loads((out / "benchmark.json").read_text())["methods"]
+    assert len(before["cgls"]["mse"]) == 5
+    assert (out / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    marked = json.loads((out / "results" / "cgls.json").read_text())
+    marked["result"]["seconds"] = 12345.0
+    (out / "results" / "cgls.json").write_text(json.dumps(marked))
+    status, said, _ = run_ddgm(capsys, "benchmark", *words, "--methods", "cgls,fbp")
+    assert status == 0
+    assert "12345.00" in said  # not measured again
+    assert run_ddgm(capsys, "benchmark", *words, "--methods", "cgls", "--seed", 1)[0] == 0
+    after = json.loads((out / "benchmark.json").read_text())["methods"]
+    assert after["cgls"]["mse"] != before["cgls"]["mse"]  # another comparison is
+
+
+def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deepinv", None)
+    with pytest.raises(DeepinvError, match=r"pip install 'ddgm\[compare\]'"):
+        import_deepinv()
+
+
+def test_deepinvs_denoiser_is_our_network_in_its_units() -> None:
+    """A network that knows the noise takes it away, in an image between 0 and 1."""
+    clean, noise, sigma = torch.rand(2, 1, 8, 8), torch.randn(2, 1, 8, 8), torch.tensor(0.2)
+
+    def denoise(x: Tensor) -> Tensor:
+        expected = (clean - 0.5) * (2 * RANGE) + sigma * (2 * RANGE) * noise
+        torch.testing.assert_close(x, expected)
+        return noise
+
+    found = diffpir.Model(denoise)(clean + sigma * noise, sigma)
+    torch.testing.assert_close(found, clean)
+
+
+def test_deepinv_is_given_our_operator_and_data_in_its_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All but deepinv itself, in whose place stands what knows the answer."""
+    a = FourierProjector(TiltGeometry.uniform(12, 16, 9, detector="lateral"))
+    truth, given = torch.randn(2, 12, 16), dict[str, Any]()
+
+    def method(y: Tensor, physics: Any, x_init: Tensor) -> Tensor:
+        given.update(y=y, physics=physics, start=x_init)
+        return (truth / (2 * RANGE) + 0.5)[:, None]
+
+    stand_in = SimpleNamespace(
+        physics=SimpleNamespace(LinearPhysics=SimpleNamespace),
+        optim=SimpleNamespace(data_fidelity=SimpleNamespace(L2=object)),
+        sampling=SimpleNamespace(DiffPIR=lambda *_, **__: method),
+    )
+    monkeypatch.setattr(diffpir, "import_deepinv", lambda: stand_in)
+    found = diffpir.solve(a, a.forward(truth), lambda x: x, 4.1, steps=2, zeta=0.3, lam=7.0)
+    torch.testing.assert_close(found, truth)
+    images, physics = (truth / (2 * RANGE) + 0.5)[:, None], given["physics"]
+    torch.testing.assert_close(physics.A(images), given["y"], rtol=1e-4, atol=1e-2)
+    back = physics.A_adjoint(given["y"])
+    assert back.shape == given["start"].shape == images.shape
+    left, right = (physics.A(images) * given["y"]).sum(), (images * back).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(benchmarks.__path__)])
+def test_every_benchmark_imports(name: str) -> None:
+    import_module(f"benchmarks.{name}")
+
+
+def points(folder: Path) -> dict[str, dict[str, list[float]]]:
+    return json.loads((folder / "tune.json").read_text())["points"]
+
+
+def test_a_grid_is_measured_written_and_made_finer(
+    url: str,
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On real Dask workers; a point that is there is not measured again."""
+    words = ["tune", url, "ddx:steps=3", "--prior", tiny_prior, "--patches", 3, "--out", tmp_path]
+    words += ["--detector", "lateral", "--grid", "rho=2,8"]
+    status, said, error = run_ddgm(capsys, *words, "--workers", 1)
+    assert (status, error) == (0, "")
+    first = points(tmp_path)
+    assert list(first) == ["ddx:rho=2:steps=3", "ddx:rho=8:steps=3"]
+    assert (tmp_path / "tune.md").read_text().strip() in said
+    request = Request(url, patches=3, detector="lateral", prior=str(tiny_prior))
+    by_hand, _ = solve(Setting.parse("ddx:steps=3:rho=8"), request.trial, request.normalised)
+    assert first["ddx:rho=8:steps=3"]["mse"] == pytest.approx(by_hand.mse)
+    (kept,) = tmp_path.glob("results/ddx:rho=8:steps=3.json")
+    marked = json.loads(kept.read_text())
+    marked["result"]["seconds"] = 12345.0
+    kept.write_text(json.dumps(marked))
+    words += ["--scheduler", shared.part["address"]]
+    assert run_ddgm(capsys, *words, "--grid", "last=0.03")[0] == 0  # named, so other points
+    assert run_ddgm(capsys, *words)[0] == 0
+    assert points(tmp_path)["ddx:rho=8:steps=3"]["seconds"] == 12345.0
+    assert run_ddgm(capsys, *words, "--grid", "kappa=2,3")[0] == 0
+    assert len(points(tmp_path)) == 4
+    assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_array_is_as_good_as_a_volume(url: str, tmp_path: Path, tiny_prior: Path) -> None:
+    volume, bounds = opened(url)
+    np.save(tmp_path / "em.npy", volume.read(bounds).data)
+    given = {"patches": 4, "prior": str(tiny_prior)}
+    ours, theirs = Request(str(tmp_path / "em.npy"), **given), Request(url, **given)
+    assert torch.equal(ours.normalised, theirs.normalised)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--methods", "ddgm-50,magic"], "method: 'magic' is none; choose of fbp, cgls"),
+        (["--methods", "ddgm:count=2.5"], "method: ddgm:count=2.5 must be a whole number above 0"),
+        (["--methods", "ddx:rho=-1"], "method: ddx:rho=-1 must be a number above 0"),
+        (["--methods", "cgls:rho=1"], "cgls has no parameter 'rho'; it has count"),
+        (["--methods", "ddx:last=0.001"], "noise levels from 2 to 0.001; prior "),
+        (["--patches", "0"], "--patches: 0; give at least 1"),
+        (["--detector", "round"], "--detector: 'round' must be perpendicular or lateral"),
+        (["--precision", "int8"], "--precision: 'int8' must be float32, bfloat16, float8"),
+        (["--prior", "nobody"], "'nobody' is neither a shipped prior"),
+        (["--box", "0:8,0:8"], "--box: '0:8,0:8' must be z0:z1,y0:y1,x0:x1"),
+        (["--prior", "small"], "holds no patch of 128 x 128"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    status, _, error = run_ddgm(capsys, "benchmark", url, "--out", tmp_path / "out", *words)
+    assert status == 1
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ddx", "--grid", "rho"], "--grid: 'rho' must be PARAMETER=VALUE,VALUE,…"),
+        (["ddx", "--grid", "zeta=1,2"], "ddx has no parameter 'zeta'; it has steps, rho, kappa"),
+        (["magic", "--grid", "rho=1,2"], "method: 'magic' is none"),
+        (["ddx", "--grid", "rho=1", "--workers", "0"], "--workers: 0; give at least 1"),
+        (["ddx", "--grid", "rho=1", "--scheduler", "gone.json"], "no scheduler file gone.json"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused_in_one_line(
+    url: str,
+    tmp_path: Path,
+    tiny_prior: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    common = ["--prior", tiny_prior, "--patches", 2, "--out", tmp_path / "out"]
+    status, _, error = run_ddgm(capsys, "tune", url, *words, *common)
+    assert status == 1
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (None, "there is no such file"),
+        (np.zeros((4, 4), np.uint8), "is 4 x 4; it must be z, y, x"),
+        (b"not an array", "cannot be read"),
+    ],
+)
+def test_an_array_that_cannot_be_used_is_said(
+    tmp_path: Path, array: np.ndarray | bytes | None, said: str
+) -> None:
+    path = tmp_path / "em.npy"
+    if isinstance(array, bytes):
+        path.write_bytes(array)
+    elif array is not None:
+        np.save(path, array)
+    with pytest.raises(SourceError, match=said):
+        opened(str(path))

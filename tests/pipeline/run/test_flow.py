@@ -1,0 +1,189 @@
+"""Which worker is given how much, and what it comes to."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.run import in_flight as traffic_module
+from ddgm.pipeline.run.events import Beat, BlockDone, Event
+from ddgm.pipeline.run.forecast import Forecast
+from ddgm.pipeline.run.placement import AHEAD, POOL_AHEAD, Placement, capacities, placement_of
+from ddgm.pipeline.run.scheduler import Window
+from ddgm.pipeline.spec.memory import worker_memory
+from ddgm.pipeline.spec.plan import Plan, checked_plan
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.statistics import RECENT, SAMPLE, SHOWN, Tally
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import VolumeInfo
+from ddgm.workers.members import Fleet, Member
+from ddgm.workers.specs import PoolSpec
+from tests.pipeline.runs import small_spec
+from tests.workers.shared import Shared
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+@pytest.fixture
+def plan(tiny_prior: Path) -> Plan:
+    info = VolumeInfo(Box((0, 0, 0), (32, 140, 64)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
+    return checked_plan(small_spec("a", "run", tiny_prior), info)
+
+
+def fleet(homes: int, pool: int, memory: int = 0) -> Fleet:
+    members = [Member(f"c{i}", f"cpu-{i}", 1, memory, pool=False) for i in range(homes)]
+    members += [Member(f"p{i}", f"pool-{i}", 1, memory, pool=True) for i in range(pool)]
+    return Fleet({m.address: m for m in members}, frozenset(m.address for m in members))
+
+
+def test_a_pool_is_used_where_there_is_one_and_waited_for_once_it_was_seen() -> None:
+    unsaid = PoolSpec()
+    assert placement_of(unsaid, fleet(2, 0), "here") == "here"
+    assert placement_of(unsaid, fleet(2, 1), "here") == "whole"
+    assert placement_of(unsaid, fleet(2, 0), "whole") == "whole"
+    assert placement_of(PoolSpec(placement="calls"), fleet(2, 0), "here") == "calls"
+
+
+def test_blocks_in_flight_are_bounded_by_threads_by_the_pool_and_by_memory(plan: Plan) -> None:
+    assert capacities(plan, fleet(3, 0), "here") == {f"c{i}": AHEAD for i in range(3)}
+    assert capacities(plan, fleet(3, 0), "whole") == {}
+    assert capacities(plan, fleet(3, 0), "calls") == {}
+    assert capacities(plan, fleet(2, 4), "whole") == {f"c{i}": POOL_AHEAD for i in range(2)}
+    memory = worker_memory(plan, network=False)
+    scarce = memory.total + memory.block  # room for one more block
+    assert capacities(plan, fleet(1, 4, scarce), "whole") == {"c0": 2}
+    assert capacities(plan, fleet(0, 2), "whole") == {f"p{i}": POOL_AHEAD for i in range(2)}
+
+
+def test_a_million_blocks_are_planned_at_once_and_told_apart(plan: Plan) -> None:
+    box = Box((0, 0, 0), (32, 140, 4_000_000))
+    large = replace(plan, info=replace(plan.info, bounds=box))
+    assert large.block_count == 1_000_000
+    assert large.block(999_999).box.start[2] == 3_999_996
+
+
+def test_tasks_of_one_job_find_it_made_already(plan: Plan) -> None:
+    job = Job(plan, "run", "digest", "weights", "code", "topic")
+    there, again = (pickle.loads(pickle.dumps((job, Trial(i))))[0] for i in range(2))
+    assert there is again
+    assert there == job
+    assert pickle.loads(pickle.dumps(replace(job, topic="another"))).topic == "another"
+
+
+def nothing(job: Job, trial: Trial) -> Record:
+    with at_work(job, trial, "solve"):
+        finished = "2026-01-01T00:00:00+00:00"
+        return Record(trial.block, job.digest, "done", finished=finished)
+
+
+def hand_over(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
+    return client.submit(nothing, job, trial, key=f"solve-{trial.name}", workers=[home], pure=False)
+
+
+def test_every_block_is_heard_of_once_and_none_is_kept(
+    shared: Shared, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by the driver nor by Dask, however many there are."""
+    shared.whole()
+    client, events, count = shared.client, list[Event](), 200
+    monkeypatch.setattr(traffic_module, "TIDIED", 50)
+    job = Job(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-nothing")
+    window = Window(client, job, RunStore(str(tmp_path)), events.append, hand_over)
+    window.drain(iter(range(count)))
+    done = sorted(event.record.block for event in events if isinstance(event, BlockDone))
+    assert done == list(range(count))
+    assert window.traffic.flying == {}
+    assert window.traffic.home(window.room) is not None
+
+    def kept(dask_scheduler: Any) -> int:
+        return sum(key.startswith("solve-") for key in dask_scheduler.tasks)
+
+    def remembered(dask_scheduler: Any) -> int:
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        return max(len(span.metadata["collections"]) for span in spans)
+
+    submitted: Any = client.run_on_scheduler(remembered)
+    assert submitted < 100
+
+    deadline = time.monotonic() + 20  # what is released is forgotten a little later
+    while any(str(key).startswith("solve-") for key in client.futures) or client.run_on_scheduler(
+        kept
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_nothing_is_heard_once_a_run_has_ended(shared: Shared, plan: Plan, tmp_path: Path) -> None:
+    shared.whole()
+    job = Job(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-ended")
+    window = Window(shared.client, job, RunStore(str(tmp_path)), lambda event: None, hand_over)
+    window.drain(iter(range(2)))
+    list(window.traffic.news(0.5))
+    last = window.traffic.heard
+    late = {"trial": "000000-late-1", "stage": "solve", "worker": "w"}
+    shared.client.log_event(job.topic, late)
+    deadline = time.monotonic() + 20
+    while late not in [event for _, event in shared.client.get_events(job.topic)]:  # type: ignore[union-attr]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    list(window.traffic.news(0.5))
+    assert window.traffic.heard == last
+
+
+@pytest.mark.parametrize("placement", ["here", "whole", "calls"])
+def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
+    shared: Shared, plan: Plan, placement: str
+) -> None:
+    shared.whole()
+    job = Job(plan, "run", "digest", "weights", code_digest(), f"ddgm-{placement}")
+    blocks = 8
+    forecast = Forecast(shared.client, job, blocks)
+    assert forecast.seconds() is None
+    forecast(Beat(placement, homes=1, pool=1))
+    deadline = time.monotonic() + 60
+    while (alone := forecast.seconds()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    forecast(Beat(placement, homes=100, pool=100))
+    time.sleep(0.5)
+    together = forecast.seconds()
+    assert together is not None
+    assert 0 < together < alone / 2
+    deadline = time.monotonic() + 20
+    while (least := forecast.seconds()) != together:  # one block takes what one block takes
+        together = least
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert least == pytest.approx(alone / blocks, rel=0.2)
+
+
+def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:
+    tally = Tally()
+    count = SAMPLE + 2000
+    for i in range(count):
+        metrics = [{"slice": float(i), "residual": i / 1000}]
+        finished = f"2026-01-01T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}+00:00"
+        tally.add(
+            Record(i, "d", "done", metrics=metrics, seconds={"fetch": 2.0}, finished=finished)
+        )
+    for i in range(100):
+        tally.add(Record(i, "d", "failed", attempts=3, cause="gone"))
+    found = tally.summary()
+    assert (found["done"], found["failed"], found["retried"]) == (count, 100, 100)
+    assert found["metrics"]["residual"]["mean"] == pytest.approx((count - 1) / 2000)
+    assert found["metrics"]["residual"]["median"] == pytest.approx(count / 2000, rel=0.05)
+    assert found["worst"][0] == (pytest.approx((count - 1) / 1000), count - 1, count - 1)
+    assert found["seconds"] == {"fetch": 2.0}
+    assert found["seconds_a_block"] == pytest.approx(1.0)
+    assert len(found["failures"]) == SHOWN
+    assert (len(tally.ends), len(tally.metrics["residual"].sample)) == (RECENT, SAMPLE)

@@ -1,0 +1,163 @@
+"""What a run does when nothing moves, when a block is begun anew for ever, and when Dask helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.run import scheduler as window_module
+from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
+from ddgm.pipeline.run.placement import Placement, Submit
+from ddgm.pipeline.run.scheduler import RESTARTS, RunError, Window
+from ddgm.pipeline.spec.plan import checked_plan
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import VolumeInfo
+from ddgm.workers.members import RESOURCE
+from ddgm.workers.pooled_denoiser import PoolError
+from tests.pipeline.runs import small_spec
+from tests.workers.shared import Shared
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+BLOCKS = 4
+STRANGE = 2  # the block that something is wrong with
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_module, "TICK", 0.1)
+
+
+def job_of(prior: Path, root: Path, **limits: Any) -> Job:
+    """Four blocks of a volume that nobody reads."""
+    info = VolumeInfo(Box((0, 0, 0), (32, 140, 16)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
+    plan = checked_plan(small_spec("a", root, prior, limits=limits), info)
+    assert plan.block_count == BLOCKS
+    return Job(plan, str(root), "digest", "weights", code_digest(), f"ddgm-{root.name}")
+
+
+def drained(shared: Shared, job: Job, submit: Submit) -> list[Event]:
+    """The events of all blocks; a run without an end is a failure."""
+    shared.whole()
+    events: list[Event] = []
+    deadline = time.monotonic() + 120
+
+    def emit(event: Event) -> None:
+        assert time.monotonic() < deadline
+        events.append(event)
+
+    window = Window(shared.client, job, RunStore(job.root), emit, submit)
+    window.drain(iter(range(BLOCKS)))
+    return events
+
+
+def done(job: Job, trial: Trial) -> Record:
+    """A block's work, of which there is none."""
+    with at_work(job, trial, "reconstruct"):
+        return Record(trial.block, job.digest, "done", finished="2026-01-01T00:00:00+00:00")
+
+
+def on_the_pool(client: Client, work: Any, job: Job, trial: Trial) -> Future:
+    where: dict[str, Any] = {"resources": {RESOURCE: 1}}
+    return client.submit(work, job, trial, key=f"solve-{trial.name}", pure=False, **where)
+
+
+def test_a_run_in_which_nothing_moves_ends_and_says_so(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks that no worker may take on, as with resources that were spelt otherwise."""
+    monkeypatch.setattr(window_module, "RESTART_SECONDS", 0.1)
+
+    def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
+        where: dict[str, Any] = {"resources": {"gpu": 1}}
+        return client.submit(done, job, trial, key=f"solve-{trial.name}", pure=False, **where)
+
+    job = job_of(tiny_prior, tmp_path / "still", block_seconds=0.5)
+    said = (
+        r"^limits\.block_seconds: no worker has begun or ended anything for \d+ s; blocks "
+        r"0, 1, 2(, 3)? were in flight; look at the workers, and run the same spec again"
+    )
+    with pytest.raises(RunError, match=said):
+        drained(shared, job, submit)
+    assert list(RunStore(job.root).records()) == []
+
+
+def poolless(job: Job, trial: Trial) -> Record:
+    """A block that never finds a pool worker."""
+    raise PoolError("pool: no worker with the resource GPU")
+
+
+def test_a_block_that_is_begun_anew_too_often_is_given_up_without_an_attempt_counted(
+    shared: Shared, tmp_path: Path, tiny_prior: Path
+) -> None:
+    """Through no fault of its own, again and again; the others are done."""
+    tries = Counter[int]()
+
+    def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
+        tries[trial.block] += 1
+        assert (trial.attempt, tries[trial.block] <= 1 + RESTARTS) == (1, True)
+        return on_the_pool(client, poolless if trial.block == STRANGE else done, job, trial)
+
+    job = job_of(tiny_prior, tmp_path / "anew", attempts=2)
+    events = drained(shared, job, submit)
+    assert tries == {0: 1, 1: 1, STRANGE: 1 + RESTARTS, 3: 1}
+    assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}
+    assert not [e for e in events if isinstance(e, BlockRetried)]
+    (failed,) = [e.record for e in events if isinstance(e, BlockFailed)]
+    assert (failed.block, failed.attempts) == (STRANGE, 1)
+    assert failed.cause == f"its workers were lost {RESTARTS} times; look at their logs"
+    assert RunStore(job.root).record(STRANGE) == failed
+
+
+def deadly(job: Job, trial: Trial) -> Record:
+    """A block that kills whoever works at it."""
+    with at_work(job, trial, "reconstruct"):
+        time.sleep(0.5)  # what it is at has been said by then
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("it lives")
+
+
+def begun(root: str, block: int) -> int:
+    """How often workers began a block, by their logs."""
+    lines = [line for f in Path(root, "logs").iterdir() for line in f.read_text().splitlines()]
+    entries = [json.loads(line) for line in lines]
+    return sum((e["event"], e["block"]) == ("begun", block) for e in entries)
+
+
+def test_workers_that_die_are_counted_where_dask_begins_a_block_anew_by_itself(
+    shared: Shared, tmp_path: Path, tiny_prior: Path
+) -> None:
+    """As under somebody else's scheduler, which allows failures: it never says that one died."""
+
+    def allow(dask_scheduler: Any, count: int) -> int:
+        before, dask_scheduler.allowed_failures = dask_scheduler.allowed_failures, count
+        return before
+
+    def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
+        return on_the_pool(client, deadly if trial.block == STRANGE else done, job, trial)
+
+    job = job_of(tiny_prior, tmp_path / "deadly")
+    before: Any = shared.client.run_on_scheduler(allow, count=10)
+    try:
+        events = drained(shared, job, submit)
+    finally:
+        shared.client.run_on_scheduler(allow, count=before)
+    assert before == 0
+    (failed,) = [e.record for e in events if isinstance(e, BlockFailed)]
+    assert failed.block == STRANGE
+    assert "2 workers died at it, the last at stage reconstruct" in failed.cause
+    assert begun(job.root, STRANGE) == 3  # the third is told of the second's death
+    assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}

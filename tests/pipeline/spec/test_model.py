@@ -1,0 +1,156 @@
+"""Specs: what is refused, how it is said, and what the digest depends on."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.yaml_file import SpecError, dump_spec, load_spec
+
+MINIMAL = "source: {url: 'precomputed://file:///em'}\noutput: {path: run}\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "spec.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prior: {weigts: small}", "prior.weigts: unknown key; did you mean 'weights'?"),
+        ("sauce: {}", "sauce: unknown key; did you mean 'source'?"),
+        ("zzz: {}", "zzz: unknown key; known here: algebraic, block, cluster"),
+        ("method: {name: ddgm, step: {relatve: 1}}", "method.step.relatve: unknown key; did you"),
+        ("method: {name: sirt}", "method: input tag 'sirt'"),
+        ("slab: {thickness: 12.5}", "slab.thickness: input should be a valid integer"),
+        ("slab: {thickness_axis: x}", "must be three axes"),
+        ("block: {slices: 7, batch: 2}", "block.slices: 7 must be a multiple of batch, 2"),
+        ("tilts: {range: [60, -60]}", "tilts.range: [60.0, -60.0] must rise"),
+        ("method: {name: ddgm, sigma: [0.03, 3]}", "method.sigma: [0.03, 3.0] must fall"),
+        ("algebraic: {step: {relative: 1, absolute: 1}}", "give one of {relative: 1.42}"),
+        ("cluster: {kind: local, workers: 0}", "cluster.workers: input should be greater"),
+        ("cluster: {kind: local, memory: 8 bananas}", "cluster.memory: must be a size"),
+        ("cluster: {kind: address}", "cluster.address: required"),
+        ("tilts: {seed: 2020-13-45}", "not YAML"),
+        ("tilts: [", "not YAML"),
+        ("source: {url: again}", "duplicate key"),
+    ],
+)
+def test_a_bad_spec_is_refused_in_one_line_that_names_the_field(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(SpecError) as error:
+        load_spec(written(tmp_path, MINIMAL + text))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+PASSWORD = "Xy1/z+9"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("source.url", "source: {url: precomputed://http://me:PW@host/em}\noutput: {path: run}"),
+        ("source.url", "source: {url: 'https://Xy1@host/em'}\noutput: {path: run}"),
+        ("output.path", "source: {url: a}\noutput: {path: 's3://key:PW@bucket/run'}"),
+        ("source.url", "source: {url: 'HTTPS://Xy1@host/em'}\noutput: {path: run}"),
+        ("output.path", "source: {url: a}\noutput: {path: 's3://key:12/PW@bucket/run'}"),
+        ("source.url", "source: {url: 'https://host/em?X-Amz-Signature=PW'}\noutput: {path: run}"),
+        ("source", "source: s3://key:PW@bucket/em\noutput: {path: run}"),
+        ("cluster.address", MINIMAL + "cluster: {kind: address, address: 'tls://me:PW@host:8786'}"),
+        ("not YAML", "source: {url: http://me:PW@host/em: [}"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_never_shown(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    with pytest.raises(SpecError) as error:
+        load_spec(written(tmp_path, text.replace("PW", PASSWORD)))
+    message = str(error.value)
+    assert f"{field}: " in message
+    assert "Xy1" not in message
+    assert "\n" not in message
+    if "." in field:
+        assert "take it out, and give it by the environment" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "precomputed://http://localhost:8080/em@v1",
+        "precomputed://file:///home/me@lab:2/em",
+        "s3://bucket/em@a:b",
+        "sftp://me@host/em",
+    ],
+)
+def test_a_url_without_a_password_is_let_through(tmp_path: Path, url: str) -> None:
+    text = f"source: {{url: '{url}'}}\noutput: {{path: run}}\n"
+    assert load_spec(written(tmp_path, text)).source.url == url
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("{x: [0, 5], y: [0, 5]}", "each of z, y and x"),
+        ("{x: [5, 5], y: [0, 5], z: [0, 5]}", "source.box.x: stop 5 is not above start 5"),
+    ],
+)
+def test_a_box_is_whole_and_has_voxels(tmp_path: Path, box: str, message: str) -> None:
+    text = f"source: {{url: a, box: {box}}}\noutput: {{path: run}}\n"
+    with pytest.raises(SpecError, match=r"source\.box") as error:
+        load_spec(written(tmp_path, text))
+    assert message in str(error.value)
+
+
+def test_numbers_are_read_as_yaml_1_2_has_them(tmp_path: Path) -> None:
+    spec = load_spec(written(tmp_path, MINIMAL + "algebraic: {step: {absolute: 9e-5}}"))
+    assert spec.algebraic.step.size(norm=1.0) == 9e-5
+
+
+def test_a_dumped_spec_is_the_same_spec(tmp_path: Path) -> None:
+    spec = load_spec(written(tmp_path, MINIMAL + "tilts: {detector: perpendicular, noise: 2}"))
+    assert load_spec(written(tmp_path, dump_spec(spec))) == spec
+
+
+def test_the_digest_covers_what_the_bytes_depend_on_and_nothing_else() -> None:
+    base = {"source": {"url": "a"}, "output": {"path": "run"}}
+
+    def digest(**parts: object) -> str:
+        return Spec.model_validate({**base, **parts}).results_digest(code="1")
+
+    same = digest()
+    assert digest(cluster={"kind": "local", "workers": 7}) == same
+    assert digest(limits={"attempts": 9}) == same
+    assert digest(output={"path": "elsewhere"}) == same
+    assert digest(prior={"weights": "elsewhere/the-same.safetensors"}) == same
+    assert digest(output={"path": "run", "dtype": "float32"}) != same
+    assert digest(prior={"stride": 64}) != same
+    assert digest(source={"url": "b"}) != same
+    assert digest(method={"name": "ddgm", "seed": 1}) != same
+    assert digest(tilts={"noise": 4.2}) != same
+    assert Spec.model_validate(base).results_digest(code="2") != same
+
+
+@pytest.mark.parametrize("name", ["example.yaml", "hemibrain.yaml"])
+def test_shipped_specs_are_good(name: str) -> None:
+    load_spec(Path(str(files("ddgm.deploy.specs").joinpath(name))))
+
+
+def test_the_example_shows_the_defaults_as_they_are() -> None:
+    example = load_spec(Path(str(files("ddgm.deploy.specs").joinpath("example.yaml"))))
+    assert example == Spec.model_validate(
+        {"source": {"url": example.source.url}, "output": {"path": example.output.path}}
+    )
+
+
+def test_the_schema_is_json_and_describes_every_part() -> None:
+    schema = json.loads(json.dumps(Spec.model_json_schema()))
+    assert set(schema["properties"]) == set(Spec.model_fields)
+    assert schema["additionalProperties"] is False

@@ -1,0 +1,87 @@
+"""Where the tasks run: one `connect` for a local cluster, an address or a scheduler file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ddgm.workers.security import Tls
+from ddgm.workers.slurm_spec import Slurm
+from ddgm.workers.urls import Url
+
+if TYPE_CHECKING:
+    pass
+
+
+class _Cluster(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threads: int = Field(default=1, ge=1, description="threads of a task's numerical work")
+
+
+class Local(_Cluster):
+    """Worker processes on this machine, for this run."""
+
+    kind: Literal["local"] = "local"
+    workers: int = Field(
+        default=2, ge=1, description="worker processes; each holds one block at a time"
+    )
+    security: Literal["temporary"] | Tls | None = Field(
+        default=None, description="TLS files; default: temporary, a key of this run alone"
+    )
+    memory: str = Field(default="8GiB", description="limit per worker, at which it is restarted")
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_is_a_size(cls, value: str) -> str:
+        from dask.utils import parse_bytes
+
+        try:
+            parse_bytes(value)
+        except ValueError:
+            raise ValueError("must be a size, such as 8GiB") from None
+        return value
+
+
+class Address(_Cluster):
+    """A Dask scheduler that is already running."""
+
+    kind: Literal["address"]
+    address: Url = Field(description="of the scheduler, such as tcp://127.0.0.1:8786")
+    security: Tls | None = Field(default=None, description="TLS files")
+
+
+class SchedulerFile(_Cluster):
+    """A Dask scheduler that is already running and wrote a scheduler file."""
+
+    kind: Literal["scheduler_file"]
+    path: Path = Field(description="written by `dask scheduler --scheduler-file`")
+    security: Tls | None = Field(default=None, description="TLS files")
+
+
+Cluster = Annotated[Local | Address | SchedulerFile | Slurm, Field(discriminator="kind")]
+
+
+Placement = Literal["whole", "calls"]
+
+
+class PoolSpec(BaseModel):
+    """The workers that run the network, where a cluster has such."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    placement: Placement | None = Field(
+        default=None,
+        description="whole: pool workers run a block's whole method; calls: only the network's "
+        "calls; default: whole where there are pool workers, else each worker does all of a block",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        description="pool processes of a local cluster; default: one for each GPU of the machine",
+    )
+    call_seconds: float = Field(
+        default=60.0, gt=0, description="time limit of a network call, then another worker is asked"
+    )
