@@ -24,7 +24,7 @@ from ddgm.core.memory import keep_freed_memory
 from ddgm.core.simulation.noise import Place
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.block.solver import Solver, resident_prior, resident_solver
-from ddgm.pipeline.spec.plan import checked_plan
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.volumes.ingest import ingest
@@ -99,7 +99,7 @@ def solver_of(path: Path) -> Solver:
     """The run's own solver, in this process."""
     spec = load_spec(path)
     torch.set_num_threads(spec.cluster.threads)
-    plan = checked_plan(spec, Volume(spec.source.url, 0, None).info)
+    plan = make_plan(spec, Volume(spec.source.url, 0, None).info)
     return resident_solver(plan, resident_prior(spec.prior).digest)
 
 

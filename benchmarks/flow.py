@@ -17,17 +17,17 @@ import psutil
 from benchmarks.common import report
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.context import at_work
-from ddgm.pipeline.block.stages import Made
+from ddgm.pipeline.block.stages import StageOutput
 from ddgm.pipeline.block.task import Job, Trial
 from ddgm.pipeline.run import placement as flow
 from ddgm.pipeline.run.events import BlockDone, Event
 from ddgm.pipeline.run.placement import Placement
 from ddgm.pipeline.run.scheduler import Window
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, checked_plan
+from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import Tally
+from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.connect import connect
@@ -48,12 +48,12 @@ about 35 MB: until then the driver grows by that.
 """
 
 
-def fetch_nothing(job: Job, trial: Trial) -> Made[None]:
+def fetch_nothing(job: Job, trial: Trial) -> StageOutput[None]:
     with at_work(job, trial, "fetch") as clock:
-        return Made(None, clock.seconds)
+        return StageOutput(None, clock.seconds)
 
 
-def solve_nothing(job: Job, trial: Trial, _: Made[None]) -> Record:
+def solve_nothing(job: Job, trial: Trial, _: StageOutput[None]) -> Record:
     with at_work(job, trial, "solve"):
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Record(trial.block, job.digest, "done", metrics=[{"mse": 0.5}] * 4, finished=now)
@@ -70,7 +70,7 @@ def planned(blocks: int) -> Plan:
     shape = 128, 128, 8 * blocks
     info = VolumeInfo(Box((0, 0, 0), shape), (16.0, 16.0, 16.0), "uint8", (64, 64, 64), 1, 0)
     parts = {"source": {"url": "none"}, "output": {"path": "none"}, "block": {"slices": 8}}
-    return checked_plan(Spec.model_validate(parts), info)
+    return make_plan(Spec.model_validate(parts), info)
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = [
         {"what": f"plan of 1,000,000 blocks, the last at {last}", "s": time.perf_counter() - start}
     ]
-    plan, process, tally = planned(a.blocks), psutil.Process(), Tally()
+    plan, process, tally = planned(a.blocks), psutil.Process(), RunStatistics()
     with (
         tempfile.TemporaryDirectory() as root,
         connect(Local(workers=a.workers, memory="4GiB")) as client,

@@ -25,7 +25,7 @@ from ddgm.core.memory import peak_bytes
 from ddgm.pipeline.block.timing import calibrate
 from ddgm.pipeline.spec.memory import check_fits, worker_memory
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, PlanError, checked_plan
+from ddgm.pipeline.spec.plan import Plan, PlanError, make_plan
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.settings import settings
@@ -47,7 +47,7 @@ def spec_of(slices: int, url: str = "none", path: str = "none") -> Spec:
 def plan_of(width: int, slices: int) -> Plan:
     shape = 128, width, slices
     info = VolumeInfo(Box((0, 0, 0), shape), (16.0, 16.0, 16.0), "uint8", (64, 64, 64), 1, 0)
-    return checked_plan(spec_of(slices), info)
+    return make_plan(spec_of(slices), info)
 
 
 def build(width: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from ddgm.deploy.slurm.scripts import HEADROOM, Scripts
 from ddgm.pipeline.block.timing import calibrate
 from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import checked_plan, source_volume
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.terminal import duration, size
 from ddgm.workers.slurm_spec import GpuGroup, Group, Request
 
@@ -28,7 +28,7 @@ def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
         table.add_row("driver", _asked(slurm.driver, 1))
     for name, group in slurm.groups.items():
         table.add_row(name, _asked(group, scripts.jobs(group)))
-    plan = checked_plan(spec, source_volume(spec).info)
+    plan = make_plan(spec)
     needed = worker_memory(plan).total
     for name, group in slurm.groups.items():
         has = HEADROOM * group.bytes / slurm.processes(group)

@@ -13,7 +13,7 @@ from ddgm.deploy.slurm.folder import Job, SlurmFolder, SubmissionError, slurm_fo
 from ddgm.deploy.slurm.scripts import Scripts
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import checked_plan, source_volume
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.workers.settings import settings
 from ddgm.workers.slurm_spec import Slurm
@@ -32,7 +32,7 @@ def scripts_of(spec: Spec) -> Scripts:
         raise SubmissionError(
             f"cluster.kind: {spec.cluster.kind} has no batch jobs; choose slurm, or `ddgm run`"
         )
-    plan = checked_plan(spec, source_volume(spec).info)
+    plan = make_plan(spec)
     return Scripts(spec.cluster, slurm_folder(spec.output.path), plan.block_count)
 
 

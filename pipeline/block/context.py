@@ -12,7 +12,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.task import Job, Trial
 from ddgm.pipeline.errors import one_line
-from ddgm.pipeline.store.log import journal
+from ddgm.pipeline.store.log import worker_log
 
 
 class CodeError(DdgmError):
@@ -31,7 +31,7 @@ def at_work(job: Job, trial: Trial, stage: str) -> Iterator[Clock]:
             f"cluster: {worker_name()} has another version of ddgm than the one that started the "
             "run; install the same on all machines"
         )
-    clock, log = Clock(), journal(job.root, worker_name())
+    clock, log = Clock(), worker_log(job.root, worker_name())
     about = {"block": trial.block, "attempt": trial.attempt, "stage": stage}
     say(job.topic, {"trial": trial.name, "stage": stage})
     log("begun", **about)

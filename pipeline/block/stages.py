@@ -78,12 +78,12 @@ def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dic
     rows = zip(*(v.tolist() for v in columns.values()), strict=True)
     return [
         {"slice": place[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}
-        for place, row in zip(block.places, rows, strict=True)
+        for place, row in zip(block.origins, rows, strict=True)
     ]
 
 
 @dataclass(frozen=True)
-class Made(Generic[T]):
+class StageOutput(Generic[T]):
     """What one stage hands to the next, in numpy, with the seconds it took, by name."""
 
     data: T
@@ -93,7 +93,7 @@ class Made(Generic[T]):
 Stack = Mapping[Layer, np.ndarray]
 
 
-def fetch_stage(job: Job, trial: Trial) -> Made[Cutout]:
+def fetch_stage(job: Job, trial: Trial) -> StageOutput[Cutout]:
     """Read a block's voxels, one block at a time in a process, beside what it computes.
 
     Raises:
@@ -101,30 +101,32 @@ def fetch_stage(job: Job, trial: Trial) -> Made[Cutout]:
     """
     leave_the_slot()
     with _reading, at_work(job, trial, "fetch") as clock, clock("fetch"):
-        return Made(fetch(job.plan, job.plan.block(trial.block)), clock.seconds)
+        return StageOutput(fetch(job.plan, job.plan.block(trial.block)), clock.seconds)
 
 
-def simulate_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Made[np.ndarray]:
+def simulate_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> StageOutput[np.ndarray]:
     """A block's tilt series, (n, views, bins)."""
     with at_work(job, trial, "simulate") as clock:
-        solver, grey = tools(job, trial, clock)
+        solver, grey = load_tools(job, trial, clock)
         with clock("simulate"):
             truth = grey.normalised(cutout.data.data)
-            y = solver.simulate(truth, job.plan.block(trial.block).places)
-        return Made(y.numpy(), clock.seconds)
+            y = solver.simulate(truth, job.plan.block(trial.block).origins)
+        return StageOutput(y.numpy(), clock.seconds)
 
 
-def reconstruct_stage(job: Job, trial: Trial, sinogram: Made[np.ndarray]) -> Made[Stack]:
+def reconstruct_stage(
+    job: Job, trial: Trial, sinogram: StageOutput[np.ndarray]
+) -> StageOutput[Stack]:
     """A block's slices by the spec's method.
 
     Raises:
         NumericalError: the result is not finite.
     """
     with at_work(job, trial, "reconstruct") as clock:
-        solver, _ = tools(job, trial, clock)
+        solver, _ = load_tools(job, trial, clock)
         y = torch.from_numpy(sinogram.data)
         with clock("reconstruct"):
-            x, spread = solver.sample(y, job.plan.block(trial.block).places)
+            x, spread = solver.sample(y, job.plan.block(trial.block).origins)
         if not torch.isfinite(x).all():
             raise NumericalError(
                 f"block {trial.block}: the reconstruction is not finite; check method.step and "
@@ -136,11 +138,15 @@ def reconstruct_stage(job: Job, trial: Trial, sinogram: Made[np.ndarray]) -> Mad
         if "measured" in job.plan.spec.output.layers:
             with clock("measured"):
                 stacks["measured"] = solver.measured(x).numpy()
-        return Made(stacks, clock.seconds)
+        return StageOutput(stacks, clock.seconds)
 
 
 def finish_stage(
-    job: Job, trial: Trial, cutout: Made[Cutout], sinogram: Made[np.ndarray], made: Made[Stack]
+    job: Job,
+    trial: Trial,
+    cutout: StageOutput[Cutout],
+    sinogram: StageOutput[np.ndarray],
+    made: StageOutput[Stack],
 ) -> Record:
     """Score a block and write it: its data in place first, and then its record, which is returned.
 
@@ -149,7 +155,7 @@ def finish_stage(
     """
     plan, block, store = job.plan, job.plan.block(trial.block), RunStore(job.root)
     with at_work(job, trial, "finish") as clock:
-        solver, grey = tools(job, trial, clock)
+        solver, grey = load_tools(job, trial, clock)
         stacks: dict[Layer, Tensor] = {
             "truth": grey.normalised(cutout.data.data),
             "sinogram": torch.from_numpy(sinogram.data),
@@ -157,7 +163,7 @@ def finish_stage(
         }
         if "algebraic" in plan.spec.output.layers:
             with clock("algebraic"):
-                stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.places)
+                stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.origins)
         with clock("score"):
             metrics = score(solver, block, stacks)
         with clock("write"):
@@ -179,7 +185,7 @@ def finish_stage(
         return record
 
 
-def solve_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Record:
+def solve_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
     """All that follows the fetching, on one worker."""
     sinogram = simulate_stage(job, trial, cutout)
     made = reconstruct_stage(job, trial, sinogram)
@@ -197,7 +203,7 @@ def run_block(job: Job, index: int) -> Record:
     return solve_stage(job, trial, fetch_stage(job, trial))
 
 
-def tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
+def load_tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
     """What a stage works with, loaded once per process."""
     torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
     with clock("load"):

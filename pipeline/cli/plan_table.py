@@ -16,7 +16,7 @@ from ddgm.pipeline.spec.memory import (
     worker_memory,
 )
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, checked_plan, source_volume
+from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
 from ddgm.pipeline.terminal import Row, duration, size, table
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
@@ -32,7 +32,7 @@ def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
         DdgmError: the spec does not fit its volume, or the prior is not there.
     """
     info = _info_or_assumed(spec, console)
-    plan = checked_plan(spec, info)
+    plan = make_plan(spec, info)
     rows = [*_shape_rows(plan), *_cost_rows(plan)]
     if timed:
         with console.status("timing a network call and a data step"):
@@ -59,7 +59,7 @@ def _info_or_assumed(spec: Spec, console: Console) -> VolumeInfo:
 
 def _shape_rows(plan: Plan) -> list[Row]:
     g, spec = plan.geometry, plan.spec
-    left = ", ".join(f"{n} voxels along {a}" for a, n in plan.left_over.items())
+    left = ", ".join(f"{n} voxels along {a}" for a, n in plan.uncovered.items())
     sides = " x ".join(f"{s:g}" for s in plan.info.voxel_size_nm)
     voxel = read_card(spec.prior.weights).voxel_size_nm
     odd = "" if set(plan.info.voxel_size_nm) == {voxel} else f"; the prior was trained at {voxel:g}"

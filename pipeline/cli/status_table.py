@@ -14,7 +14,7 @@ from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.lock import driver
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import Tally
+from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.pipeline.terminal import Row, duration, size, table
 
 LISTED = 8  # blocks at work that are named
@@ -75,9 +75,9 @@ def _off(real: float, planned: float) -> str:
     return f"it took {abs(share):.0%} {'more' if share > 0 else 'less'}"
 
 
-def tallied(store: RunStore, digest: str) -> Tally:
+def tallied(store: RunStore, digest: str) -> RunStatistics:
     """What a run's ledger comes to."""
-    tally = Tally()
+    tally = RunStatistics()
     for record in store.records():
         if record.digest == digest:
             tally.add(record)

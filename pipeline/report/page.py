@@ -202,7 +202,7 @@ def _provenance(run: Run) -> str:
     facts = {
         "Source": plan.spec.source.url,
         "Region": f"{plan.region} of mip {plan.info.mip}",
-        "Not covered by slabs": ", ".join(f"{n} voxels of {a}" for a, n in plan.left_over.items()),
+        "Not covered by slabs": ", ".join(f"{n} voxels of {a}" for a, n in plan.uncovered.items()),
         "Slice": f"{g.thickness} × {g.width} pixels, {plan.slices} along {run.tilt_axis}",
         "Tilts": f"{g.views} views from {tilts.range[0]:g}° to {tilts.range[1]:g}°, "
         f"{g.detector} detector of {g.bins} bins, noise {tilts.noise:g}",

@@ -55,7 +55,7 @@ def _read(run: Run, layer: Layer, row: int) -> np.ndarray:
     along = 1 if layer == "sinogram" else plan.axes[0]
     at = index[along].start + int(run.columns["slice"][row]) - block.box.start[plan.axes[0]]
     index[along] = slice(at, at + 1)
-    with run.store.folder.reached():
+    with run.store.folder.store_errors():
         data = np.asarray(run.store.array(layer)[tuple(index)])
     return data[0, 0] if layer == "sinogram" else data.transpose(plan.axes)[0]
 

@@ -16,7 +16,7 @@ from ddgm.pipeline.block.solver import resident_prior, resident_solver
 from ddgm.pipeline.block.task import Job
 from ddgm.pipeline.spec.method import Ddgm, Ddx
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, checked_plan, source_volume
+from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.manifest import describe
 from ddgm.pipeline.store.run_store import RunStore, StoreError
@@ -84,7 +84,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
         DdgmError: the first thing that is wrong.
     """
     spec = _settled(spec)
-    plan = checked_plan(spec, source_volume(spec).info)
+    plan = make_plan(spec)
     prior = resident_prior(spec.prior)
     solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
     if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):

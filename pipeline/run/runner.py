@@ -21,11 +21,11 @@ from ddgm.pipeline.run.preflight import check, create, prepare
 from ddgm.pipeline.run.scheduler import RunError, Window
 from ddgm.pipeline.run.state import StateFile
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import checked_plan, source_volume
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.lock import lease
+from ddgm.pipeline.store.lock import RunLock, run_lock
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import Tally
+from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.workers.connect import connect
 from ddgm.workers.specs import Local
 
@@ -52,7 +52,7 @@ class Summary:
     resumed: int = 0
     done: int = 0
     seconds: float = 0.0
-    tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    tally: RunStatistics = field(default_factory=RunStatistics, compare=False, repr=False)
     predicted: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
@@ -97,7 +97,7 @@ def run(
     checked = check(spec, overwrite, other_versions)
     job = replace(checked.job, topic=f"ddgm-{uuid.uuid4().hex}")
     store, summary = RunStore(job.root), Summary(job.plan.block_count)
-    with lease(store.folder) as ours:
+    with run_lock(store.folder) as lock:
         create(checked, overwrite)
         for block in only or ():
             store.forget(block)
@@ -108,7 +108,7 @@ def run(
         if left := sum(1 for i in wanted if not done[i]):
             with connect(spec.cluster, spec.pool) as client:
                 forecast = Forecast(client, job, left)
-                stopped = _drain(client, job, store, summary, forecast, emit, ours, pending, submit)
+                stopped = _drain(client, job, store, summary, forecast, emit, lock, pending, submit)
                 summary.predicted = forecast.as_json()
         store.write_metrics(list(summary.tally.columns))
     summary.seconds = time.monotonic() - start
@@ -135,7 +135,7 @@ def _drain(
     summary: Summary,
     forecast: Forecast,
     emit: Subscriber,
-    ours: Callable[[], None],
+    lock: RunLock,
     pending: Iterator[int],
     submit: Submit,
 ) -> bool:
@@ -143,7 +143,7 @@ def _drain(
     state = StateFile(store, job, summary.tally, forecast)
 
     def tell(event: Event) -> None:
-        ours()
+        lock.check()
         for subscriber in (summary, forecast, state, emit):
             subscriber(event)
 
@@ -184,7 +184,7 @@ def run_alone(spec: Spec, block: int) -> Record:
     Raises:
         DdgmError: what is wrong with the block, or that there is no such block.
     """
-    count = checked_plan(spec, source_volume(spec).info).block_count
+    count = make_plan(spec).block_count
     if not 0 <= block < count:
         raise RunError(f"--id: there is no block {block}; the plan has 0 to {count - 1}")
     return run_block(prepare(spec), block)

@@ -14,7 +14,7 @@ from ddgm.pipeline.run.events import Beat, BlockDone, BlockRetried, Event
 from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import Tally
+from ddgm.pipeline.store.statistics import RunStatistics
 
 NAME = "state.json"
 WRITE_SECONDS = 10.0
@@ -31,7 +31,7 @@ class StateFile:
         forecast: of this start.
     """
 
-    def __init__(self, store: RunStore, job: Job, tally: Tally, forecast: Forecast) -> None:
+    def __init__(self, store: RunStore, job: Job, tally: RunStatistics, forecast: Forecast) -> None:
         self.store, self.job, self.tally, self.forecast = store, job, tally, forecast
         self.began = time.monotonic()
         self.started = _now()

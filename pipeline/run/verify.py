@@ -13,7 +13,7 @@ from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.lock import lease
+from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import VOLUME, RunStore, StoreError, checksum
 from ddgm.pipeline.terminal import bar
@@ -106,7 +106,7 @@ def repair_run(
     store = RunStore(root)
     manifest = store.manifest()
     plan = plan_of(manifest)
-    with lease(store.folder):
+    with run_lock(store.folder):
         metadata = list(store.wrong_metadata(plan))
         if metadata and manifest["code"] != code_digest():
             raise StoreError(

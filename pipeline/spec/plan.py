@@ -30,14 +30,14 @@ class Block:
         slab: the slab's number.
         box: its voxels in the volume.
         first: its first slice, counted from the box's start along the tilt axis.
-        places: of its slices in the volume, for their noise.
+        origins: of its slices in the volume, for their noise.
     """
 
     index: int
     slab: int
     box: Box
     first: int
-    places: tuple[Place, ...]
+    origins: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Plan:
         return self._crop(0, self.grid[0], 0, self.grid[1], 0, self.slices)
 
     @property
-    def left_over(self) -> dict[str, int]:
+    def uncovered(self) -> dict[str, int]:
         """Voxels along an axis that no slab covers, by axis name."""
         rest = zip(AXES, self.box.shape, self.region.shape, strict=True)
         return {axis: whole - covered for axis, whole, covered in rest if covered < whole}
@@ -164,7 +164,7 @@ class Plan:
         """Where a block lies in a layer's array."""
         if layer != "sinogram":
             return block.box.slices(self.region.start)
-        last = block.first + len(block.places)
+        last = block.first + len(block.origins)
         g = self.geometry
         return (
             slice(block.slab, block.slab + 1),
@@ -197,13 +197,15 @@ class Plan:
         return Box(start, stop)  # type: ignore[arg-type]
 
 
-def checked_plan(spec: Spec, info: VolumeInfo) -> Plan:
-    """The plan of a spec on a volume that fits it.
+def make_plan(spec: Spec, info: VolumeInfo | None = None) -> Plan:
+    """The plan of a spec on its volume, which is asked for its shape unless `info` says it.
 
     Raises:
+        SourceError: the volume cannot be read.
         PlanError: a box outside the volume, no room for a slab, a slab that is not there, grey
             levels that would be clipped.
     """
+    info = info or source_volume(spec).info
     plan = Plan(spec, info)
     if not plan.box.inside(info.bounds):
         raise PlanError(

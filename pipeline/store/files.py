@@ -58,7 +58,7 @@ class Folder:
         return fs, f"{path.rstrip('/')}/{name}" if name else path
 
     @contextmanager
-    def reached(self) -> Iterator[None]:
+    def store_errors(self) -> Iterator[None]:
         """Says in one line what a store over the network did not do; a disk's errors stay."""
         try:
             yield
@@ -82,10 +82,10 @@ class Folder:
         """Put a file in place whole or not at all; object stores do so by themselves."""
         fs, path = self._at(name)
         if not isinstance(fs, LocalFileSystem):
-            with self.reached():
+            with self.store_errors():
                 self._put(fs, path, data)
             return
-        with _in_place(path) as f:
+        with atomic_write(path) as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())  # a power cut must not leave a name without its contents
@@ -101,7 +101,7 @@ class Folder:
             except FileExistsError:
                 return False
             return True
-        with self.reached():
+        with self.store_errors():
             if fs.exists(path):  # there are stores that pass over the condition below
                 return False
             try:
@@ -127,7 +127,7 @@ class Folder:
     def read(self, name: str) -> bytes | None:
         """The file's bytes; None where there is none."""
         fs, path = self._at(name)
-        with suppress(FileNotFoundError), self.reached():
+        with suppress(FileNotFoundError), self.store_errors():
             return bytes(fs.cat_file(path))  # type: ignore[arg-type]
         return None
 
@@ -135,7 +135,7 @@ class Folder:
         """The bytes of those files that are there; over a network many are fetched at once."""
         fs, _ = self._at("")
         paths = [self._at(name)[1] for name in names]
-        with self.reached():
+        with self.store_errors():
             for data in fs.cat_ranges(paths, None, None, on_error="return"):
                 if isinstance(data, Exception):
                     if isinstance(data, FileNotFoundError):
@@ -146,7 +146,7 @@ class Folder:
     def size(self, name: str) -> int:
         """Bytes of a file; 0 where there is none."""
         fs, path = self._at(name)
-        with suppress(FileNotFoundError), self.reached():
+        with suppress(FileNotFoundError), self.store_errors():
             return fs.size(path) or 0
         return 0
 
@@ -154,7 +154,7 @@ class Folder:
         """What is in a folder, files and folders, by their own names, sorted; none if not there."""
         fs, path = self._at(folder)
         found: list[str] = []
-        with suppress(FileNotFoundError), self.reached():
+        with suppress(FileNotFoundError), self.store_errors():
             found = [p.rstrip("/") for p in fs.ls(path, detail=False)]
         # some stores keep an empty object that stands for the folder
         return sorted(p.rsplit("/", 1)[-1] for p in found if p != path.rstrip("/"))
@@ -162,7 +162,7 @@ class Folder:
     def below(self, folder: str) -> Iterator[str]:
         """Every file in a folder and in those below it, found as they are asked for."""
         fs, path = self._at(folder)
-        with self.reached():
+        with self.store_errors():
             if fs.isfile(path):
                 yield path
             for where, _, files in fs.walk(path):
@@ -173,25 +173,25 @@ class Folder:
         """A file to write piece by piece, in place once the context has ended well."""
         fs, path = self._at(name)
         if isinstance(fs, LocalFileSystem):
-            with _in_place(path) as f:
+            with atomic_write(path) as f:
                 yield f
             return
         with tempfile.NamedTemporaryFile() as f:  # fsspec puts its own in place after errors, too
             yield f  # type: ignore[misc]
             f.flush()
-            with self.reached():
+            with self.store_errors():
                 fs.put_file(f.name, path)
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
         fs, path = self._at(name)
-        with suppress(FileNotFoundError), self.reached():
+        with suppress(FileNotFoundError), self.store_errors():
             fs.rm_file(path)
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder and all that is in it."""
         fs, path = self._at(name)
-        with suppress(FileNotFoundError), self.reached():
+        with suppress(FileNotFoundError), self.store_errors():
             fs.rm(path, recursive=True)
 
     def free_bytes(self) -> int | None:
@@ -211,7 +211,7 @@ class Folder:
 
 
 @contextmanager
-def _in_place(path: str) -> Iterator[IO[bytes]]:
+def atomic_write(path: str) -> Iterator[IO[bytes]]:
     """A local file under another name, which gets its own once the context has ended well."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     partial = f"{path}.{uuid.uuid4().hex}.partial"

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -17,23 +17,35 @@ from ddgm.pipeline.store.files import Folder, FolderError
 
 NAME = "driver.json"
 TRIES = 3  # at a place that others leave and take
-BEAT = 10.0  # seconds between two signs of life
-DEAD = 3.5 * BEAT  # without one, a driver on another machine is taken for dead
+HEARTBEAT_SECONDS = 10.0  # between two signs of life
+STALE_SECONDS = 3.5 * HEARTBEAT_SECONDS  # without one, a driver elsewhere is taken for dead
 
 
-class LeaseError(DdgmError):
+class LockError(DdgmError):
     """Another driver is at work on this run."""
 
 
+class RunLock:
+    """The right to write a run's folder, as long as nobody else has taken it.
+
+    Another driver takes it where this one was stopped for so long that it seemed dead.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root, self.lost = root, threading.Event()
+
+    def check(self) -> None:
+        """Raise LockError if another driver has taken the run over."""
+        if self.lost.is_set():
+            raise LockError(f"{self.root}: another `ddgm run` has taken this run over")
+
+
 @contextmanager
-def lease(folder: Folder) -> Iterator[Callable[[], None]]:
+def run_lock(folder: Folder) -> Iterator[RunLock]:
     """Be the run's only driver while the context lasts.
 
-    Gives a function that raises as soon as another driver has taken over, which happens where
-    this one was stopped for so long that it seemed dead.
-
     Raises:
-        LeaseError: another driver is alive.
+        LockError: another driver is alive.
     """
     mine = _me()
     for _ in range(TRIES):
@@ -42,30 +54,26 @@ def lease(folder: Folder) -> Iterator[Callable[[], None]]:
         refuse_if_alive(folder)
         folder.delete(NAME)
     else:
-        raise LeaseError(f"{folder.root}: others start runs here all the time; try again")
-    lost, ended = threading.Event(), threading.Event()
+        raise LockError(f"{folder.root}: others start runs here all the time; try again")
+    lock, ended = RunLock(folder.root), threading.Event()
 
     def beat() -> None:
-        while not ended.wait(BEAT):
+        while not ended.wait(HEARTBEAT_SECONDS):
             with suppress(OSError, FolderError):  # a full disk, say; the run itself will say so
                 if _read(folder).get("token") != mine["token"]:
-                    lost.set()
+                    lock.lost.set()
                     return
                 mine["beats"] += 1
                 folder.write(NAME, _text(mine))
 
-    def check() -> None:
-        if lost.is_set():
-            raise LeaseError(f"{folder.root}: another `ddgm run` has taken this run over")
-
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield check
+        yield lock
     finally:
         ended.set()
         thread.join()
-        if not lost.is_set():
+        if not lock.lost.is_set():
             with suppress(OSError, FolderError):  # what went wrong before is what counts
                 folder.delete(NAME)
 
@@ -74,13 +82,13 @@ def refuse_if_alive(folder: Folder) -> None:
     """Look whether a run has a living driver: at once on this machine, else by its beats.
 
     Raises:
-        LeaseError: it has.
+        LockError: it has.
     """
     theirs = driver(folder)
     if not theirs:
         return
     if theirs["host"] != socket.gethostname():
-        until = time.monotonic() + DEAD
+        until = time.monotonic() + STALE_SECONDS
         while time.monotonic() < until:
             time.sleep(1.0)
             if (now := driver(folder)) != theirs:
@@ -89,7 +97,7 @@ def refuse_if_alive(folder: Folder) -> None:
         else:
             return
     if theirs:
-        raise LeaseError(
+        raise LockError(
             f"output.path: {folder.root} is being written by process {theirs['pid']} on "
             f"{theirs['host']}; wait for it, stop it, or choose another folder"
         )
@@ -103,7 +111,7 @@ def driver(folder: Folder) -> dict[str, Any]:
     return theirs
 
 
-def is_lease(folder: Folder) -> bool:
+def is_lock(folder: Folder) -> bool:
     """Whether driver.json is one that a driver wrote, or had begun to write when it was killed."""
     data = folder.read(NAME)
     return not data or bool(_read(folder))

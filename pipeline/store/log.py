@@ -16,19 +16,19 @@ from ddgm.workers.resident import resident
 LOGS = "logs"
 
 
-BYTES = 1_000_000  # of a file; one older one is kept beside it
+MAX_BYTES = 1_000_000  # of a file; one older one is kept beside it
 
 
-Journal = Callable[..., None]
+LogFunction = Callable[..., None]
 
 
-def journal(root: str, name: str) -> Journal:
-    """The journal of a process in a run's folder: call it with what happened, and the particulars.
+def worker_log(root: str, name: str) -> LogFunction:
+    """The log of a process in a run's folder: call it with what happened, and the particulars.
 
     Where the run's folder is on no file system of this machine, or cannot be written, nothing is
     written: a log is no reason to fail.
     """
-    return resident(("journal", root, name), lambda: _opened(root, name))
+    return resident(("log", root, name), lambda: _opened(root, name))
 
 
 def log_name(name: str) -> str:
@@ -37,14 +37,14 @@ def log_name(name: str) -> str:
     return f"{LOGS}/{safe}.jsonl"
 
 
-def _opened(root: str, name: str) -> Journal:
+def _opened(root: str, name: str) -> LogFunction:
     path = Folder(root).local_path(log_name(name))
     if path is None:
         return lambda event, **about: None
     logger = logging.Logger(name)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        logger.addHandler(_Bounded(path, maxBytes=BYTES, backupCount=1))
+        logger.addHandler(_Bounded(path, maxBytes=MAX_BYTES, backupCount=1))
     except OSError:
         logger.addHandler(logging.NullHandler())
 

@@ -28,7 +28,7 @@ from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import AXES, Block, Plan
 from ddgm.pipeline.store.files import OPTIONS, Folder
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.lock import is_lease
+from ddgm.pipeline.store.lock import is_lock
 from ddgm.pipeline.terminal import console
 
 VOLUME = "volume.zarr"
@@ -107,7 +107,7 @@ class RunStore:
         """Refuse what is there without a run.json, unless ddgm is known to have made it.
 
         A creation that was cut off leaves no more than arrays without data and the driver's
-        lease. Of a run whose run.json is gone, the ledger tells.
+        lock. Of a run whose run.json is gone, the ledger tells.
         """
         others = [name for name in names if not self._left_by_a_creation(name)]
         if not others:
@@ -127,7 +127,7 @@ class RunStore:
         if name == VOLUME:
             return all(_is_metadata(file) for file in self.folder.below(VOLUME))
         if name == "driver.json":
-            return is_lease(self.folder)
+            return is_lock(self.folder)
         return PARTIAL.search(name) is not None
 
     def prepare(self, plan: Plan, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
@@ -185,12 +185,12 @@ class RunStore:
 
     def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> dict[str, str]:
         """Write a block, one whole shard of each layer; returns each layer's checksum."""
-        with self.folder.reached():  # first: nothing is removed that could not be written again
+        with self.folder.store_errors():  # before anything is removed
             arrays = {layer: self.array(layer, "r+") for layer in layers}
         self.forget(block.index)  # from here until its new record, the block is not done
         for layer, data in layers.items():
             self.folder.delete(self._shard_name(plan, layer, block))  # a torn one blocks rewriting
-            with self.folder.reached():
+            with self.folder.store_errors():
                 arrays[layer][plan.layer_index(layer, block)] = data
         return {layer: checksum(data) for layer, data in layers.items()}
 
@@ -205,7 +205,7 @@ class RunStore:
         if not self.folder.size(name):
             raise StoreError(f"{name} is missing or empty")
         try:
-            with self.folder.reached():
+            with self.folder.store_errors():
                 return np.asarray(self.array(layer)[plan.layer_index(layer, block)])
         except (ValueError, RuntimeError, OSError) as error:
             raise StoreError(f"{name} is damaged ({error})") from error

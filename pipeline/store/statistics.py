@@ -20,7 +20,7 @@ RECENT = 500  # blocks that the rate is taken of
 
 
 @dataclass
-class Spread:
+class RunningMean:
     """Mean of all values, and median of a fair sample of them (of all, up to `SAMPLE`)."""
 
     count: int = 0
@@ -41,7 +41,7 @@ class Spread:
 
 
 @dataclass
-class Tally:
+class RunStatistics:
     """Counts and sums over records; records of another digest are not to be added.
 
     Attributes:
@@ -59,7 +59,7 @@ class Tally:
     peak: int = 0
     failures: list[Record] = field(default_factory=list)
     columns: dict[str, None] = field(default_factory=dict)
-    metrics: dict[str, Spread] = field(default_factory=dict)
+    metrics: dict[str, RunningMean] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
     worst: list[tuple[float, int, int]] = field(default_factory=list)  # residual, slice, block
     ends: list[float] = field(default_factory=list)  # a heap of the latest, seconds since 1970
@@ -80,7 +80,7 @@ class Tally:
         for row in record.metrics:
             for name, value in row.items():
                 self.columns.setdefault(name)
-                self.metrics.setdefault(name, Spread()).add(value)
+                self.metrics.setdefault(name, RunningMean()).add(value)
             if "residual" in row:
                 _keep(self.worst, (row["residual"], int(row["slice"]), record.block), WORST)
 

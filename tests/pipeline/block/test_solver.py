@@ -21,7 +21,7 @@ from ddgm.pipeline.block.solver import Solver, resident_prior, resident_solver
 from ddgm.pipeline.block.timing import calibrate
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, checked_plan, source_volume
+from ddgm.pipeline.spec.plan import Plan, make_plan
 from tests.pipeline.runs import phantom_volume, spec_data
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def planned(url: str, out: Path, weights: Path, method: str) -> tuple[Plan, Solver]:
     spec = Spec.model_validate(spec_data(url, out, weights) | {"method": METHODS[method]})
-    plan = checked_plan(spec, source_volume(spec).info)
+    plan = make_plan(spec)
     return plan, resident_solver(plan, resident_prior(spec.prior).digest)
 
 
@@ -63,7 +63,7 @@ def test_whole_rows_go_through_the_network_once_and_have_no_seams(
     data = spec_data(url, tmp_path / "run", tiny_prior) | {"method": METHODS["ddgm"]}
     data["prior"] = data["prior"] | {"tiling": "rows"}
     spec = Spec.model_validate(data)
-    plan = checked_plan(spec, source_volume(spec).info)
+    plan = make_plan(spec)
     prior = resident_prior(spec.prior)
     solver = resident_solver(plan, prior.digest)
     g, places = plan.geometry, [(0, 0, 0), (0, 0, 1)]

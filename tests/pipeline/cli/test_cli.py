@@ -20,7 +20,7 @@ from ddgm.core.networks.unet import Architecture, UNet
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.files import Folder
-from ddgm.pipeline.store.lock import lease
+from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.volumes.cloudvolume_fixes import bound_http
 from tests.pipeline.runs import phantom_volume, run_ddgm, small_spec, spec_data
 from tests.pipeline.sample_volumes import chunk_file
@@ -276,7 +276,7 @@ def test_repair_says_what_it_leaves_and_forgets_nothing_that_another_driver_is_a
     assert "1 blocks are not done, which `ddgm repair` leaves; run the spec again" in one_line(err)
     (root / "volume.zarr/truth/0/c/0/0/0").write_bytes(b"")
     (root / "volume.zarr/zarr.json").unlink()
-    with lease(Folder(str(root))):
+    with run_lock(Folder(str(root))):
         status, _, err = run_ddgm(capsys, "repair", root)
     assert status == 1
     assert "is being written by process" in one_line(err)

@@ -60,10 +60,10 @@ def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: Run)
     plan, solver = run.plan, solver_of(run)
     block = plan.block(0)
     grey = grey_scale(plan, resident_prior(plan.spec.prior).digest)
-    y = solver.simulate(grey.normalised(fetch(plan, block).data), block.places)
+    y = solver.simulate(grey.normalised(fetch(plan, block).data), block.origins)
     method = plan.spec.method
     with torch.inference_mode():
-        chains = torch.stack([solver._chain(method, y, block.places, c) for c in range(3)])  # type: ignore[arg-type]
+        chains = torch.stack([solver._chain(method, y, block.origins, c) for c in range(3)])  # type: ignore[arg-type]
     assert (chains[0] - chains[1]).std() > 0.01
     mean, spread = chains.mean(0) * grey.std + grey.mean, chains.std(0) * grey.std
     assert torch.allclose(slices(run, "reconstruction"), mean, atol=1e-2)

@@ -18,7 +18,7 @@ import torch
 
 from ddgm.core.networks.prior import load_prior, save_prior
 from ddgm.pipeline.block.context import at_work
-from ddgm.pipeline.block.stages import Made, fetch_stage
+from ddgm.pipeline.block.stages import StageOutput, fetch_stage
 from ddgm.pipeline.block.task import Job, Trial
 from ddgm.pipeline.run import scheduler as window_module
 from ddgm.pipeline.run.events import Beat, BlockDone, BlockFailed, BlockRetried, Event
@@ -28,9 +28,9 @@ from ddgm.pipeline.run.runner import RunError, Summary, run, run_alone
 from ddgm.pipeline.run.scheduler import Window
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.yaml_file import dump_spec
-from ddgm.pipeline.store import lock as lease_module
+from ddgm.pipeline.store import lock as lock_module
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.lock import LeaseError
+from ddgm.pipeline.store.lock import LockError
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.volume import Cutout
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec
@@ -166,7 +166,7 @@ def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(
     assert layers(tmp_path / "run") == reference
 
 
-def deadly_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Record:
+def deadly_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
     """What running out of memory looks like from outside."""
     with at_work(job, trial, "reconstruct"):
         time.sleep(0.3)
@@ -269,7 +269,7 @@ def test_one_driver_at_a_time_and_none_is_missed(
     client = started(path, log)
     try:
         wait_for(lambda: count() >= 1, client, log)
-        with pytest.raises(LeaseError, match=f"is being written by process {client.pid}"):
+        with pytest.raises(LockError, match=f"is being written by process {client.pid}"):
             run(spec, lambda event: None)
         out = run_ddgm(capsys, "status", tmp_path / "run")[1]
         assert f"process {client.pid} on" in out
@@ -409,19 +409,19 @@ def test_a_driver_on_another_machine_is_known_to_live_by_its_beats(
 ) -> None:
     from ddgm.pipeline.store.files import Folder
 
-    monkeypatch.setattr(lease_module, "BEAT", 0.2)
-    monkeypatch.setattr(lease_module, "DEAD", 4.0)
+    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lock_module, "STALE_SECONDS", 4.0)
     folder = Folder(str(tmp_path / "run"))
-    with lease_module.lease(folder):
-        monkeypatch.setattr(lease_module.socket, "gethostname", lambda: "elsewhere")
-        with pytest.raises(LeaseError, match="wait for it, stop it"), lease_module.lease(folder):
+    with lock_module.run_lock(folder):
+        monkeypatch.setattr(lock_module.socket, "gethostname", lambda: "elsewhere")
+        with pytest.raises(LockError, match="wait for it, stop it"), lock_module.run_lock(folder):
             pass
         monkeypatch.undo()
     dead = b'{"token": "a", "host": "elsewhere", "pid": 1, "started": 0, "beats": 7}'
     folder.write("driver.json", dead)
-    monkeypatch.setattr(lease_module, "DEAD", 1.5)
-    with lease_module.lease(folder) as ours:
-        ours()
+    monkeypatch.setattr(lock_module, "STALE_SECONDS", 1.5)
+    with lock_module.run_lock(folder) as lock:
+        lock.check()
         assert folder.read("driver.json") != dead
     assert folder.read("driver.json") is None
 
@@ -431,18 +431,18 @@ def test_a_driver_that_was_taken_for_dead_stops(
 ) -> None:
     from ddgm.pipeline.store.files import Folder
 
-    monkeypatch.setattr(lease_module, "BEAT", 0.05)
+    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.05)
     folder = Folder(str(tmp_path))
     theirs = b'{"token": "b", "host": "elsewhere", "pid": 1, "started": 0, "beats": 0}'
-    with lease_module.lease(folder) as ours:
+    with lock_module.run_lock(folder) as lock:
         folder.write("driver.json", theirs)
 
         def drive() -> None:
             for _ in range(6000):  # a minute
-                ours()
+                lock.check()
                 time.sleep(0.01)
 
-        with pytest.raises(LeaseError, match="taken this run over"):
+        with pytest.raises(LockError, match="taken this run over"):
             drive()
     assert folder.read("driver.json") == theirs
 

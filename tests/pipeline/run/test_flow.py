@@ -19,10 +19,10 @@ from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.run.placement import AHEAD, POOL_AHEAD, Placement, capacities, placement_of
 from ddgm.pipeline.run.scheduler import Window
 from ddgm.pipeline.spec.memory import worker_memory
-from ddgm.pipeline.spec.plan import Plan, checked_plan
+from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RECENT, SAMPLE, SHOWN, Tally
+from ddgm.pipeline.store.statistics import RECENT, SAMPLE, SHOWN, RunStatistics
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.members import Fleet, Member
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def plan(tiny_prior: Path) -> Plan:
     info = VolumeInfo(Box((0, 0, 0), (32, 140, 64)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
-    return checked_plan(small_spec("a", "run", tiny_prior), info)
+    return make_plan(small_spec("a", "run", tiny_prior), info)
 
 
 def fleet(homes: int, pool: int, memory: int = 0) -> Fleet:
@@ -168,7 +168,7 @@ def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
 
 
 def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:
-    tally = Tally()
+    tally = RunStatistics()
     count = SAMPLE + 2000
     for i in range(count):
         metrics = [{"slice": float(i), "residual": i / 1000}]

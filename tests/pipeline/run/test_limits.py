@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from ddgm.pipeline.block.context import at_work
-from ddgm.pipeline.block.stages import Made, fetch_stage
+from ddgm.pipeline.block.stages import StageOutput, fetch_stage
 from ddgm.pipeline.block.task import Job, Trial
 from ddgm.pipeline.run import runner
 from ddgm.pipeline.run import scheduler as window_module
@@ -58,7 +58,7 @@ def checksums(root: Path) -> dict[int, dict[str, str]]:
     return {r.block: r.checksums for r in records if r.state == "done"}
 
 
-def hungry_stage(job: Job, trial: Trial, cutout: Made[Cutout]) -> Record:
+def hungry_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
     """Takes memory until the worker is ended for it."""
     hoard = []
     with at_work(job, trial, "reconstruct"):

@@ -19,7 +19,7 @@ from ddgm.pipeline.run import scheduler as window_module
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
 from ddgm.pipeline.run.placement import Placement, Submit
 from ddgm.pipeline.run.scheduler import RESTARTS, RunError, Window
-from ddgm.pipeline.spec.plan import checked_plan
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
@@ -44,7 +44,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def job_of(prior: Path, root: Path, **limits: Any) -> Job:
     """Four blocks of a volume that nobody reads."""
     info = VolumeInfo(Box((0, 0, 0), (32, 140, 16)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
-    plan = checked_plan(small_spec("a", root, prior, limits=limits), info)
+    plan = make_plan(small_spec("a", root, prior, limits=limits), info)
     assert plan.block_count == BLOCKS
     return Job(plan, str(root), "digest", "weights", code_digest(), f"ddgm-{root.name}")
 

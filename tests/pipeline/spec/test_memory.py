@@ -18,7 +18,7 @@ from ddgm.pipeline.spec.memory import (
     slices_that_fit,
     worker_memory,
 )
-from ddgm.pipeline.spec.plan import Plan, PlanError, checked_plan
+from ddgm.pipeline.spec.plan import Plan, PlanError, make_plan
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.members import Fleet, Member
@@ -28,7 +28,7 @@ from tests.pipeline.runs import small_spec
 def plan(tiny_prior: Path, bounds: Box, slices: int = 16, **parts: dict) -> Plan:
     info = VolumeInfo(bounds, (16.0, 16.0, 16.0), "uint8", (32, 32, 16), 1, 0)
     block = {"slices": slices, "batch": 4}
-    return checked_plan(small_spec("a", "run", tiny_prior, block=block, **parts), info)
+    return make_plan(small_spec("a", "run", tiny_prior, block=block, **parts), info)
 
 
 def test_aligned_blocks_fetch_what_they_use(tiny_prior: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, PlanError, checked_plan, nearest_divisor
+from ddgm.pipeline.spec.plan import Plan, PlanError, make_plan, nearest_divisor
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 
@@ -25,7 +25,7 @@ def plan(info: VolumeInfo = INFO, source: dict[str, Any] | None = None, **slab: 
         "output": {"path": "run", "layers": ["reconstruction", "sinogram"], "chunks": [8, 8, 8]},
         "block": {"slices": 8, "batch": 4},
     }
-    return checked_plan(Spec.model_validate(spec), info)
+    return make_plan(Spec.model_validate(spec), info)
 
 
 @pytest.mark.parametrize("axes", list(permutations("zyx")))
@@ -53,14 +53,14 @@ def test_places_are_the_slices_corners_in_the_volume() -> None:
     last = p.block(p.blocks_per_slab * 2 - 1)  # of the second slab; a short one
     assert last.slab == 1
     assert last.box == Box((21, -3, 156), (37, 57, 161))
-    assert last.places == tuple((21, -3, x) for x in range(156, 161))
+    assert last.origins == tuple((21, -3, x) for x in range(156, 161))
     assert last.first == 56
 
 
 def test_the_box_and_what_is_left_over() -> None:
     p = plan(source={"box": {"z": [10, 60], "y": [0, 50], "x": [101, 131]}}, width=20)
     assert p.region == Box((10, 0, 101), (58, 40, 131))
-    assert p.left_over == {"z": 2, "y": 10}
+    assert p.uncovered == {"z": 2, "y": 10}
     assert p.slice_count == 3 * 2 * 30
     assert p.block_count == 6 * 4
 
@@ -70,7 +70,7 @@ def test_chosen_slabs_are_the_only_ones_and_keep_their_place() -> None:
     assert some.block_count == 2 * some.blocks_per_slab
     first = some.block(0)
     same = whole.block(7 * whole.blocks_per_slab)
-    assert (first.box, first.slab, first.places) == (same.box, 7, same.places)
+    assert (first.box, first.slab, first.origins) == (same.box, 7, same.origins)
     assert some.layer_shape("reconstruction") == whole.layer_shape("reconstruction")
 
 

@@ -14,9 +14,9 @@ import pytest
 from s3fs import S3FileSystem
 
 from ddgm.pipeline.run.runner import run_alone
-from ddgm.pipeline.spec.plan import checked_plan, source_volume
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.files import Folder, FolderError, UnreachableError
-from ddgm.pipeline.store.lock import LeaseError, lease
+from ddgm.pipeline.store.lock import LockError, run_lock
 from ddgm.pipeline.store.run_store import RunStore, StoreError
 from tests.pipeline.object_store import BUCKET, SECRET, ObjectStore, object_store
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec, spec_data
@@ -145,7 +145,7 @@ def test_a_store_that_knows_no_conditions_does_without(store: ObjectStore, folde
 def test_a_second_driver_is_refused_and_the_first_leaves_nothing(
     store: ObjectStore, folder: Folder
 ) -> None:
-    with lease(folder), pytest.raises(LeaseError, match="is being written by"), lease(folder):
+    with run_lock(folder), pytest.raises(LockError, match="is being written by"), run_lock(folder):
         pass
     assert folder.names("") == []
 
@@ -214,7 +214,7 @@ def test_damage_is_not_confused_with_a_store_that_fails(
 ) -> None:
     spec = small_spec(f"precomputed://file://{volume}", folder.root, tiny_prior)
     record = run_alone(spec, 1)
-    run, plan = RunStore(folder.root), checked_plan(spec, source_volume(spec).info)
+    run, plan = RunStore(folder.root), make_plan(spec)
     assert run.record(1) == record
     store.faults["truth/0/c/0/0/1"] = 500
     with pytest.raises(UnreachableError):

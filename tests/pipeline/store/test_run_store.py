@@ -10,7 +10,7 @@ import pytest
 from ome_zarr_models.v05.image import Image
 
 from ddgm.pipeline.spec.model import Layer
-from ddgm.pipeline.spec.plan import Plan, checked_plan
+from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore, StoreError
@@ -24,7 +24,7 @@ INFO = VolumeInfo(Box((10, 20, 7), (74, 157, 23)), (8.0, 16.0, 4.0), "uint8", (3
 @pytest.fixture
 def store(tmp_path: Path) -> tuple[RunStore, Plan]:
     spec = small_spec("a", tmp_path / "run", Path("w"), block={"slices": 12})
-    plan = checked_plan(spec, INFO)
+    plan = make_plan(spec, INFO)
     store = RunStore(str(tmp_path / "run"))
     assert not store.prepare(plan, {"digest": "d", "spec": {}})
     return store, plan
@@ -112,7 +112,7 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(StoreError, match="no part of a run"):
             RunStore(str(tmp_path)).prepare(
-                checked_plan(spec, INFO), {"digest": "d", "spec": {}}, overwrite=overwrite
+                make_plan(spec, INFO), {"digest": "d", "spec": {}}, overwrite=overwrite
             )
     assert (tmp_path / "thesis.txt").read_text() == "ten years"
 
@@ -142,7 +142,7 @@ def test_what_lies_under_a_name_of_ours_without_a_run_is_kept(
 ) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("ten years")
-    plan = checked_plan(small_spec("a", tmp_path, Path("w")), INFO)
+    plan = make_plan(small_spec("a", tmp_path, Path("w")), INFO)
     with pytest.raises(StoreError, match=f"holds '{name.split('/')[0]}' and no run.json"):
         RunStore(str(tmp_path)).prepare(plan, {"digest": "d", "spec": {}}, overwrite)
     assert files(tmp_path) == {name: b"ten years"}
@@ -168,7 +168,7 @@ def test_a_run_without_its_run_json_is_begun_anew_only_where_that_is_said(
 def test_overwrite_leaves_a_run_json_that_ddgm_did_not_write(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "logs").mkdir()
-    plan = checked_plan(small_spec("a", tmp_path, Path("w")), INFO)
+    plan = make_plan(small_spec("a", tmp_path, Path("w")), INFO)
     with pytest.raises(StoreError, match="not one that ddgm wrote"):
         RunStore(str(tmp_path)).prepare(plan, {"digest": "d", "spec": {}}, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["logs", "run.json"]
@@ -233,7 +233,7 @@ def test_somebody_elses_run_json_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     spec = small_spec("a", tmp_path, Path("w"))
     with pytest.raises(StoreError, match="not one that ddgm wrote"):
-        RunStore(str(tmp_path)).prepare(checked_plan(spec, INFO), {"digest": "d", "spec": {}})
+        RunStore(str(tmp_path)).prepare(make_plan(spec, INFO), {"digest": "d", "spec": {}})
 
 
 def test_a_block_that_is_being_written_again_is_not_done(store: tuple[RunStore, Plan]) -> None:
@@ -278,7 +278,7 @@ def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
 
 def test_a_store_works_on_any_url_that_fsspec_writes(tmp_path: Path) -> None:
     spec = small_spec("a", f"file://{tmp_path}/run", Path("w"))
-    plan, run = checked_plan(spec, INFO), RunStore(spec.output.path)
+    plan, run = make_plan(spec, INFO), RunStore(spec.output.path)
     run.prepare(plan, {"digest": "d", "spec": {}})
     block, data = plan.block(0), block_data(plan, 0)
     run.write(plan, block, data)
