@@ -21,9 +21,9 @@ import torch
 
 from benchmarks.common import on_this_device, report
 from ddgm.core.memory import keep_freed_memory
-from ddgm.core.simulation.noise import Place
+from ddgm.core.simulation.noise import SliceOrigin
 from ddgm.core.simulation.phantom import neuropil
-from ddgm.pipeline.block.solver import Solver, resident_prior, resident_solver
+from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.pipeline.store.ledger import Record
@@ -100,18 +100,18 @@ def solver_of(path: Path) -> Solver:
     spec = load_spec(path)
     torch.set_num_threads(spec.cluster.threads)
     plan = make_plan(spec, Volume(spec.source.url, 0, None).info)
-    return resident_solver(plan, resident_prior(spec.prior).digest)
+    return cached_solver(plan, cached_prior(spec.prior).digest)
 
 
 def bare(solver: Solver, slices: int) -> float:
     """Slices a second, after one batch to warm up."""
     g = solver.projector.geometry
-    places: list[Place] = [(0, 0, i) for i in range(slices)]
+    origins: list[SliceOrigin] = [(0, 0, i) for i in range(slices)]
     y = torch.randn(slices, g.views, g.bins, generator=torch.Generator().manual_seed(0))
-    solver.reconstruct(y, places)
+    solver.reconstruct(y, origins)
     start = time.perf_counter()
     for _ in range(2):
-        solver.reconstruct(y, places)
+        solver.reconstruct(y, origins)
     return 2 * slices / (time.perf_counter() - start)
 
 

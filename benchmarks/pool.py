@@ -47,7 +47,7 @@ def whole(
     """Patches a second of the DDGM loop."""
     from ddgm.core.geometry import TiltGeometry
     from ddgm.core.methods.samplers import ddgm
-    from ddgm.core.methods.schedules import geometric
+    from ddgm.core.methods.schedules import log_linear
     from ddgm.core.networks.tiling import TiledDenoiser, tile_starts
     from ddgm.core.projectors import FourierProjector
     from ddgm.core.simulation.noise import NoiseField
@@ -56,11 +56,11 @@ def whole(
     denoise = TiledDenoiser(NetworkDenoiser(prior.network, precision, device), 128, 96, batch)
     a = FourierProjector(TiltGeometry.uniform(128, width, detector="lateral"), device=device)
     y = torch.zeros(slices, a.geometry.views, a.geometry.bins, device=device)
-    places = [(0, 0, i) for i in range(slices)]
-    step, sigmas = 1.42 / a.norm**2, geometric(3.0, 0.03, steps)
+    origins = [(0, 0, i) for i in range(slices)]
+    step, sigmas = 1.42 / a.norm**2, log_linear(3.0, 0.03, steps)
 
     def once() -> None:
-        noise = NoiseField(0, "sampler").ahead((128, width), places, device, steps)
+        noise = NoiseField(0, "sampler").ahead((128, width), origins, device, steps)
         with torch.inference_mode():
             ddgm(a, y, denoise, noise, sigmas, step, 25).cpu()
 

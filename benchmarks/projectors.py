@@ -13,12 +13,12 @@ import torch
 from benchmarks.common import medians, report
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods import samplers
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Projector
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.simulation.phantom import neuropil
 
 MARGIN = 128
@@ -44,9 +44,9 @@ def main() -> None:
     truth = torch.from_numpy((grey - prior.card.mean) / prior.card.std)
     truth = truth.permute(2, 0, 1)[: a.slices].contiguous()
     step = 1.42 / both["fourier"].norm ** 2
-    places: list[Place] = [(0, 0, i) for i in range(a.slices)]
+    origins: list[SliceOrigin] = [(0, 0, i) for i in range(a.slices)]
     clean = both["matrix"].forward(truth)
-    y = clean + 4.1 * NoiseField(0, "sinogram").batch((g.views, g.bins), places)
+    y = clean + 4.1 * NoiseField(0, "sinogram").batch((g.views, g.bins), origins)
     rows = []
     with torch.inference_mode():
         maps = {k: p.gradient_steps(y, step, a.steps) for k, p in both.items()}
@@ -73,7 +73,7 @@ def main() -> None:
             }
         )
         results = {
-            k: reconstruct(p, y[:2], prior, step, a.steps, places[:2]) for k, p in both.items()
+            k: reconstruct(p, y[:2], prior, step, a.steps, origins[:2]) for k, p in both.items()
         }
     for k, margin in (("all columns", 0), (f"{MARGIN} columns off each edge", MARGIN)):
         f, m = (inner(results[n], margin) for n in ("fourier", "matrix"))
@@ -93,14 +93,14 @@ def main() -> None:
 
 
 def reconstruct(
-    p: Projector, y: torch.Tensor, prior: Prior, step: float, k: int, places: list[Place]
+    p: Projector, y: torch.Tensor, prior: Prior, step: float, k: int, origins: list[SliceOrigin]
 ) -> torch.Tensor:
     """DDGM with the same noise, whichever projector."""
     field = NoiseField(0, "sampler")
     shape = p.geometry.thickness, p.geometry.width
     denoise = TiledDenoiser(NetworkDenoiser(prior.network), prior.card.patch)
-    sigmas = geometric(3.0, 0.03, 50)
-    return samplers.ddgm(p, y, denoise, lambda n: field.batch(shape, places, n), sigmas, step, k)
+    sigmas = log_linear(3.0, 0.03, 50)
+    return samplers.ddgm(p, y, denoise, lambda n: field.batch(shape, origins, n), sigmas, step, k)
 
 
 def inner(x: torch.Tensor, margin: int = MARGIN) -> torch.Tensor:

@@ -22,7 +22,7 @@ from dask.utils import parse_bytes
 
 from benchmarks.common import RESULTS, report
 from ddgm.core.memory import peak_bytes
-from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.spec.memory import check_fits, worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, PlanError, make_plan
@@ -82,7 +82,7 @@ def block(width: int, slices: int) -> dict[str, Any]:
         job = prepare(spec)
         prepared = time.perf_counter() - start
         record = run_block(job, 0)
-    cost = calibrate(job.plan)
+    cost = time_calls(job.plan)
     return {
         "before": before,
         "prepared": prepared,

@@ -30,13 +30,13 @@ from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.memory import keep_freed_memory
 from ddgm.core.methods import samplers
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.projectors import FourierProjector
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.core.training.fit import multiply_adds
 from ddgm.core.training.validation import TILT_NOISE
@@ -158,7 +158,7 @@ class Case:
     projector: FourierProjector
     truth: Tensor
     y: Tensor
-    places: list[Place]
+    origins: list[SliceOrigin]
 
     @property
     def step(self) -> float:
@@ -175,10 +175,10 @@ def make_case(weights: str, slices: int, device: torch.device) -> Case:
     grey = neuropil((THICKNESS, WIDTH, max(8, slices)), seed=5).astype(np.float32)
     normal = (grey - prior.card.mean) / prior.card.std
     truth = torch.from_numpy(normal).permute(2, 0, 1)[:slices].contiguous()
-    places: list[Place] = [(0, 0, i) for i in range(slices)]
-    noise = NoiseField(0, "sinogram").batch((geometry.views, geometry.bins), places)
+    origins: list[SliceOrigin] = [(0, 0, i) for i in range(slices)]
+    noise = NoiseField(0, "sinogram").batch((geometry.views, geometry.bins), origins)
     y = a.forward(truth.to(device)).cpu() + TILT_NOISE * noise
-    return Case(prior, device, geometry, a, truth, y, places)
+    return Case(prior, device, geometry, a, truth, y, origins)
 
 
 def tiled(case: Case, precision: Precision, batch: int) -> TiledDenoiser:
@@ -189,8 +189,8 @@ def tiled(case: Case, precision: Precision, batch: int) -> TiledDenoiser:
 @torch.inference_mode()
 def ours(case: Case, denoise: Any, levels: int) -> Tensor:
     """The first noise levels of a solve; all where `levels` is N."""
-    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.places, case.device, levels)
-    sigmas = geometric(3.0, 0.03, N)[:levels]
+    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.origins, case.device, levels)
+    sigmas = log_linear(3.0, 0.03, N)[:levels]
     y = case.y.to(case.device)
     return samplers.ddgm(case.projector, y, denoise, noise, sigmas, case.step, K).cpu()
 
@@ -198,8 +198,8 @@ def ours(case: Case, denoise: Any, levels: int) -> Tensor:
 @torch.inference_mode()
 def ddx(case: Case, denoise: Any, steps: int) -> Tensor:
     """A whole solve with exact data steps."""
-    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.places, case.device, steps)
-    sigmas = geometric(*DDX_SIGMA, steps)
+    noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.origins, case.device, steps)
+    sigmas = log_linear(*DDX_SIGMA, steps)
     y = case.y.to(case.device)
     return samplers.ddx(case.projector, y, denoise, noise, sigmas, TILT_NOISE, RHO, KAPPA).cpu()
 
@@ -211,8 +211,8 @@ def from_page(case: Case, page: Astra, levels: int) -> Tensor:
         page,
         case.y[0],
         network,
-        lambda n: field.batch((THICKNESS, WIDTH), case.places[:1], n)[0],
-        geometric(3.0, 0.03, N)[:levels],
+        lambda n: field.batch((THICKNESS, WIDTH), case.origins[:1], n)[0],
+        log_linear(3.0, 0.03, N)[:levels],
         case.step,
         K,
     )
@@ -236,13 +236,13 @@ def parts(case: Case, denoise: Tiled, levels: int) -> dict[str, float]:
     start = now(case.device)
     y = timed("copies", lambda: case.y.to(case.device))()
     descend = timed("once", lambda: a.gradient_steps(y, case.step, K))()
-    draw = timed("noise", field.ahead((THICKNESS, WIDTH), case.places, case.device, levels))
+    draw = timed("noise", field.ahead((THICKNESS, WIDTH), case.origins, case.device, levels))
     denoise.denoise = timed("network", network)
     blended = timed("tiles", denoise)
     descend = timed("data step", descend)
     with torch.inference_mode():
         x = torch.zeros_like(case.truth, device=case.device)
-        for n, sigma in enumerate(geometric(3.0, 0.03, N)[:levels]):
+        for n, sigma in enumerate(log_linear(3.0, 0.03, N)[:levels]):
             x = descend(x)
             x = x + sigma * draw(n)
             x = x - sigma * blended(x[:, None])[:, 0]

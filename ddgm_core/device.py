@@ -1,4 +1,4 @@
-"""Denoisers, x → ε̂, and priors: trained denoisers with what it takes to use them."""
+"""The device that a process computes on."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from benchmarks.common import RESULTS, report
 from ddgm.core.geometry import Detector
 from ddgm.core.metrics import scores as metrics
 from ddgm.pipeline.block.intensity import grey_scale
-from ddgm.pipeline.block.solver import resident_solver
+from ddgm.pipeline.block.solver import cached_solver
 from ddgm.pipeline.cli.progress import RunProgress
 from ddgm.pipeline.report.write import write_report
 from ddgm.pipeline.run.runner import run
@@ -94,7 +94,7 @@ def compare(root: str, detector: Detector) -> list[dict[str, Any]]:
     ddgm_mse, ddgm_ssim, residual = (
         torch.tensor([m[k] for m in scores]) for k in ("mse", "ssim", "residual")
     )
-    solver = resident_solver(plan, manifest["weights"]["sha256"])
+    solver = cached_solver(plan, manifest["weights"]["sha256"])
     grey = grey_scale(plan, manifest["weights"]["sha256"])
     step = plan.spec.algebraic.step.size(solver.projector.norm)
     means = dict.fromkeys(GRID, 0.0)

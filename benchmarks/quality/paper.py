@@ -20,7 +20,7 @@ from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.projectors import FourierProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField
-from ddgm.pipeline.evaluation.comparison import Request
+from ddgm.pipeline.evaluation.comparison import ComparisonRequest
 from ddgm.pipeline.evaluation.methods import METHODS, Problem
 from ddgm.pipeline.figures import CLASSICAL, OURS, Curve, Plot, plots, table
 from ddgm.pipeline.volumes.array import opened
@@ -64,7 +64,7 @@ def spectral(detector: Detector) -> Spectral:
 def seeds(array: str) -> bytes:
     """Fig. 3: the same measurements, the sampler's noise from four seeds."""
     _, bounds = opened(array)
-    request = Request(array, box=Box((TEST_HALF, 0, 0), bounds.stop), patches=1)
+    request = ComparisonRequest(array, box=Box((TEST_HALF, 0, 0), bounds.stop), patches=1)
     truth, projector = request.normalised, spectral("perpendicular")
     y = projector.forward(truth)
     tilts = NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), [(0, 0, 0)])

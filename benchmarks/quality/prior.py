@@ -21,7 +21,7 @@ from benchmarks.common import RESULTS, report
 from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.samplers import ddgm
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
@@ -107,11 +107,11 @@ def compare(
 def _solve(
     denoise: NetworkDenoiser, a: Projector, x: Tensor, first: int, step: float
 ) -> dict[str, Tensor]:
-    places = [(0, 0, first + i) for i in range(len(x))]
+    origins = [(0, 0, first + i) for i in range(len(x))]
     y = a.forward(x)
-    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places).to(y)
-    noise = NoiseField(0, "sampler").ahead(tuple(x.shape[1:]), places, x.device, 50)
-    found = {"DDGM": ddgm(a, y, denoise, noise, geometric(3.0, 0.03, 50), step, 25)}
+    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins).to(y)
+    noise = NoiseField(0, "sampler").ahead(tuple(x.shape[1:]), origins, x.device, 50)
+    found = {"DDGM": ddgm(a, y, denoise, noise, log_linear(3.0, 0.03, 50), step, 25)}
     for k in GRID:
         found[f"gradient descent, K = {k}"] = a.gradient_steps(y, step, k)(torch.zeros_like(x))
     return found

@@ -19,7 +19,7 @@ import torch
 from benchmarks.common import RESULTS, report
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods import samplers
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
@@ -82,13 +82,13 @@ def mirrored(volume: np.ndarray) -> np.ndarray:
 def reconstruct(truth: torch.Tensor, denoise: Denoiser) -> torch.Tensor:
     """Simulate and reconstruct, with the same noise for every denoiser."""
     p = projector(TiltGeometry.uniform(truth.shape[1], truth.shape[2], detector="lateral"))
-    places = [(0, 0, i) for i in range(len(truth))]
+    origins = [(0, 0, i) for i in range(len(truth))]
     y = p.forward(truth)
-    y = y + 4.1 * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places)
+    y = y + 4.1 * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins)
     field, shape = NoiseField(0, "sampler"), tuple(truth.shape[1:])
     step = 1.42 / p.norm**2
-    sigmas = geometric(3.0, 0.03, 50)
-    return samplers.ddgm(p, y, denoise, lambda n: field.batch(shape, places, n), sigmas, step, 25)
+    sigmas = log_linear(3.0, 0.03, 50)
+    return samplers.ddgm(p, y, denoise, lambda n: field.batch(shape, origins, n), sigmas, step, 25)
 
 
 def picture(name: str, images: dict[str, torch.Tensor]) -> None:

@@ -22,13 +22,13 @@ from benchmarks.common import medians, report
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.memory import keep_freed_memory
 from ddgm.core.methods.samplers import ddgm
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser, reflected
 from ddgm.core.projectors import FourierProjector
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.training.validation import TILT_NOISE
 
 TEST_HALF, THICKNESS, PATCH = 78, 128, 128
@@ -103,14 +103,14 @@ that of one evaluation over all slices, medians of interleaved rounds, bfloat16.
 def solver(truth: Tensor) -> Callable[[Denoiser], Tensor]:
     """DDGM on the truth's tilt series, by any denoiser."""
     a = FourierProjector(TiltGeometry.uniform(truth.shape[1], truth.shape[2], detector="lateral"))
-    places: list[Place] = [(0, 0, i) for i in range(len(truth))]
+    origins: list[SliceOrigin] = [(0, 0, i) for i in range(len(truth))]
     y = a.forward(truth)
-    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places)
+    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins)
 
     @torch.inference_mode()
     def solve(denoise: Denoiser) -> Tensor:
-        noise = NoiseField(0, "sampler").ahead(tuple(truth.shape[1:]), places, truth.device, 50)
-        return ddgm(a, y, denoise, noise, geometric(3.0, 0.03, 50), 1.42 / a.norm**2, 25)
+        noise = NoiseField(0, "sampler").ahead(tuple(truth.shape[1:]), origins, truth.device, 50)
+        return ddgm(a, y, denoise, noise, log_linear(3.0, 0.03, 50), 1.42 / a.norm**2, 25)
 
     return solve
 

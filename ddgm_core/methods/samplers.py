@@ -72,7 +72,7 @@ def generate(
         denoise: ε̂, the prior.
         noise: step n → ε_n, (B, H, W), of unit variance, where the denoiser works. Step 0 is
             what all begins with; steps 1 to N are fresh (Eq. 2 calls two noises ε_1).
-        sigmas: noise levels σ_1 … σ_N, as `schedules.exponential` has them for α and β.
+        sigmas: noise levels σ_1 … σ_N, as `schedules.eq2_levels` has them for α and β.
         alpha: α, the share of the noise that a step takes away.
         beta: β, how much of it comes back, anew: 0 none, 1 the most.
         progress: called as progress(n, x) after each noise level, n from 0.
@@ -125,7 +125,7 @@ def ddx(
     solve = projector.proximal(y)
     x = y.new_zeros(len(y), projector.geometry.thickness, projector.geometry.width)
     for n, sigma in enumerate(sigmas):
-        x = solve(x, trust(tilt_noise, rho, sigma))
+        x = solve(x, proximal_weight(tilt_noise, rho, sigma))
         x = x + sigma * noise(n).to(x)
         x = x - kappa * sigma * denoise(x[:, None])[:, 0]
         if progress is not None:
@@ -133,7 +133,7 @@ def ddx(
     return x
 
 
-def trust(tilt_noise: float, rho: float, sigma: float) -> float:
+def proximal_weight(tilt_noise: float, rho: float, sigma: float) -> float:
     """μ of `ddx`'s proximal step: σ_y² over ρσ², the variance of the data over the image's."""
     return tilt_noise**2 / (rho * sigma**2)
 
@@ -170,7 +170,7 @@ def ddrm(
     s = projector.singular_values
     seen = s >= smallest
     s = s.clamp_min(smallest)
-    pinned, floor = projector.measured(y) / s**2, tilt_noise / s  # A⁺y, and its noise
+    pinned, floor = projector.data_coefficients(y) / s**2, tilt_noise / s  # A⁺y, and its noise
     fresh = projector.coefficients(noise(0).to(y))
     told = seen & (floor <= sigmas[0])
     spread = (sigmas[0] ** 2 - floor**2).clamp_min(0).sqrt()
@@ -212,7 +212,7 @@ def dps(
         y: measured sinograms, (B, views, bins).
         denoise: ε̂, the prior, through which gradients flow.
         noise: step n → ε_n, (B, thickness, width), of unit variance; step 0 starts.
-        sigmas: noise levels σ_1 … σ_N, as `schedules.exponential` has them for α and β.
+        sigmas: noise levels σ_1 … σ_N, as `schedules.eq2_levels` has them for α and β.
         alpha: α, the share of the noise that a step takes away.
         beta: β, how much of it comes back, anew.
         zeta: ζ, the length of a data step.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def geometric(first: float, last: float, steps: int) -> tuple[float, ...]:
+def log_linear(first: float, last: float, steps: int) -> tuple[float, ...]:
     """σ_n = σ_1 (σ_N / σ_1)^((n - 1) / (N - 1)), n = 1 … N (Algorithm 1), normalised units.
 
     Raises:
@@ -16,7 +16,7 @@ def geometric(first: float, last: float, steps: int) -> tuple[float, ...]:
     return tuple(float(s) for s in np.geomspace(first, last, steps))
 
 
-def exponential(first: float, alpha: float, beta: float, steps: int) -> tuple[float, ...]:
+def eq2_levels(first: float, alpha: float, beta: float, steps: int) -> tuple[float, ...]:
     """σ_n = σ_1 ((1 - α)² + αβ)^((n - 1) / 2), n = 1 … N (Eq. 2), normalised units.
 
     A step takes α of the noise away and adds αβ of its variance, so the noise that is there

@@ -28,10 +28,10 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     NaN where both are constant.
     """
     groups = zip(x.split(SSIM_GROUP), truth.split(SSIM_GROUP), strict=True)
-    return torch.cat([_ssim(_filled(a), _filled(b))[: len(a)] for a, b in groups])
+    return torch.cat([_ssim(_padded(a), _padded(b))[: len(a)] for a, b in groups])
 
 
-def _filled(x: Tensor) -> Tensor:
+def _padded(x: Tensor) -> Tensor:
     """A whole group, which gives the same bits whatever is in it."""
     return x if len(x) == SSIM_GROUP else x[torch.arange(SSIM_GROUP).clamp(max=len(x) - 1)]
 

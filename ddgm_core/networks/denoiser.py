@@ -1,4 +1,4 @@
-"""Denoisers, x → ε̂, and priors: trained denoisers with what it takes to use them."""
+"""Denoisers, x → ε̂: the protocol, and a network behind it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddgm.core.networks import gpu
-from ddgm.core.networks.gpu.replay import Replayed
+from ddgm.core.networks.gpu.replay import CudaGraphed
 from ddgm.core.networks.prior import PriorError
 from ddgm.core.networks.unet import UNet
 
@@ -46,17 +46,17 @@ class NetworkDenoiser:
             torch.backends.cudnn.allow_tf32 = False  # float32 means float32
 
     @cached_property
-    def _fast(self) -> Replayed[Any] | None:
+    def _fast(self) -> CudaGraphed[Any] | None:
         """The network as a GPU runs it best, where it can."""
         if not gpu.runs(self.precision, self.device):
             return None
         from ddgm.core.networks.gpu.fused import FusedUNet
 
-        return Replayed(FusedUNet(self.network, self.precision == "float8"))
+        return CudaGraphed(FusedUNet(self.network, self.precision == "float8"))
 
     def __call__(self, x: Tensor) -> Tensor:
         fast = None if x.requires_grad else self._fast
-        if fast is not None and fast.work.takes(x):
+        if fast is not None and fast.work.supports(x):
             return fast(x)
         if self.precision == "float8" and not x.requires_grad:
             raise PriorError(self._refusal(fast is not None, x))

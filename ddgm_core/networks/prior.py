@@ -1,4 +1,4 @@
-"""Denoisers, x → ε̂, and priors: trained denoisers with what it takes to use them."""
+"""Priors: trained networks with their cards, as safetensors files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from ddgm.core.errors import DdgmError
 from ddgm.core.networks.unet import Architecture, UNet
 
 SHIPPED = Path(__file__).parents[1] / "priors"
-
-
 FORMAT = "ddgm-prior-1"
 
 

@@ -73,7 +73,7 @@ class DenseProjector(MatrixProjector):
     def gradient_steps(self, y: Tensor, step: float, count: int) -> DataStep:
         factors = spectral.collapse(self._squares, checked_step(step, self.norm), count)
         power, series = (f.to(y) for f in factors)
-        target = series * self.measured(y)
+        target = series * self.data_coefficients(y)
 
         def descend(x: Tensor) -> Tensor:
             return self.slices(power * self.coefficients(x) + target)
@@ -98,7 +98,7 @@ class DenseProjector(MatrixProjector):
             x += p.T @ (c @ v.T).unflatten(1, (len(p), len(q))) @ q
         return x
 
-    def measured(self, y: Tensor) -> Tensor:
+    def data_coefficients(self, y: Tensor) -> Tensor:
         """See `Spectral`."""
         return self.coefficients(self.adjoint(y))
 

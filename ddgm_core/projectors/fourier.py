@@ -89,7 +89,7 @@ class FourierProjector:
         """See `Spectral`."""
         return self._crop(_product(self._v, coefficients))
 
-    def measured(self, y: Tensor) -> Tensor:
+    def data_coefficients(self, y: Tensor) -> Tensor:
         """See `Spectral`."""
         return _product(self._vh, self._at @ self._to_frequencies(y))
 

@@ -82,7 +82,7 @@ class Spectral(Projector, Protocol):
         """Vc → slices."""
         ...
 
-    def measured(self, y: Tensor) -> Tensor:
+    def data_coefficients(self, y: Tensor) -> Tensor:
         """Sinograms → S Uᵀy = Vᵀ Aᵀ y."""
         ...
 

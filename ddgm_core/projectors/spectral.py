@@ -10,10 +10,10 @@ from ddgm.core.projectors.protocol import ProximalStep, Spectral
 
 def proximal(projector: Spectral, y: Tensor) -> ProximalStep:
     """The exact proximal step, V (S² + μ)⁻¹ (S Uᵀy + μ Vᵀx); see `Projector.proximal`."""
-    measured, squares = projector.measured(y), projector.singular_values**2
+    data, squares = projector.data_coefficients(y), projector.singular_values**2
 
     def step(x: Tensor, mu: float) -> Tensor:
-        return projector.slices((measured + mu * projector.coefficients(x)) / (squares + mu))
+        return projector.slices((data + mu * projector.coefficients(x)) / (squares + mu))
 
     return step
 

@@ -1,7 +1,7 @@
 """Gaussian noise that depends on where it falls, and on nothing else.
 
 Each slice's noise comes from a counter-based generator (Philox 4 × 64) whose key is (seed,
-purpose) and whose counter starts at (step, the slice's place in the volume). So a slice gets
+purpose) and whose counter starts at (step, the slice's origin in the volume). So a slice gets
 the same noise in any block, batch, worker, order or retry.
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 Purpose = Literal["sinogram", "sampler", "generation"]
-Place = tuple[int, int, int]
+SliceOrigin = tuple[int, int, int]
 
 THREADS = 4  # that draw noise ahead
 
@@ -31,20 +31,20 @@ class NoiseField:
     seed: int
     purpose: Purpose
 
-    def slice(self, shape: tuple[int, ...], place: Place, step: int = 0) -> np.ndarray:
+    def slice(self, shape: tuple[int, ...], origin: SliceOrigin, step: int = 0) -> np.ndarray:
         """Noise of one slice or sinogram, float32.
 
         Args:
             shape: what is wanted.
-            place: the slice's first voxel in the whole volume (slab's depth, slab's lateral
+            origin: the slice's first voxel in the whole volume (slab's depth, slab's lateral
                 start, position along the tilt axis); each within ±2^31.
             step: of the sampler.
         """
-        return self._fill(np.empty(shape, np.float32), place, step)
+        return self._fill(np.empty(shape, np.float32), origin, step)
 
-    def _fill(self, out: np.ndarray, place: Place, step: int) -> np.ndarray:
+    def _fill(self, out: np.ndarray, origin: SliceOrigin, step: int) -> np.ndarray:
         purpose = int.from_bytes(hashlib.sha256(self.purpose.encode()).digest()[:8], "little")
-        depth, lateral, along = (p % 2**32 for p in place)
+        depth, lateral, along = (p % 2**32 for p in origin)
         # the lowest word counts the numbers drawn, so slices never run into each other
         # uint64 throughout: a list with words on both sides of 2^63 would become floats
         counter = np.array([0, step, depth << 32 | lateral, along], np.uint64)
@@ -52,14 +52,16 @@ class NoiseField:
         philox = np.random.Philox(key=key, counter=counter)
         return np.random.Generator(philox).standard_normal(dtype=np.float32, out=out)
 
-    def batch(self, shape: tuple[int, ...], places: Sequence[Place], step: int = 0) -> Tensor:
+    def batch(
+        self, shape: tuple[int, ...], origins: Sequence[SliceOrigin], step: int = 0
+    ) -> Tensor:
         """Noise of several slices, (B, *shape), on the CPU."""
-        return torch.from_numpy(np.stack([self.slice(shape, p, step) for p in places]))
+        return torch.from_numpy(np.stack([self.slice(shape, p, step) for p in origins]))
 
     def ahead(
         self,
         shape: tuple[int, ...],
-        places: Sequence[Place],
+        origins: Sequence[SliceOrigin],
         device: torch.device,
         end: int,
     ) -> Callable[[int], Tensor]:
@@ -70,18 +72,18 @@ class NoiseField:
         docs/results/speed.md).
 
         Args:
-            shape, places: as in `batch`.
+            shape, origins: as in `batch`.
             device: where (B, *shape) is wanted.
             end: the step after the last, which is not drawn.
         """
         if device.type == "cpu":
-            return lambda step: self.batch(shape, places, step)
+            return lambda step: self.batch(shape, origins, step)
         drawn: dict[int, tuple[Tensor, list[Future[np.ndarray]]]] = {}
 
         def draw(step: int) -> tuple[Tensor, list[Future[np.ndarray]]]:
-            out = torch.empty(len(places), *shape, pin_memory=device.type == "cuda")
-            rows = zip(out.numpy(), places, strict=True)
-            return out, [_threads().submit(self._fill, row, place, step) for row, place in rows]
+            out = torch.empty(len(origins), *shape, pin_memory=device.type == "cuda")
+            rows = zip(out.numpy(), origins, strict=True)
+            return out, [_threads().submit(self._fill, row, origin, step) for row, origin in rows]
 
         def noise(step: int) -> Tensor:
             out, tasks = drawn.pop(step, None) or draw(step)

@@ -11,12 +11,12 @@ from torch import Tensor
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.least_squares import gradient_descent
 from ddgm.core.methods.samplers import ddgm, generate
-from ddgm.core.methods.schedules import exponential, geometric
+from ddgm.core.methods.schedules import eq2_levels, log_linear
 from ddgm.core.metrics.scores import mse
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser, Precision
 from ddgm.core.networks.unet import UNet
 from ddgm.core.projectors import Projector, projector
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.training.events import Validated
 
 SIGMAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -59,16 +59,16 @@ def reconstruction_errors(
     """
     a = _projector(*slices.shape[1:], str(slices.device))
     step = 1.42 / a.norm**2
-    places: list[Place] = [(0, 0, i) for i in range(len(slices))]
+    origins: list[SliceOrigin] = [(0, 0, i) for i in range(len(slices))]
     y = a.forward(slices)
-    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), places).to(y)
+    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins).to(y)
     field, shape = NoiseField(0, "sampler"), tuple(slices.shape[1:])
     ours = ddgm(
         a,
         y,
         denoise,
-        lambda n: field.batch(shape, places, n),
-        geometric(3.0, 0.03, steps),
+        lambda n: field.batch(shape, origins, n),
+        log_linear(3.0, 0.03, steps),
         step,
         gradient_steps,
     )
@@ -99,10 +99,10 @@ def validate(
     denoise = NetworkDenoiser(network, precision, patches.device)
     few = patches[:IMAGES]
     shape = tuple(patches.shape[-2:])
-    field, places = NoiseField(0, "generation"), [(0, 0, i) for i in range(len(few))]
-    sigmas = exponential(30.0, ALPHA, BETA, 50)
+    field, origins = NoiseField(0, "generation"), [(0, 0, i) for i in range(len(few))]
+    sigmas = eq2_levels(30.0, ALPHA, BETA, 50)
     made = generate(
-        denoise, lambda n: field.batch(shape, places, n).to(patches), sigmas, ALPHA, BETA
+        denoise, lambda n: field.batch(shape, origins, n).to(patches), sigmas, ALPHA, BETA
     )
     nothing = float("nan"), float("nan")
     mean, ratio = reconstruction_errors(denoise, patches[:slices, 0]) if slices else nothing

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddgm.deploy.slurm.scripts import HEADROOM, Scripts
-from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
@@ -37,7 +37,7 @@ def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
             f"memory of a {name} worker", f"{size(has)} of {size(needed)} needed: {enough}"
         )
     with console.status("timing a network call and a data step"):
-        seconds = calibrate(plan).slice * plan.slice_count
+        seconds = time_calls(plan).slice * plan.slice_count
     workers = sum(scripts.jobs(g) * slurm.processes(g) for g in slurm.groups.values())
     hours = seconds / workers / 3600
     table.add_row(

@@ -1,4 +1,4 @@
-"""The way of one block: fetch, simulate, reconstruct, score, write."""
+"""Grey levels as the network sees them, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm.pipeline.block.solver import resident_prior
+from ddgm.pipeline.block.solver import cached_prior
 from ddgm.pipeline.spec.plan import Plan
 
 
@@ -34,5 +34,5 @@ class Grey:
 def grey_scale(plan: Plan, weights_digest: str) -> Grey:
     """What normalises the volume: the spec's intensity, or else the prior's."""
     chosen = plan.spec.source.intensity
-    card = resident_prior(plan.spec.prior, weights_digest).card
+    card = cached_prior(plan.spec.prior, weights_digest).card
     return Grey(chosen.mean, chosen.std) if chosen else Grey(card.mean, card.std)

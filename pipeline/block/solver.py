@@ -10,20 +10,20 @@ from torch import Tensor
 
 from ddgm.core.device import default_device
 from ddgm.core.methods import least_squares, samplers
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.metrics.uncertainty import mean_and_spread, measured_share
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.projectors import DataStep, Projector, Spectral, projector
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.pipeline.spec.method import Ddgm, Ddx, GradientDescent
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.workers.resident import resident
 
-BatchWork = Callable[[Tensor, Sequence[Place]], Tensor]
+BatchWork = Callable[[Tensor, Sequence[SliceOrigin]], Tensor]
 
 
 def slice_denoiser(
@@ -55,7 +55,7 @@ class Solver:
     """Simulates, reconstructs and scores slices of one geometry.
 
     All take and give (n, ·, ·) float32 tensors of normalised slices or sinograms, any n, with
-    the slices' places. They work through them `block.batch` at a time, the last batch padded:
+    the slices' origins. They work through them `block.batch` at a time, the last batch padded:
     a product's bits can depend on its shape, and must not depend on how a volume was cut.
     """
 
@@ -64,42 +64,44 @@ class Solver:
     denoise: TiledDenoiser | RowDenoiser
     device: torch.device
 
-    def simulate(self, slices: Tensor, places: Sequence[Place]) -> Tensor:
+    def simulate(self, slices: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         """Tilt series y = Ax + σ_y ε (Eq. 3)."""
         tilts, noise = self.spec.tilts, NoiseField(self.spec.tilts.seed, "sinogram")
 
-        def work(x: Tensor, places: Sequence[Place]) -> Tensor:
+        def work(x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
             y = self.projector.forward(x)
-            return y + tilts.noise * noise.batch(tuple(y.shape[1:]), places).to(y)
+            return y + tilts.noise * noise.batch(tuple(y.shape[1:]), origins).to(y)
 
-        return self._in_batches(work, slices, places)
+        return self._in_batches(work, slices, origins)
 
-    def reconstruct(self, sinograms: Tensor, places: Sequence[Place]) -> Tensor:
+    def reconstruct(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         """Slices by the spec's method; the mean of its chains."""
-        return self.sample(sinograms, places)[0]
+        return self.sample(sinograms, origins)[0]
 
-    def sample(self, sinograms: Tensor, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
+    def sample(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> tuple[Tensor, Tensor]:
         """Slices by the spec's method, and the spread of its chains, both (n, ·, ·)."""
         method = self.spec.method
         if isinstance(method, GradientDescent):
             step = method.step.size(self.projector.norm)
-            x = self._descend(sinograms, places, step, method.gradient_steps)
+            x = self._descend(sinograms, origins, step, method.gradient_steps)
             return x, torch.zeros_like(x)
 
-        def work(y: Tensor, places: Sequence[Place]) -> Tensor:
-            pair = mean_and_spread(lambda c: self._chain(method, y, places, c), method.samples)
+        def work(y: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
+            pair = mean_and_spread(lambda c: self._chain(method, y, origins, c), method.samples)
             return torch.stack(pair, dim=1)
 
-        mean, spread = self._in_batches(work, sinograms, places).unbind(1)
+        mean, spread = self._in_batches(work, sinograms, origins).unbind(1)
         return mean, spread
 
-    def _chain(self, method: Ddgm | Ddx, y: Tensor, places: Sequence[Place], c: int) -> Tensor:
+    def _chain(
+        self, method: Ddgm | Ddx, y: Tensor, origins: Sequence[SliceOrigin], c: int
+    ) -> Tensor:
         """One batch by one chain; each chain has noise of its own."""
         a, denoise = self.projector, self.denoise
-        sigmas = geometric(*method.sigma, method.steps)
+        sigmas = log_linear(*method.sigma, method.steps)
         field = NoiseField(method.seed, "sampler")
         shape, end = (a.geometry.thickness, a.geometry.width), (c + 1) * method.steps
-        drawn = field.ahead(shape, places, self.device, end)
+        drawn = field.ahead(shape, origins, self.device, end)
 
         def noise(n: int) -> Tensor:
             return drawn(c * method.steps + n)
@@ -115,7 +117,7 @@ class Solver:
         a, noise = self.projector, self.spec.tilts.noise
         assert isinstance(a, Spectral)  # `prepare` has refused the layer otherwise
 
-        def work(x: Tensor, places: Sequence[Place]) -> Tensor:
+        def work(x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
             return measured_share(a, x, noise)
 
         return self._in_batches(work, x, [(0, 0, 0)] * len(x))
@@ -124,19 +126,22 @@ class Solver:
         """What the spec's method does to slices at a noise level before it denoises them."""
         method, a = self.spec.method, self.projector
         if isinstance(method, Ddx):
-            solve, mu = a.proximal(y), samplers.trust(self.spec.tilts.noise, method.rho, sigma)
+            solve, mu = (
+                a.proximal(y),
+                samplers.proximal_weight(self.spec.tilts.noise, method.rho, sigma),
+            )
             return lambda x: solve(x, mu)
         return a.gradient_steps(y, method.step.size(a.norm), method.gradient_steps)
 
-    def algebraic(self, sinograms: Tensor, places: Sequence[Place]) -> Tensor:
+    def algebraic(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         """Slices by the classical baseline (Eq. 4)."""
         a = self.spec.algebraic
         step = a.step.size(self.projector.norm)
-        return self._descend(sinograms, places, step, a.gradient_steps)
+        return self._descend(sinograms, origins, step, a.gradient_steps)
 
     def score(self, x: Tensor, truth: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Metrics of each slice, (n,) each: mse, ssim, residual and, if tiled, seam."""
-        nowhere: list[Place] = [(0, 0, 0)] * len(x)
+        nowhere: list[SliceOrigin] = [(0, 0, 0)] * len(x)
         ax = self._in_batches(lambda part, _: self.projector.forward(part), x, nowhere)
         scores = {
             "mse": metrics.mse(x, truth),
@@ -150,18 +155,20 @@ class Solver:
             scores["seam"] = metrics.seam_energy(x, patch, stride) / own
         return scores
 
-    def _descend(self, y: Tensor, places: Sequence[Place], step: float, count: int) -> Tensor:
-        def work(y: Tensor, places: Sequence[Place]) -> Tensor:
+    def _descend(
+        self, y: Tensor, origins: Sequence[SliceOrigin], step: float, count: int
+    ) -> Tensor:
+        def work(y: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
             return least_squares.gradient_descent(self.projector, y, step, count)
 
-        return self._in_batches(work, y, places)
+        return self._in_batches(work, y, origins)
 
     @torch.inference_mode()
-    def _in_batches(self, work: BatchWork, x: Tensor, places: Sequence[Place]) -> Tensor:
+    def _in_batches(self, work: BatchWork, x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         size = self.spec.block.batch
         missing = -len(x) % size
         padded = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
-        everywhere = [*places, *(places[-1],) * missing]
+        everywhere = [*origins, *(origins[-1],) * missing]
         parts = [
             work(batch.to(self.device), everywhere[i * size : (i + 1) * size]).cpu()
             for i, batch in enumerate(padded.split(size))
@@ -169,18 +176,18 @@ class Solver:
         return torch.cat(parts)[: len(x)]
 
 
-def resident_prior(spec: PriorSpec, digest: str | None = None) -> Prior:
+def cached_prior(spec: PriorSpec, digest: str | None = None) -> Prior:
     """The spec's prior, loaded once per process; other weights than `digest` are refused."""
     sha256 = digest or spec.sha256
     return resident(("prior", spec.weights, sha256), lambda: load_prior(spec.weights, sha256))
 
 
-def resident_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Solver:
+def cached_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Solver:
     """The solver of a plan, built once per process; with `calls` the pool runs its network."""
     spec, device = plan.spec, default_device()
 
     def build() -> Solver:
-        prior = resident_prior(spec.prior, weights_digest)
+        prior = cached_prior(spec.prior, weights_digest)
         kept = resident(
             ("projector", plan.geometry.digest, str(device)),
             lambda: projector(plan.geometry, device=device),

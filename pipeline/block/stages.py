@@ -17,7 +17,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.core.memory import peak_bytes
 from ddgm.pipeline.block.context import Clock, added, at_work, leave_the_slot, worker_name
 from ddgm.pipeline.block.intensity import Grey, grey_scale
-from ddgm.pipeline.block.solver import Solver, resident_solver
+from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import Job, Trial
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Block, Plan, source_volume
@@ -77,8 +77,8 @@ def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dic
         }
     rows = zip(*(v.tolist() for v in columns.values()), strict=True)
     return [
-        {"slice": place[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}
-        for place, row in zip(block.origins, rows, strict=True)
+        {"slice": origin[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}
+        for origin, row in zip(block.origins, rows, strict=True)
     ]
 
 
@@ -207,5 +207,5 @@ def load_tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
     """What a stage works with, loaded once per process."""
     torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
     with clock("load"):
-        solver = resident_solver(job.plan, job.weights_digest, trial.calls)
+        solver = cached_solver(job.plan, job.weights_digest, trial.calls)
         return solver, grey_scale(job.plan, job.weights_digest)

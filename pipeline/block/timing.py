@@ -1,4 +1,4 @@
-"""What a plan will cost: bytes to fetch and write, memory of a worker, time."""
+"""Seconds of a network call and of a data step, timed here, and of the run that they make."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from ddgm.core.device import default_device
 from ddgm.core.networks import gpu
-from ddgm.pipeline.block.solver import resident_prior, resident_solver
-from ddgm.pipeline.spec.memory import network_images
+from ddgm.pipeline.block.solver import cached_prior, cached_solver
+from ddgm.pipeline.spec.memory import network_batch
 from ddgm.pipeline.spec.method import Ddgm, Ddx
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
@@ -19,11 +19,11 @@ from ddgm.workers.specs import Local
 
 
 @dataclass(frozen=True)
-class Time:
+class RunTime:
     """Seconds, from one timed call of each kind on this machine.
 
     Attributes:
-        network_call: one call of the network, as many `Images` as go to it.
+        network_call: one call of the network, of a whole `NetworkBatch`.
         data_step: K gradient steps for one batch of slices.
         slice: reconstructing one slice.
         run: the whole run, on the spec's local workers or one worker. The method alone: fetching,
@@ -37,7 +37,7 @@ class Time:
 
 
 @torch.inference_mode()
-def calibrate(plan: Plan, calls: bool = False) -> Time:
+def time_calls(plan: Plan, calls: bool = False) -> RunTime:
     """Time one network call and one data step here, and scale them to the run.
 
     A network in float8 is timed in bfloat16 where this machine has none.
@@ -48,15 +48,15 @@ def calibrate(plan: Plan, calls: bool = False) -> Time:
     if not (calls or gpu.runs(plan.spec.prior.precision, default_device())):
         plan = replace(plan, spec=_without_float8(plan.spec))
     spec, g = plan.spec, plan.geometry
-    prior = resident_prior(spec.prior)
-    solver = resident_solver(plan, prior.digest, calls)
+    prior = cached_prior(spec.prior)
+    solver = cached_solver(plan, prior.digest, calls)
     torch.set_num_threads(spec.cluster.threads)
     x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
     y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)
     data_step = solver.data_step(y, sigma=1.0)
     data = _seconds(lambda: data_step(x))
     diffuses = isinstance(spec.method, Ddgm | Ddx)
-    rounds, images = 1, network_images(plan)
+    rounds, images = 1, network_batch(plan)
     if isinstance(spec.method, Ddgm | Ddx):
         rounds = spec.method.steps * spec.method.samples
     network = 0.0
@@ -68,7 +68,7 @@ def calibrate(plan: Plan, calls: bool = False) -> Time:
     workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
     blocks_each = -(-plan.block_count // workers)
     slices = min(blocks_each * spec.block.slices, plan.slice_count)
-    return Time(network, data, per_slice, slices * per_slice)
+    return RunTime(network, data, per_slice, slices * per_slice)
 
 
 def _without_float8(spec: Spec) -> Spec:

@@ -13,7 +13,7 @@ from ddgm.pipeline.cli.options import parsed_box, parsed_precision
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
-    from ddgm.pipeline.evaluation.comparison import Request
+    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
     from ddgm.workers.specs import Address, Local, SchedulerFile
 
 Data = Annotated[
@@ -137,12 +137,12 @@ def _request(
     precision: str,
     seed: int,
     batch: int,
-) -> Request:
-    from ddgm.pipeline.evaluation.comparison import Request
+) -> ComparisonRequest:
+    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
 
     if detector not in ("perpendicular", "lateral"):
         raise DdgmError(f"--detector: {detector!r} must be perpendicular or lateral")
-    return Request(
+    return ComparisonRequest(
         data,
         mip,
         parsed_box(box),

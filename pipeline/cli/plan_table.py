@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ddgm.core.networks.prior import read_card
-from ddgm.pipeline.block.timing import Time, calibrate
+from ddgm.pipeline.block.timing import RunTime, time_calls
 from ddgm.pipeline.spec.memory import (
     batch_fill,
     fetch_bytes,
-    network_images,
+    network_batch,
     slices_that_fit,
     worker_memory,
 )
@@ -36,7 +36,7 @@ def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
     rows = [*_shape_rows(plan), *_cost_rows(plan)]
     if timed:
         with console.status("timing a network call and a data step"):
-            cost = calibrate(plan)
+            cost = time_calls(plan)
         rows += _time_rows(plan, cost)
     return table("plan", rows)
 
@@ -63,7 +63,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
     sides = " x ".join(f"{s:g}" for s in plan.info.voxel_size_nm)
     voxel = read_card(spec.prior.weights).voxel_size_nm
     odd = "" if set(plan.info.voxel_size_nm) == {voxel} else f"; the prior was trained at {voxel:g}"
-    images = network_images(plan)
+    images = network_batch(plan)
     return [
         ("source", f"{spec.source.url}, mip {plan.info.mip}"),
         ("box", str(plan.box)),
@@ -85,7 +85,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
 def _fill(plan: Plan) -> str:
     """How full the network's batches are, and what would fill them."""
     fill, filling = batch_fill(plan)
-    size = f"batches of {network_images(plan).batch}, {fill:.0%} full"
+    size = f"batches of {network_batch(plan).batch}, {fill:.0%} full"
     better = fill < FULL
     return f"{size}: block.batch {filling} or a multiple of it fills them" if better else size
 
@@ -106,10 +106,10 @@ def _cost_rows(plan: Plan) -> list[Row]:
     ]
 
 
-def _time_rows(plan: Plan, cost: Time) -> list[Row]:
+def _time_rows(plan: Plan, cost: RunTime) -> list[Row]:
     spec = plan.spec
     rows = [
-        ("network call", f"{cost.network_call * 1e3:.0f} ms for {network_images(plan).batch}"),
+        ("network call", f"{cost.network_call * 1e3:.0f} ms for {network_batch(plan).batch}"),
         ("data step", f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices"),
     ]
     whole, each = duration(cost.run), f"{cost.slice:.2f} s a slice"

@@ -13,7 +13,7 @@ from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
     from ddgm.core.metrics.realism import Realism
-    from ddgm.pipeline.evaluation.generate import Real, Request
+    from ddgm.pipeline.evaluation.generate import GenerationRequest, Real
     from ddgm.pipeline.volumes.box import Box
 
 
@@ -76,7 +76,7 @@ def generate(
 
     if box is not None and real is None:
         raise DdgmError(f"--box: {box} is a part of a volume; name the volume with --real")
-    request = generation.Request(prior, count, size, seed, parsed_precision(precision))
+    request = generation.GenerationRequest(prior, count, size, seed, parsed_precision(precision))
     beside = None if real is None else _real(request, real, mip, parsed_box(box))
     folder = generation.prepared(out, request)
     with counted(console, "noise levels") as progress:
@@ -87,7 +87,7 @@ def generate(
     console.print(f"wrote {out}/samples.png" + (f" and {out}/realism.png" if realism else ""))
 
 
-def _real(request: Request, url: str, mip: int, box: Box | None) -> Real:
+def _real(request: GenerationRequest, url: str, mip: int, box: Box | None) -> Real:
     from ddgm.pipeline.evaluation.generate import read_real
     from ddgm.pipeline.terminal import counted
     from ddgm.pipeline.volumes.volume import Volume

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from ddgm.pipeline.evaluation import table
-from ddgm.pipeline.evaluation.comparison import Request
+from ddgm.pipeline.evaluation.comparison import ComparisonRequest
 from ddgm.pipeline.evaluation.measure import SHOWN, Progress, Result, measure
 from ddgm.pipeline.evaluation.methods import Setting
 from ddgm.pipeline.store.files import Folder
 
 
 def benchmark(
-    request: Request, settings: Mapping[str, Setting], out: Path, progress: Progress
+    request: ComparisonRequest, settings: Mapping[str, Setting], out: Path, progress: Progress
 ) -> dict[str, Result]:
     """Compare, and write benchmark.json, benchmark.md and benchmark.png into `out`.
 
@@ -34,12 +34,12 @@ def benchmark(
     """
     for setting in settings.values():
         request.check(setting)
-    patches, trial, folder = request.normalised, request.trial, Folder(str(out))
-    results = measure(settings, trial, patches, folder, progress)
+    patches, comparison, folder = request.normalised, request.comparison, Folder(str(out))
+    results = measure(settings, comparison, patches, folder, progress)
     rows = {name: {"settings": str(settings[name]), **asdict(r)} for name, r in results.items()}
-    record = {"trial": asdict(trial), "methods": rows}
+    record = {"trial": asdict(comparison), "methods": rows}
     folder.write("benchmark.json", json.dumps(record, indent=2).encode())
-    text = table.markdown(results, settings, trial, tuple(patches.shape))
+    text = table.markdown(results, settings, comparison, tuple(patches.shape))
     folder.write("benchmark.md", text.encode())
     images = {name: np.load(out / "results" / f"{name}.npy") for name in results}
     folder.write("benchmark.png", table.picture(images, results, patches[:SHOWN].numpy()))

@@ -25,7 +25,7 @@ class BenchmarkError(DdgmError):
 
 
 @dataclass(frozen=True)
-class Trial:
+class ComparisonSettings:
     """With a method's settings, all that decides a result.
 
     Attributes:
@@ -58,7 +58,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Request:
+class ComparisonRequest:
     """What methods are compared on.
 
     Attributes:
@@ -116,9 +116,9 @@ class Request:
         return torch.from_numpy((grey - card.mean) / card.std).float()
 
     @property
-    def trial(self) -> Trial:
+    def comparison(self) -> ComparisonSettings:
         """All of it that decides a result."""
-        return Trial(
+        return ComparisonSettings(
             self.detector,
             self.prior,
             self.weights.digest,

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.methods import samplers
-from ddgm.core.methods.schedules import exponential
+from ddgm.core.methods.schedules import eq2_levels
 from ddgm.core.metrics.realism import Realism, compare
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior
 from ddgm.core.networks.tiling import tile_starts
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.block.solver import default_device, slice_denoiser
 from ddgm.pipeline.evaluation import figures
@@ -46,7 +46,7 @@ class GenerationError(DdgmError):
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """Which images to make.
 
     Attributes:
@@ -79,7 +79,7 @@ class Request:
             PriorError: no such prior, or one that was not trained at all of Eq. 2's levels.
         """
         prior = load_prior(self.prior)
-        levels = exponential(SIGMA, ALPHA, BETA, STEPS)
+        levels = eq2_levels(SIGMA, ALPHA, BETA, STEPS)
         if not prior.card.knows(levels[0], levels[-1]):
             low, high = prior.card.sigma_range
             raise PriorError(
@@ -121,7 +121,7 @@ class Real:
 
 
 @torch.inference_mode()
-def make(request: Request, progress: Progress | None = None) -> np.ndarray:
+def make(request: GenerationRequest, progress: Progress | None = None) -> np.ndarray:
     """The images asked for, (count, H, W) float32, normalised.
 
     Args:
@@ -129,24 +129,24 @@ def make(request: Request, progress: Progress | None = None) -> np.ndarray:
         progress: called as progress(done, total), in noise levels of all batches of images.
 
     Raises:
-        PriorError: see `Request.weights`.
+        PriorError: see `GenerationRequest.weights`.
     """
     prior, shape, device = request.weights, request.shape, default_device()
     stride = max(1, prior.card.patch * 3 // 4)  # the paper's 96 of 128
     spec = PriorSpec(weights=request.prior, precision=request.precision, stride=stride, batch=BATCH)
     denoise = slice_denoiser(prior, spec, device)
     field = NoiseField(request.seed, "generation")
-    sigmas = exponential(SIGMA, ALPHA, BETA, STEPS)
+    sigmas = eq2_levels(SIGMA, ALPHA, BETA, STEPS)
     at_once = _images_at_once(shape, prior.card.patch, stride)
-    places: list[Place] = [(0, 0, k) for k in range(request.count)]
-    batches = [places[i : i + at_once] for i in range(0, request.count, at_once)]
+    origins: list[SliceOrigin] = [(0, 0, k) for k in range(request.count)]
+    batches = [origins[i : i + at_once] for i in range(0, request.count, at_once)]
     done = itertools.count(1)
 
     def report(n: int, x: Tensor) -> None:
         if progress is not None:
             progress(next(done), len(batches) * STEPS)
 
-    def images(batch: list[Place]) -> Tensor:
+    def images(batch: list[SliceOrigin]) -> Tensor:
         def noise(n: int) -> Tensor:
             return field.batch(shape, batch, n).to(device)
 
@@ -162,7 +162,10 @@ def _images_at_once(shape: tuple[int, int], patch: int, stride: int) -> int:
 
 
 def read_real(
-    request: Request, volume: Volume, box: Box | None = None, progress: Progress | None = None
+    request: GenerationRequest,
+    volume: Volume,
+    box: Box | None = None,
+    progress: Progress | None = None,
 ) -> Real:
     """Twice as many real patches as will be scored, at random places, read one by one.
 
@@ -187,11 +190,11 @@ def read_real(
     return Real(volume, box, (grey - card.mean) / card.std)
 
 
-def prepared(out: Path, request: Request) -> Folder:
+def prepared(out: Path, request: GenerationRequest) -> Folder:
     """The folder that the results go to, made if it is not there, once the prior is known to be.
 
     Raises:
-        PriorError: see `Request.weights`.
+        PriorError: see `GenerationRequest.weights`.
         GenerationError: the folder is a file, or cannot be made or written.
     """
     request.weights  # noqa: B018
@@ -205,7 +208,7 @@ def prepared(out: Path, request: Request) -> Folder:
 
 
 def write(
-    out: Folder, request: Request, images: np.ndarray, real: Real | None = None
+    out: Folder, request: GenerationRequest, images: np.ndarray, real: Real | None = None
 ) -> Realism | None:
     """Write the images, and their scores where there are real patches.
 
@@ -246,14 +249,14 @@ def _grey(images: np.ndarray, card: PriorCard) -> np.ndarray:
     return (images * card.std + card.mean).astype(np.float32)
 
 
-def _note(request: Request) -> str:
+def _note(request: GenerationRequest) -> str:
     return (
         f"prior {Path(request.prior).stem} ({request.weights.digest[:8]}) · "
         f"{STEPS} steps from σ = {SIGMA:g} · seed {request.seed}"
     )
 
 
-def _record(request: Request, real: Real, realism: Realism) -> dict[str, Any]:
+def _record(request: GenerationRequest, real: Real, realism: Realism) -> dict[str, Any]:
     """The contents of realism.json: the scores, and all that they depend on."""
     return {
         "distances": asdict(realism),

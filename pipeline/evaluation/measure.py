@@ -21,9 +21,9 @@ from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.projectors import Projector, Spectral, projector
 from ddgm.core.projectors.dense import DenseProjector
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.pipeline.block.solver import default_device
-from ddgm.pipeline.evaluation.comparison import Trial
+from ddgm.pipeline.evaluation.comparison import ComparisonSettings
 from ddgm.pipeline.evaluation.methods import Method, Problem, Setting
 from ddgm.pipeline.store.files import Folder
 
@@ -52,7 +52,7 @@ class Result:
 
 def measure(
     settings: Mapping[str, Setting],
-    trial: Trial,
+    comparison: ComparisonSettings,
     patches: Tensor,
     folder: Folder,
     progress: Progress,
@@ -63,58 +63,68 @@ def measure(
 
     Args:
         settings: methods, under the names that the results get.
-        trial: what they have in common.
+        comparison: what they have in common.
         patches: (n, thickness, width) normalised slices.
-        folder: for two files a method; those of another trial are measured again.
+        folder: for two files a method; those of another comparison are measured again.
         progress: called as progress(done, total), in methods.
     """
     results = {}
     for done, (name, setting) in enumerate(settings.items()):
         progress(done, len(settings))
-        result = kept(folder, name, setting, trial)
+        result = kept(folder, name, setting, comparison)
         if result is None:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                result, images = pool.submit(solve, setting, trial, patches).result()
+                result, images = pool.submit(solve, setting, comparison, patches).result()
             buffer = BytesIO()
             np.save(buffer, images)
             folder.write(f"results/{name}.npy", buffer.getvalue())
-            keep(folder, name, setting, trial, result)
+            keep(folder, name, setting, comparison, result)
         results[name] = result
     progress(len(settings), len(settings))
     return results
 
 
-def kept(folder: Folder, name: str, setting: Setting, trial: Trial) -> Result | None:
-    """A result that `keep` wrote for the same setting and trial; None where there is none."""
+def kept(
+    folder: Folder, name: str, setting: Setting, comparison: ComparisonSettings
+) -> Result | None:
+    """A result that `keep` wrote for the same setting and comparison; None where there is none."""
     data = folder.read(f"results/{name}.json")
     record = json.loads(data) if data else {}
-    if record.get("key") != _key(setting, trial):
+    if record.get("key") != _key(setting, comparison):
         return None
     return Result(**record["result"])
 
 
-def keep(folder: Folder, name: str, setting: Setting, trial: Trial, result: Result) -> None:
+def keep(
+    folder: Folder, name: str, setting: Setting, comparison: ComparisonSettings, result: Result
+) -> None:
     """Write a result, with what it is the result of."""
-    record = {"key": _key(setting, trial), "result": asdict(result)}
+    record = {"key": _key(setting, comparison), "result": asdict(result)}
     folder.write(f"results/{name}.json", json.dumps(record).encode())
 
 
-def _key(setting: Setting, trial: Trial) -> dict[str, object]:
-    return {"method": setting.method.title, "settings": setting.method.settings, **asdict(trial)}
+def _key(setting: Setting, comparison: ComparisonSettings) -> dict[str, object]:
+    return {
+        "method": setting.method.title,
+        "settings": setting.method.settings,
+        **asdict(comparison),
+    }
 
 
-def solve(setting: Setting, trial: Trial, patches: Tensor) -> tuple[Result, np.ndarray]:
+def solve(
+    setting: Setting, comparison: ComparisonSettings, patches: Tensor
+) -> tuple[Result, np.ndarray]:
     """One method on all patches, in this process; and its first few reconstructions."""
     method, device = setting.method, default_device()
-    prior = load_prior(trial.prior, trial.digest)
-    denoise = NetworkDenoiser(prior.network, trial.precision, device)
+    prior = load_prior(comparison.prior, comparison.digest)
+    denoise = NetworkDenoiser(prior.network, comparison.precision, device)
     thickness, width = patches.shape[1:]
-    a = projector_for(method, TiltGeometry.uniform(thickness, width, detector=trial.detector))
+    a = projector_for(method, TiltGeometry.uniform(thickness, width, detector=comparison.detector))
     scores: dict[str, list[float]] = {"mse": [], "ssim": [], "residual": []}
     seconds, shown = 0.0, []
-    for first in range(0, len(patches), trial.batch):
-        truth = patches[first : first + trial.batch].to(device)
-        problem = _problem(a, denoise, trial, truth, first)
+    for first in range(0, len(patches), comparison.batch):
+        truth = patches[first : first + comparison.batch].to(device)
+        problem = _problem(a, denoise, comparison, truth, first)
         start = time.perf_counter()
         with torch.no_grad():
             x = method.solve(problem)
@@ -123,7 +133,7 @@ def solve(setting: Setting, trial: Trial, patches: Tensor) -> tuple[Result, np.n
         shown.append(x)
         scores["mse"] += metrics.mse(x, truth.cpu()).tolist()
         scores["ssim"] += metrics.ssim(x, truth.cpu()).tolist()
-        residual = metrics.data_residual(a.forward(x.to(device)), problem.y, trial.tilt_noise)
+        residual = metrics.data_residual(a.forward(x.to(device)), problem.y, comparison.tilt_noise)
         scores["residual"] += residual.tolist()
     result = Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
     return result, torch.cat(shown)[:SHOWN].numpy()
@@ -143,18 +153,22 @@ def projector_for(method: Method, geometry: TiltGeometry) -> Projector:
 
 
 def _problem(
-    a: Projector, denoise: NetworkDenoiser, trial: Trial, truth: Tensor, first: int
+    a: Projector,
+    denoise: NetworkDenoiser,
+    comparison: ComparisonSettings,
+    truth: Tensor,
+    first: int,
 ) -> Problem:
-    places: list[Place] = [(0, 0, first + i) for i in range(len(truth))]
+    origins: list[SliceOrigin] = [(0, 0, first + i) for i in range(len(truth))]
     y = a.forward(truth)
-    tilts, field = NoiseField(trial.seed, "sinogram"), NoiseField(trial.seed, "sampler")
-    y = y + trial.tilt_noise * tilts.batch(tuple(y.shape[1:]), places).to(y)
+    tilts, field = NoiseField(comparison.seed, "sinogram"), NoiseField(comparison.seed, "sampler")
+    y = y + comparison.tilt_noise * tilts.batch(tuple(y.shape[1:]), origins).to(y)
     shape = tuple(truth.shape[1:])
 
     def noise(n: int) -> Tensor:
-        return field.batch(shape, places, n).to(y)
+        return field.batch(shape, origins, n).to(y)
 
-    return Problem(a, y, denoise, noise, trial.tilt_noise)
+    return Problem(a, y, denoise, noise, comparison.tilt_noise)
 
 
 def _peak(device: torch.device) -> int:

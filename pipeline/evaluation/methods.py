@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.methods import least_squares, samplers
-from ddgm.core.methods.schedules import annealed, geometric
+from ddgm.core.methods.schedules import annealed, log_linear
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.projectors import Projector, Spectral
 from ddgm.pipeline.evaluation import deepinv as deepinv_diffpir
@@ -103,7 +103,7 @@ def gradient_descent(count: int = 100) -> Method:
 
 
 def ddgm(steps: int = 50, count: int = 25, sigma: float = 3.0) -> Method:
-    sigmas = geometric(sigma, LAST, steps)
+    sigmas = log_linear(sigma, LAST, steps)
     return Method(
         "DDGM",
         lambda p: samplers.ddgm(p.projector, p.y, p.denoise, p.noise, sigmas, p.step, count),
@@ -117,7 +117,7 @@ def ddgm(steps: int = 50, count: int = 25, sigma: float = 3.0) -> Method:
 def ddx(
     steps: int = 10, rho: float = 15.0, kappa: float = 2.0, sigma: float = 2.0, last: float = 0.1
 ) -> Method:
-    sigmas = geometric(sigma, last, steps)
+    sigmas = log_linear(sigma, last, steps)
 
     def solve(p: Problem) -> Tensor:
         a, noise, y = p.projector, p.tilt_noise, p.y
@@ -128,7 +128,7 @@ def ddx(
 
 
 def ddrm(steps: int = 10, eta: float = 1.0) -> Method:
-    sigmas = geometric(30.0, LAST, steps)
+    sigmas = log_linear(30.0, LAST, steps)
 
     def solve(p: Problem) -> Tensor:
         assert isinstance(p.projector, Spectral)  # see `spectral`
@@ -139,7 +139,7 @@ def ddrm(steps: int = 10, eta: float = 1.0) -> Method:
 
 
 def dps(steps: int = 50, zeta: float = 0.1, sigma: float = 3.0) -> Method:
-    sigmas = geometric(sigma, LAST, steps)
+    sigmas = log_linear(sigma, LAST, steps)
     alpha = annealed(sigma, LAST, steps, BETA)
     return Method(
         "DPS*",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ddgm.pipeline.evaluation.measure import Result, Trial
+from ddgm.pipeline.evaluation.measure import ComparisonSettings, Result
 from ddgm.pipeline.evaluation.methods import PAPER, Setting
 from ddgm.pipeline.figures import table as picture_of
 from ddgm.pipeline.terminal import size
@@ -20,13 +20,13 @@ HEAD = (
 def markdown(
     results: Mapping[str, Result],
     settings: Mapping[str, Setting],
-    trial: Trial,
+    comparison: ComparisonSettings,
     shape: tuple[int, ...],
 ) -> str:
     """The results as a table, best MSE first, with what they have in common above it."""
     ranked = sorted(results, key=lambda name: results[name].mean("mse")[0])
     rows = [_row(name, settings[name], results[name]) for name in ranked]
-    return "\n".join([trial.described(shape), "", *lines(HEAD, rows)]) + "\n"
+    return "\n".join([comparison.described(shape), "", *lines(HEAD, rows)]) + "\n"
 
 
 def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -13,7 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm.pipeline.evaluation.comparison import BenchmarkError, Request, Trial
+from ddgm.pipeline.evaluation.comparison import (
+    BenchmarkError,
+    ComparisonRequest,
+    ComparisonSettings,
+)
 from ddgm.pipeline.evaluation.measure import Progress, Result, keep, kept, solve
 from ddgm.pipeline.evaluation.methods import Setting
 from ddgm.pipeline.evaluation.table import lines
@@ -67,7 +71,7 @@ def grid(base: Setting, axes: Sequence[Axis]) -> list[Setting]:
 
 
 def tune(
-    request: Request,
+    request: ComparisonRequest,
     base: Setting,
     axes: Sequence[Axis],
     cluster: Cluster,
@@ -93,44 +97,55 @@ def tune(
     points = grid(base, axes)
     for point in points:
         request.check(point)
-    patches, trial, folder = request.normalised, request.trial, Folder(str(out))
-    found = {p: r for p in points if (r := kept(folder, str(p), p, trial))}
+    patches, comparison, folder = request.normalised, request.comparison, Folder(str(out))
+    found = {p: r for p in points if (r := kept(folder, str(p), p, comparison))}
     progress(len(found), len(points))
     if missing := [p for p in points if p not in found]:
         with connect(cluster) as client:
             threads = cluster.threads
-            for point, result in _measured(client, missing, trial, patches, threads):
-                keep(folder, str(point), point, trial, result)
+            for point, result in _measured(client, missing, comparison, patches, threads):
+                keep(folder, str(point), point, comparison, result)
                 found[point] = result
                 progress(len(found), len(points))
     results = {p: found[p] for p in points}
-    record = {"trial": asdict(trial), "points": {str(p): asdict(r) for p, r in results.items()}}
+    record = {
+        "trial": asdict(comparison),
+        "points": {str(p): asdict(r) for p, r in results.items()},
+    }
     folder.write("tune.json", json.dumps(record, indent=2).encode())
-    folder.write("tune.md", markdown(results, trial, tuple(patches.shape)).encode())
+    folder.write("tune.md", markdown(results, comparison, tuple(patches.shape)).encode())
     folder.write("tune.png", picture(results, axes))
     return results
 
 
 def _measured(
-    client: Client, points: Sequence[Setting], trial: Trial, x: Tensor, threads: int
+    client: Client,
+    points: Sequence[Setting],
+    comparison: ComparisonSettings,
+    x: Tensor,
+    threads: int,
 ) -> Iterator[tuple[Setting, Result]]:
     from distributed import as_completed
 
     patches = client.scatter(x.numpy(), broadcast=True)
     tasks: dict[Future, Setting] = {
-        client.submit(_point, point, trial, patches, threads, key=f"tune-{point}"): point
+        client.submit(_point, point, comparison, patches, threads, key=f"tune-{point}"): point
         for point in points
     }
     for task in as_completed(tasks):
         yield tasks[task], task.result()
 
 
-def _point(point: Setting, trial: Trial, patches: np.ndarray, threads: int) -> Result:
+def _point(
+    point: Setting, comparison: ComparisonSettings, patches: np.ndarray, threads: int
+) -> Result:
     torch.set_num_threads(threads)
-    return solve(point, trial, torch.from_numpy(patches))[0]
+    return solve(point, comparison, torch.from_numpy(patches))[0]
 
 
-def markdown(results: Mapping[Setting, Result], trial: Trial, shape: tuple[int, ...]) -> str:
+def markdown(
+    results: Mapping[Setting, Result], comparison: ComparisonSettings, shape: tuple[int, ...]
+) -> str:
     """All points, best MSE first."""
     ranked = sorted(results, key=lambda p: results[p].mean("mse")[0])
     rows = [
@@ -140,7 +155,7 @@ def markdown(results: Mapping[Setting, Result], trial: Trial, shape: tuple[int, 
         for p in ranked
     ]
     head = ("method", "MSE", "SSIM", "residual", "network evaluations")
-    return "\n".join([trial.described(shape), "", *lines(head, rows)]) + "\n"
+    return "\n".join([comparison.described(shape), "", *lines(head, rows)]) + "\n"
 
 
 def picture(results: Mapping[Setting, Result], axes: Sequence[Axis]) -> bytes:

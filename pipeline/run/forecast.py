@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddgm.pipeline.block.task import Job
-from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.run.events import Beat, Event
 from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.workers.members import RESOURCE, fleet_of
@@ -93,4 +93,4 @@ class Forecast:
 
 def seconds_a_slice(job: Job, calls: bool) -> float:
     """Of the method, by one timed call of each kind from this process."""
-    return calibrate(job.plan, calls).slice
+    return time_calls(job.plan, calls).slice

@@ -12,7 +12,7 @@ from ddgm.core.networks.prior import SHIPPED, Prior, PriorError, weights_path
 from ddgm.core.projectors import Spectral, checked_step
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
-from ddgm.pipeline.block.solver import resident_prior, resident_solver
+from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import Job
 from ddgm.pipeline.spec.method import Ddgm, Ddx
 from ddgm.pipeline.spec.model import Spec
@@ -85,8 +85,8 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     """
     spec = _settled(spec)
     plan = make_plan(spec)
-    prior = resident_prior(spec.prior)
-    solver = resident_solver(plan, prior.digest)  # also fills the projector's cache for all
+    prior = cached_prior(spec.prior)
+    solver = cached_solver(plan, prior.digest)  # also fills the projector's cache for all
     if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
         raise LayerError(
             f"output.layers: measured needs the singular vectors of A, which a "

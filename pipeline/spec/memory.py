@@ -87,7 +87,7 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     voxel = np.dtype(plan.info.dtype).itemsize
     stacks = STACKS + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
-    images = network_images(plan)
+    images = network_batch(plan)
     activations = 12 * images.batch * card.architecture.width * images.pixels * FLOAT
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
@@ -137,7 +137,7 @@ def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
 
 
 @dataclass(frozen=True)
-class Images:
+class NetworkBatch:
     """What the network is called with.
 
     Attributes:
@@ -157,14 +157,14 @@ class Images:
         return self.height * self.width
 
 
-def network_images(plan: Plan) -> Images:
+def network_batch(plan: Plan) -> NetworkBatch:
     """Patches, or whole slices, as the spec wants."""
     card, prior, g = read_card(plan.spec.prior.weights), plan.spec.prior, plan.geometry
     if prior.tiling == "rows":
-        return Images(*whole_sides(g.thickness, g.width, card.architecture.multiple), 1, 1)
+        return NetworkBatch(*whole_sides(g.thickness, g.width, card.architecture.multiple), 1, 1)
     sides = (max(n, card.patch) for n in (g.thickness, g.width))
     rows, columns = (len(tile_starts(n, card.patch, prior.stride)) for n in sides)
-    return Images(card.patch, card.patch, rows * columns, prior.batch)
+    return NetworkBatch(card.patch, card.patch, rows * columns, prior.batch)
 
 
 def batch_fill(plan: Plan) -> tuple[float, int]:
@@ -173,7 +173,7 @@ def batch_fill(plan: Plan) -> tuple[float, int]:
     A batch of slices sends all of its images at each noise level; the last network batch is
     padded. With `calls`, the pool fills batches with images of other callers.
     """
-    images = network_images(plan)
+    images = network_batch(plan)
     sent = images.per_slice * plan.spec.block.batch
     fill = sent / (-(-sent // images.batch) * images.batch)
     return fill, images.batch // gcd(images.per_slice, images.batch)

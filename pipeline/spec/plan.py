@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.simulation.noise import Place
+from ddgm.core.simulation.noise import SliceOrigin
 from ddgm.pipeline.spec.model import Layer, Spec
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
@@ -37,7 +37,7 @@ class Block:
     slab: int
     box: Box
     first: int
-    origins: tuple[Place, ...]
+    origins: tuple[SliceOrigin, ...]
 
 
 @dataclass(frozen=True)

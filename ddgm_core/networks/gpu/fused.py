@@ -53,7 +53,7 @@ class FusedUNet:
         self.head = F.pad(taps, (0, 7)).to(torch.bfloat16).contiguous()
         self.head_bias = _floats(network.head.bias)
 
-    def takes(self, x: Tensor) -> bool:
+    def supports(self, x: Tensor) -> bool:
         """Whether the kernels can work on such images: sides that are powers of two, few enough."""
         height, width = x.shape[-2:]
         powers = all(n & (n - 1) == 0 and n >= 4 * self.coarsest for n in (height, width))

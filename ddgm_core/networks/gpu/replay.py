@@ -16,7 +16,7 @@ Kind = tuple[torch.Size, torch.dtype, torch.device]
 SHAPES = 4  # recordings kept: each holds the memory that its work needs
 
 
-class Replayed(Generic[Work]):
+class CudaGraphed(Generic[Work]):
     """What `work` does, for a few shapes of its input; beyond these it is done unrecorded.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.samplers import ddrm, ddx, dps
-from ddgm.core.methods.schedules import exponential, geometric
+from ddgm.core.methods.schedules import eq2_levels, log_linear
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.projectors import DataStep, ProximalStep, Spectral
 from ddgm.core.projectors.astra_matrix import projection_matrix
@@ -21,7 +21,7 @@ from ddgm.core.projectors.astra_matrix import projection_matrix
 SIDE = 6
 PIXELS = SIDE * SIDE
 GEOMETRY = TiltGeometry.uniform(SIDE, SIDE, 5)
-SIGMAS = geometric(3.0, 0.03, 6)
+SIGMAS = log_linear(3.0, 0.03, 6)
 SAMPLES = 20_000
 TILT_NOISE = 0.5
 WIDE = 1.5  # the prior's standard deviation, white, around 0
@@ -73,7 +73,7 @@ class Dense:
     def slices(self, coefficients: Tensor) -> Tensor:
         return (coefficients @ self.svd[1].T).reshape(-1, SIDE, SIDE)
 
-    def measured(self, y: Tensor) -> Tensor:
+    def data_coefficients(self, y: Tensor) -> Tensor:
         return self.coefficients(self.adjoint(y))
 
 
@@ -123,7 +123,7 @@ def test_the_oracle_has_what_ddrm_asks_for() -> None:
 def test_ddx_is_its_affine_recursion(y: Tensor) -> None:
     """Direction by direction of A's basis: a proximal step, noise, shrinking by the prior."""
     a, rho, kappa = Dense(), 4.0, 1.3
-    s, data = a.singular_values.numpy(), a.measured(y)[0].numpy()
+    s, data = a.singular_values.numpy(), a.data_coefficients(y)[0].numpy()
     mean, variance = np.zeros(PIXELS), np.zeros(PIXELS)
     for sigma in SIGMAS:
         mu = TILT_NOISE**2 / (rho * sigma**2)
@@ -141,7 +141,7 @@ def test_ddrm_is_its_affine_recursion(y: Tensor, eta: float, eta_b: float) -> No
     a, smallest = Dense(), 0.3
     mean, variance = np.zeros(PIXELS), np.zeros(PIXELS)
     for i, s in enumerate(a.singular_values.numpy()):
-        pin = float(a.measured(y)[0, i]) / s**2 if s >= smallest else 0.0
+        pin = float(a.data_coefficients(y)[0, i]) / s**2 if s >= smallest else 0.0
         floor = TILT_NOISE / s if s >= smallest else np.inf
         first = SIGMAS[0]
         known = floor <= first
@@ -170,7 +170,7 @@ def test_ddrm_is_its_affine_recursion(y: Tensor, eta: float, eta_b: float) -> No
 def test_dps_is_eq_6(y: Tensor) -> None:
     """Against autograd through the whole of ‖A(x - σε̂(x)) - y‖², with a denoiser that bends."""
     alpha, beta, zeta = 0.183, 0.5, 0.3
-    sigmas = exponential(3.0, alpha, beta, 4)
+    sigmas = eq2_levels(3.0, alpha, beta, 4)
     noise, a, y = drawn(3), Dense(), y.expand(3, -1, -1)
 
     def denoise(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.samplers import ddgm, generate
-from ddgm.core.methods.schedules import exponential, geometric
+from ddgm.core.methods.schedules import eq2_levels, log_linear
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.projectors import DataStep, MatrixProjector, ProximalStep, StepError
 from ddgm.core.projectors.astra_matrix import projection_matrix
@@ -19,7 +19,7 @@ from ddgm.core.projectors.astra_matrix import projection_matrix
 SIDE = 8
 PIXELS = SIDE * SIDE
 GEOMETRY = TiltGeometry.uniform(SIDE, SIDE, 5)
-SIGMAS = geometric(3.0, 0.03, 6)
+SIGMAS = log_linear(3.0, 0.03, 6)
 STEPS = 3
 SAMPLES = 8192
 MEAN = np.linspace(-1, 1, PIXELS)
@@ -200,7 +200,7 @@ def test_generation_reads_as_equation_2() -> None:
 def test_generation_of_a_gaussian_prior_has_the_mean_and_variance_of_its_recursion() -> None:
     """White N(m, s²): ε̂ = σ (x - m) / (s² + σ²), so each step is affine in x."""
     alpha, beta, m, s = 0.183, 0.5, 0.7, 0.4
-    sigmas = exponential(30.0, alpha, beta, 50)
+    sigmas = eq2_levels(30.0, alpha, beta, 50)
     levels = iter(sigmas)
 
     def denoise(x: Tensor) -> Tensor:

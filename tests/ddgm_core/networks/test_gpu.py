@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.samplers import ddgm
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.prior import PriorError, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
@@ -55,7 +55,7 @@ def test_the_fused_network_is_the_plain_one(
     plain = NetworkDenoiser(load_prior(prior).network)(x)
     fused = NetworkDenoiser(load_prior(prior).network, precision, "cuda")
     assert fused._fast is not None
-    assert fused._fast.work.takes(x)
+    assert fused._fast.work.supports(x)
     assert relative(fused(x.cuda()), plain) < most
 
 
@@ -137,7 +137,7 @@ def test_a_whole_solve_is_the_cpus_up_to_rounding() -> None:
         y = a.forward(truth.to(device))
         denoise = TiledDenoiser(NetworkDenoiser(networks()[0], "float32", device), batch=4)
         noise = NoiseField(0, "sampler").ahead((128, 320), PLACES, torch.device(device), 6)
-        sigmas = geometric(3.0, 0.03, 6)
+        sigmas = log_linear(3.0, 0.03, 6)
         with torch.inference_mode():
             found.append(ddgm(a, y, denoise, noise, sigmas, 1.42 / a.norm**2, 25))
     assert relative(found[1], found[0]) < 1e-3

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ddgm.core.geometry import TiltGeometry, reach
 from ddgm.core.methods.samplers import ddgm
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.projectors import (
     FourierProjector,
     MatrixProjector,
@@ -55,8 +55,8 @@ def sinograms(g: TiltGeometry, count: int = 3) -> Tensor:
 def smooth(g: TiltGeometry) -> Tensor:
     """Blobs, two of them cut by the slice's edges."""
     z, x = np.indices((g.thickness, g.width), dtype=np.float32)
-    places = [(0.5, 0.5), (0.1, 0.05), (0.8, 0.97)]
-    squares = [(z - a * g.thickness) ** 2 + (x - b * g.width) ** 2 for a, b in places]
+    origins = [(0.5, 0.5), (0.1, 0.05), (0.8, 0.97)]
+    squares = [(z - a * g.thickness) ** 2 + (x - b * g.width) ** 2 for a, b in origins]
     return torch.from_numpy(np.stack([np.exp(-r / 18) for r in squares]))
 
 
@@ -224,7 +224,7 @@ def test_ddgm_is_the_same_through_both_backends_inside_a_margin() -> None:
     image = F.conv2d(white(1, 1, 36, 388), torch.outer(k, k)[None, None])[:, 0]
     y = by_matrix.forward(image / image.std())
     y = y + 0.1 * y.std() * white(*y.shape, seed=1)
-    field, sigmas = NoiseField(0, "sampler"), geometric(3.0, 0.03, 12)
+    field, sigmas = NoiseField(0, "sampler"), log_linear(3.0, 0.03, 12)
 
     def denoise(x: Tensor) -> Tensor:
         padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
@@ -338,7 +338,7 @@ def test_a_lateral_projector_has_its_svd_at_hand(geometry: TiltGeometry) -> None
     c = a.coefficients(x)
     assert apart(a.slices(c), x) < 1e-4
     y = a.forward(x)
-    assert apart(a.slices(a.measured(y)), a.adjoint(y)) < 1e-4
+    assert apart(a.slices(a.data_coefficients(y)), a.adjoint(y)) < 1e-4
     assert apart(a.slices(a.singular_values**2 * c), a.adjoint(y)) < 1e-3
 
 
@@ -350,7 +350,7 @@ def test_a_dense_projector_has_its_svd_at_hand(geometry: TiltGeometry) -> None:
     shown = a.singular_values.sort(descending=True).values[: len(exact)]
     assert torch.allclose(shown.double(), exact[: len(shown)], atol=2e-3 * float(exact[0]))
     assert apart(a.slices(a.coefficients(x)), x) < 1e-5
-    assert apart(a.slices(a.measured(y)), a.adjoint(y)) < 1e-5
+    assert apart(a.slices(a.data_coefficients(y)), a.adjoint(y)) < 1e-5
     mu = 0.5
     normal = m.T @ m + mu * torch.eye(m.shape[1], dtype=torch.float64)
     right = y.flatten(1).double() @ m + mu * x.flatten(1).double()

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddgm.core.simulation.noise import NoiseField, Place
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 
 FIELD = NoiseField(seed=7, purpose="sampler")
 FAR = 2**31 - 1
 FAR_PLACES = [(z, y, x) for z in (FAR, -FAR) for y in (FAR, -FAR) for x in (FAR, -FAR)]
 NEAR = (-1, 0, 1)
 NEAR_PLACES = [(z, y, x) for z in NEAR for y in NEAR for x in NEAR]
-PLACES: list[Place] = [*NEAR_PLACES, *FAR_PLACES]
+PLACES: list[SliceOrigin] = [*NEAR_PLACES, *FAR_PLACES]
 
 
 def pairs_of(values: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_noise_is_white_gaussian_of_unit_variance() -> None:
 
 
 @pytest.mark.parametrize("other", [((0, 0, 1), 0), ((0, 1, 0), 0), ((1, 0, 0), 0), ((0, 0, 0), 1)])
-def test_streams_of_neighbours_do_not_overlap(other: tuple[Place, int]) -> None:
+def test_streams_of_neighbours_do_not_overlap(other: tuple[SliceOrigin, int]) -> None:
     """A counter that started a little further on would give the same numbers, shifted."""
     here, there = FIELD.slice((100_000,), (0, 0, 0)), FIELD.slice((100_000,), *other)
     assert np.intersect1d(pairs_of(here), pairs_of(there)).size == 0

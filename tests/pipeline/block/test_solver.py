@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ddgm.core.methods import least_squares, samplers
-from ddgm.core.methods.schedules import geometric
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import PriorError
 from ddgm.core.networks.tiling import RowDenoiser
-from ddgm.core.simulation.noise import NoiseField, Place
-from ddgm.pipeline.block.solver import Solver, resident_prior, resident_solver
-from ddgm.pipeline.block.timing import calibrate
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin
+from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
+from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan
@@ -39,15 +39,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def planned(url: str, out: Path, weights: Path, method: str) -> tuple[Plan, Solver]:
     spec = Spec.model_validate(spec_data(url, out, weights) | {"method": METHODS[method]})
     plan = make_plan(spec)
-    return plan, resident_solver(plan, resident_prior(spec.prior).digest)
+    return plan, cached_solver(plan, cached_prior(spec.prior).digest)
 
 
-def by_hand(method: str, solver: Solver, y: Tensor, places: list[Place]) -> Tensor:
+def by_hand(method: str, solver: Solver, y: Tensor, origins: list[SliceOrigin]) -> Tensor:
     a, field = solver.projector, NoiseField(4, "sampler")
-    shape, sigmas = (a.geometry.thickness, a.geometry.width), geometric(3.0, 0.03, 3)
+    shape, sigmas = (a.geometry.thickness, a.geometry.width), log_linear(3.0, 0.03, 3)
 
     def noise(n: int) -> Tensor:
-        return field.batch(shape, places, n)
+        return field.batch(shape, origins, n)
 
     step = 1.42 / a.norm**2
     if method == "ddgm":
@@ -64,15 +64,15 @@ def test_whole_rows_go_through_the_network_once_and_have_no_seams(
     data["prior"] = data["prior"] | {"tiling": "rows"}
     spec = Spec.model_validate(data)
     plan = make_plan(spec)
-    prior = resident_prior(spec.prior)
-    solver = resident_solver(plan, prior.digest)
-    g, places = plan.geometry, [(0, 0, 0), (0, 0, 1)]
+    prior = cached_prior(spec.prior)
+    solver = cached_solver(plan, prior.digest)
+    g, origins = plan.geometry, [(0, 0, 0), (0, 0, 1)]
     y = torch.randn(2, g.views, g.bins, generator=torch.Generator().manual_seed(0))
     network = NetworkDenoiser(prior.network, spec.prior.precision)
     rows = RowDenoiser(network, prior.card.architecture.multiple)
     with torch.inference_mode():
-        expected = by_hand("ddgm", replace(solver, denoise=rows), y, places)
-    x = solver.reconstruct(y, places)
+        expected = by_hand("ddgm", replace(solver, denoise=rows), y, origins)
+    x = solver.reconstruct(y, origins)
     assert float((x - expected).norm() / expected.norm()) < 1e-4  # another batch, other rounding
     assert "seam" not in solver.score(x, x, y)
 
@@ -84,12 +84,12 @@ def test_it_runs_the_method_that_the_spec_names(
     _, solver = planned(url, tmp_path, tiny_prior, method)
     g = solver.projector.geometry
     x = torch.randn(6, g.thickness, g.width)  # a batch of four, and half of another
-    places: list[Place] = [(0, 0, i) for i in range(6)]
-    y = solver.simulate(x, places)
-    found = solver.reconstruct(y, places)
+    origins: list[SliceOrigin] = [(0, 0, i) for i in range(6)]
+    y = solver.simulate(x, origins)
+    found = solver.reconstruct(y, origins)
     with torch.inference_mode():
-        first = by_hand(method, solver, y[:4], places[:4])
-        ends = [*places[4:], places[5], places[5]]
+        first = by_hand(method, solver, y[:4], origins[:4])
+        ends = [*origins[4:], origins[5], origins[5]]
         rest = by_hand(method, solver, torch.cat([y[4:], torch.zeros_like(y[:2])]), ends)
     assert torch.equal(found, torch.cat([first, rest[:2]]))
     noise = solver.spec.tilts.noise
@@ -100,7 +100,7 @@ def test_it_runs_the_method_that_the_spec_names(
 @pytest.mark.parametrize("method", METHODS)
 def test_a_plan_times_any_method(url: str, tmp_path: Path, tiny_prior: Path, method: str) -> None:
     plan, _ = planned(url, tmp_path, tiny_prior, method)
-    time = calibrate(plan)
+    time = time_calls(plan)
     assert time.data_step > 0
     assert (time.network_call > 0) == (method != "gradient_descent")
 

@@ -24,7 +24,7 @@ from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField
 from ddgm.pipeline.evaluation import deepinv as diffpir
-from ddgm.pipeline.evaluation.comparison import Request, Trial
+from ddgm.pipeline.evaluation.comparison import ComparisonRequest, ComparisonSettings
 from ddgm.pipeline.evaluation.deepinv import RANGE, DeepinvError, import_deepinv
 from ddgm.pipeline.evaluation.measure import projector_for, solve
 from ddgm.pipeline.evaluation.methods import METHODS, Setting
@@ -39,9 +39,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return phantom_volume(tmp_path_factory.mktemp("volume") / "em")
 
 
-def trial(prior: Path, detector: Detector = "lateral") -> Trial:
+def comparison(prior: Path, detector: Detector = "lateral") -> ComparisonSettings:
     digest = load_prior(str(prior)).digest
-    return Trial(detector, str(prior), digest, "float32", 4.1, 3, 4, "patches")
+    return ComparisonSettings(detector, str(prior), digest, "float32", 4.1, 3, 4, "patches")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_every_method_solves_every_slice_with_either_detector(
     tiny_prior: Path, name: str, detector: Detector
 ) -> None:
     patches = torch.randn(2, 16, 16)
-    result, images = solve(METHODS[name], trial(tiny_prior, detector), patches)
+    result, images = solve(METHODS[name], comparison(tiny_prior, detector), patches)
     assert np.isfinite(images).all()
     assert images.shape == (2, 16, 16)
     assert result.mse == pytest.approx(metrics.mse(torch.from_numpy(images), patches).tolist())
@@ -73,14 +73,14 @@ def test_network_evaluations_are_those_of_the_table(
     monkeypatch.setattr(type(network), "forward", counting)
     for name in ("fbp", "ddgm-50", "ddx-20", "ddrm-10", "dps-50"):
         calls.clear()
-        solve(METHODS[name], trial(tiny_prior), torch.randn(2, 16, 16))
+        solve(METHODS[name], comparison(tiny_prior), torch.randn(2, 16, 16))
         assert calls == [2] * METHODS[name].method.networks
 
 
 def test_all_methods_see_the_same_measurements(tiny_prior: Path) -> None:
     """Back-projection by hand, of the noise that the seed and the slices' numbers give."""
     patches = torch.randn(6, 16, 16)
-    _, images = solve(Setting("fbp"), trial(tiny_prior), patches)
+    _, images = solve(Setting("fbp"), comparison(tiny_prior), patches)
     a = FourierProjector(TiltGeometry.uniform(16, 16, detector="lateral"))
     field = NoiseField(3, "sinogram")
     y = a.forward(patches)
@@ -196,8 +196,8 @@ def test_a_grid_is_measured_written_and_made_finer(
     first = points(tmp_path)
     assert list(first) == ["ddx:rho=2:steps=3", "ddx:rho=8:steps=3"]
     assert (tmp_path / "tune.md").read_text().strip() in said
-    request = Request(url, patches=3, detector="lateral", prior=str(tiny_prior))
-    by_hand, _ = solve(Setting.parse("ddx:steps=3:rho=8"), request.trial, request.normalised)
+    request = ComparisonRequest(url, patches=3, detector="lateral", prior=str(tiny_prior))
+    by_hand, _ = solve(Setting.parse("ddx:steps=3:rho=8"), request.comparison, request.normalised)
     assert first["ddx:rho=8:steps=3"]["mse"] == pytest.approx(by_hand.mse)
     (kept,) = tmp_path.glob("results/ddx:rho=8:steps=3.json")
     marked = json.loads(kept.read_text())
@@ -216,7 +216,10 @@ def test_an_array_is_as_good_as_a_volume(url: str, tmp_path: Path, tiny_prior: P
     volume, bounds = opened(url)
     np.save(tmp_path / "em.npy", volume.read(bounds).data)
     given = {"patches": 4, "prior": str(tiny_prior)}
-    ours, theirs = Request(str(tmp_path / "em.npy"), **given), Request(url, **given)
+    ours, theirs = (
+        ComparisonRequest(str(tmp_path / "em.npy"), **given),
+        ComparisonRequest(url, **given),
+    )
     assert torch.equal(ours.normalised, theirs.normalised)
 
 

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from ddgm.core.methods.samplers import generate
-from ddgm.core.methods.schedules import exponential
+from ddgm.core.methods.schedules import eq2_levels
 from ddgm.core.metrics.realism import compare
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import PriorCard, load_prior, save_prior
@@ -19,7 +19,7 @@ from ddgm.core.networks.unet import Architecture, UNet
 from ddgm.core.simulation.noise import NoiseField
 from ddgm.pipeline.evaluation import figures
 from ddgm.pipeline.evaluation import generate as generation
-from ddgm.pipeline.evaluation.generate import Request, cut, make, read_real
+from ddgm.pipeline.evaluation.generate import GenerationRequest, cut, make, read_real
 from ddgm.pipeline.figures import grid
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.patches import random_planes
@@ -38,7 +38,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def ten(tiny_prior: Path) -> np.ndarray:
-    return make(Request(str(tiny_prior), 10))
+    return make(GenerationRequest(str(tiny_prior), 10))
 
 
 def test_images_are_those_of_equation_2_with_the_papers_constants(
@@ -46,11 +46,11 @@ def test_images_are_those_of_equation_2_with_the_papers_constants(
 ) -> None:
     """In batches of 8, as here: the same sampler, noise and network, put together by hand."""
     field = NoiseField(0, "generation")
-    places = [(0, 0, k) for k in range(8)]
+    origins = [(0, 0, k) for k in range(8)]
     x = generate(
         NetworkDenoiser(load_prior(str(tiny_prior)).network),
-        lambda n: field.batch((PATCH, PATCH), places, n),
-        exponential(30.0, 0.183, 0.5, 50),
+        lambda n: field.batch((PATCH, PATCH), origins, n),
+        eq2_levels(30.0, 0.183, 0.5, 50),
         0.183,
         0.5,
     )
@@ -64,18 +64,18 @@ def test_images_are_those_of_equation_2_with_the_papers_constants(
 def test_an_image_has_the_same_bits_in_any_company(
     tiny_prior: Path, ten: np.ndarray, count: int
 ) -> None:
-    assert np.array_equal(make(Request(str(tiny_prior), count)), ten[:count])
+    assert np.array_equal(make(GenerationRequest(str(tiny_prior), count)), ten[:count])
 
 
 def test_images_and_seeds_differ(tiny_prior: Path, ten: np.ndarray) -> None:
-    other = make(Request(str(tiny_prior), 2, seed=1))
+    other = make(GenerationRequest(str(tiny_prior), 2, seed=1))
     everything = np.concatenate([ten, other]).reshape(12, -1)
     assert len(np.unique(everything, axis=0)) == 12
 
 
 @pytest.mark.parametrize("size", [(80, 40), (40, 20), (17, 33)])
 def test_any_size_is_made_in_tiles(tiny_prior: Path, size: tuple[int, int]) -> None:
-    one, two = (make(Request(str(tiny_prior), n, size)) for n in (1, 2))
+    one, two = (make(GenerationRequest(str(tiny_prior), n, size)) for n in (1, 2))
     assert two.shape == (2, *size)
     assert np.isfinite(two).all()
     assert np.array_equal(one, two[:1])  # 80 x 40 is made one by one, the others together
@@ -83,14 +83,14 @@ def test_any_size_is_made_in_tiles(tiny_prior: Path, size: tuple[int, int]) -> N
 
 def test_progress_counts_noise_levels_of_all_batches(tiny_prior: Path) -> None:
     seen: list[tuple[int, int]] = []
-    make(Request(str(tiny_prior), 9), lambda done, total: seen.append((done, total)))
+    make(GenerationRequest(str(tiny_prior), 9), lambda done, total: seen.append((done, total)))
     assert seen == [(k, 100) for k in range(1, 101)]
 
 
 def test_real_patches_are_the_volumes_own_normalised_as_the_prior_has_them(
     tiny_prior: Path, volume: str
 ) -> None:
-    request, source = Request(str(tiny_prior), 3, (40, 70)), Volume(volume, 0)
+    request, source = GenerationRequest(str(tiny_prior), 3, (40, 70)), Volume(volume, 0)
     real = read_real(request, source)
     assert request.patches == 6  # two side by side in each image
     assert real.patches.shape == (12, PATCH, PATCH)
@@ -118,7 +118,7 @@ def test_the_command_writes_images_pictures_and_scores(
     status, printed, _ = run_ddgm(capsys, "generate", *words, "--real", volume, "--box", box)
     assert status == 0
     assert sorted(p.name for p in out.iterdir()) == sorted(generation.FILES)
-    request = Request(str(tiny_prior), 2, seed=5)
+    request = GenerationRequest(str(tiny_prior), 2, seed=5)
     images = make(request)
     grey = np.load(out / "samples.npy")
     assert grey.dtype == np.float32
@@ -203,7 +203,7 @@ def test_a_prior_that_did_not_see_all_noise_levels_is_refused(tmp_path: Path) ->
     card = PriorCard(architecture, 128, 34, 16, patch=PATCH, sigma_range=(0.03, 10.0))
     save_prior(tmp_path / "low.safetensors", UNet(architecture), card)
     with pytest.raises(generation.PriorError, match=r"trained at noise levels from 0.03 to 10"):
-        make(Request(str(tmp_path / "low.safetensors"), 1))
+        make(GenerationRequest(str(tmp_path / "low.safetensors"), 1))
 
 
 def test_a_grid_shows_each_image_in_its_place() -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.pipeline.block.intensity import grey_scale
-from ddgm.pipeline.block.solver import Solver, resident_prior, resident_solver
+from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
 from ddgm.pipeline.block.stages import fetch
 from ddgm.pipeline.report.run_data import Run, gather
 from ddgm.pipeline.report.trust import GROUPS, calibration
@@ -47,7 +47,7 @@ def run(url: str, tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) ->
 
 
 def solver_of(run: Run) -> Solver:
-    return resident_solver(run.plan, resident_prior(run.plan.spec.prior).digest)
+    return cached_solver(run.plan, cached_prior(run.plan.spec.prior).digest)
 
 
 def slices(run: Run, name: str) -> torch.Tensor:
@@ -59,7 +59,7 @@ def slices(run: Run, name: str) -> torch.Tensor:
 def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: Run) -> None:
     plan, solver = run.plan, solver_of(run)
     block = plan.block(0)
-    grey = grey_scale(plan, resident_prior(plan.spec.prior).digest)
+    grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
     y = solver.simulate(grey.normalised(fetch(plan, block).data), block.origins)
     method = plan.spec.method
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: Run)
 
 def test_the_measured_layer_is_the_reconstructions(run: Run) -> None:
     plan, solver = run.plan, solver_of(run)
-    grey = grey_scale(plan, resident_prior(plan.spec.prior).digest)
+    grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
     x = grey.normalised(slices(run, "reconstruction").numpy())
     expected = measured_share(solver.projector, x, 4.1)  # type: ignore[arg-type]
     found = slices(run, "measured")

@@ -14,7 +14,7 @@ import torch
 from ddgm.core.networks.prior import PriorError
 from ddgm.pipeline.block.stages import fetch_stage, reconstruct_stage, simulate_stage
 from ddgm.pipeline.block.task import Trial
-from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.run.preflight import VersionError, prepare
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.model import Spec
@@ -113,7 +113,7 @@ def test_a_precision_that_only_its_gpus_have_is_planned_for_anywhere(
     data = spec_data(url, tmp_path / "run", tiny_prior)
     spec = Spec.model_validate(data | {"prior": data["prior"] | {"precision": "float8"}})
     job = prepare(spec)
-    assert calibrate(job.plan).network_call > 0
+    assert time_calls(job.plan).network_call > 0
     trial = Trial(block=0, attempt=1, name="", calls=False)
     sinogram = simulate_stage(job, trial, fetch_stage(job, trial))
     if not torch.cuda.is_available():

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ddgm.pipeline.block.timing import calibrate
+from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.run.placement import check_room
 from ddgm.pipeline.spec.memory import (
     batch_fill,
     fetch_bytes,
-    network_images,
+    network_batch,
     slices_that_fit,
     worker_memory,
 )
@@ -45,14 +45,14 @@ def test_misaligned_blocks_pay_for_whole_chunks(tiny_prior: Path) -> None:
 
 @pytest.mark.parametrize(("width", "patches"), [(32, 1), (33, 2), (56, 2), (140, 6)])
 def test_patches_a_slice(tiny_prior: Path, width: int, patches: int) -> None:
-    images = network_images(plan(tiny_prior, Box((0, 0, 0), (32, width, 16))))
+    images = network_batch(plan(tiny_prior, Box((0, 0, 0), (32, width, 16))))
     assert (images.per_slice, images.height, images.width) == (patches, 32, 32)
 
 
 def test_whole_rows_are_one_image_a_slice_and_a_call(tiny_prior: Path) -> None:
     bounds = Box((0, 0, 0), (32, 141, 16))
     rows = plan(tiny_prior, bounds, prior={"tiling": "rows", "batch": 8})
-    images = network_images(rows)
+    images = network_batch(rows)
     assert (images.per_slice, images.batch, images.height, images.width) == (1, 1, 32, 144)
     one = worker_memory(plan(tiny_prior, bounds, prior={"batch": 1})).network
     assert worker_memory(rows).network == one * 144 // 32
@@ -87,7 +87,7 @@ def test_memory_grows_with_what_holds_it(tiny_prior: Path) -> None:
 
 def test_a_calibration_scales_to_the_run_and_its_workers(tiny_prior: Path) -> None:
     one = plan(tiny_prior, Box((0, 0, 0), (32, 140, 64)))
-    time = calibrate(one)
+    time = time_calls(one)
     assert time.network_call > 0
     assert time.data_step > 0
     per_slice = 3 * (time.data_step + 3 * time.network_call) / 4  # 24 patches are 3 calls of 8
