@@ -71,15 +71,6 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def size(count: float) -> str:
-    """Bytes as a person says them: 340 MB, 1.2 TB."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 999.5:  # what would be rounded to 1e+03
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} PB"
-
-
 Row = tuple[str, str]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from ddgm.deploy.slurm.scripts import HEADROOM, Scripts
@@ -10,7 +11,7 @@ from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
-from ddgm.pipeline.terminal import duration, size
+from ddgm.pipeline.terminal import duration
 from ddgm.workers.slurm_spec import GpuGroup, Group, Request
 
 
@@ -34,7 +35,8 @@ def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
         has = HEADROOM * group.bytes / slurm.processes(group)
         enough = "enough" if has >= needed else f"too little: raise cluster.{name}.memory"
         table.add_row(
-            f"memory of a {name} worker", f"{size(has)} of {size(needed)} needed: {enough}"
+            f"memory of a {name} worker",
+            f"{decimal(int(has))} of {decimal(needed)} needed: {enough}",
         )
     with console.status("timing a network call and a data step"):
         seconds = time_calls(plan).slice * plan.slice_count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dask.utils import parse_bytes
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from ddgm.core.networks.prior import read_card
@@ -17,7 +18,7 @@ from ddgm.pipeline.spec.memory import (
 )
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
-from ddgm.pipeline.terminal import Row, duration, size, table
+from ddgm.pipeline.terminal import Row, duration, table
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
 from ddgm.workers.specs import Local
@@ -92,16 +93,16 @@ def _fill(plan: Plan) -> str:
 
 def _cost_rows(plan: Plan) -> list[Row]:
     fetch, memory = fetch_bytes(plan), worker_memory(plan)
-    layers = ", ".join(f"{n} {size(plan.layer_bytes(n))}" for n in plan.spec.output.layers)
+    layers = ", ".join(f"{n} {decimal(plan.layer_bytes(n))}" for n in plan.spec.output.layers)
     parts = ", ".join(
-        f"{name} {size(getattr(memory, name))}"
+        f"{name} {decimal(getattr(memory, name))}"
         for name in ("process", "network", "projector", "block", "batch")
     )
     misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut by blocks"
     return [
-        ("to fetch, uncompressed", f"{size(fetch.touched)}: {misaligned}"),
-        ("to write, uncompressed", f"{size(plan.bytes_to_write())}: {layers}"),
-        ("memory of a worker", f"{size(memory.total)}: {parts}"),
+        ("to fetch, uncompressed", f"{decimal(fetch.touched)}: {misaligned}"),
+        ("to write, uncompressed", f"{decimal(plan.bytes_to_write())}: {layers}"),
+        ("memory of a worker", f"{decimal(memory.total)}: {parts}"),
         *_room_rows(plan),
     ]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.filesize import decimal
 from rich.table import Table
 
 from ddgm.pipeline.run.runner import Summary
@@ -15,7 +16,7 @@ from ddgm.pipeline.store.lock import driver
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
-from ddgm.pipeline.terminal import Row, duration, size, table
+from ddgm.pipeline.terminal import Row, duration, table
 
 LISTED = 8  # blocks at work that are named
 
@@ -65,7 +66,10 @@ def predicted_rows(predicted: Mapping[str, Any], seconds: float, peak: int) -> l
     if peak:
         off = _off(peak, predicted["memory"])
         rows.append(
-            ("memory predicted", f"{size(predicted['memory'])} a worker, {size(peak)} held: {off}")
+            (
+                "memory predicted",
+                f"{decimal(predicted['memory'])} a worker, {decimal(peak)} held: {off}",
+            )
         )
     return rows
 
@@ -96,7 +100,7 @@ def pace_rows(tally: Mapping[str, Any], plan: Plan, left: int) -> list[Row]:
         rows.append(("left, at this rate", duration(left * pace) if left else "nothing"))
     spent = ", ".join(f"{k} {v:.1f}" for k, v in tally["seconds"].items())
     rows.append(("seconds a block", spent))
-    rows.append(("most memory of a worker", size(tally["peak"])))
+    rows.append(("most memory of a worker", decimal(tally["peak"])))
     if missing := tally["missing_voxels"]:
         rows.append(("filled", f"{missing} voxels that the source lacks"))
     return rows

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from rich.filesize import decimal
 
 from ddgm.pipeline.evaluation.measure import ComparisonSettings, Result
 from ddgm.pipeline.evaluation.methods import PAPER, Setting
 from ddgm.pipeline.figures import table as picture_of
-from ddgm.pipeline.terminal import size
 
 HEAD = (
     "method", "settings", "MSE", "SSIM", "residual", "network evaluations", "gradient evaluations",
@@ -45,7 +45,7 @@ def _row(name: str, setting: Setting, result: Result) -> list[str]:
         str(method.networks),
         "" if method.gradients is None else str(method.gradients),
         f"{result.seconds:.2f}",
-        size(result.bytes),
+        decimal(result.bytes),
         "{:.2f}, {:.2f}".format(*PAPER[name]) if name in PAPER else "",
     ]
 

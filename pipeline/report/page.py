@@ -11,9 +11,9 @@ import numpy as np
 
 from ddgm.pipeline.report import figures
 from ddgm.pipeline.report.figures import Series
-from ddgm.pipeline.report.run_data import SHOWN, Run
-from ddgm.pipeline.report.slices import View, difference_picture, place_of, slice_picture
-from ddgm.pipeline.report.trust import trust
+from ddgm.pipeline.report.run_data import SHOWN, RunData
+from ddgm.pipeline.report.slices import SliceView, difference_picture, place_of, slice_picture
+from ddgm.pipeline.report.trust import trust_section
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.run_store import VOLUME
 
@@ -46,7 +46,7 @@ pre{background:var(--card);border:1px solid var(--line);border-radius:6px;paddin
 """
 
 
-def render_page(run: Run, views: dict[str, View], picture: bytes | None) -> str:
+def render_page(run: RunData, views: dict[str, SliceView], picture: bytes | None) -> str:
     """The page, with the main picture and smaller ones of the other views."""
     title = f"{run.method} reconstruction of {run.plan.spec.source.url}"
     body = "".join((
@@ -62,7 +62,7 @@ def render_page(run: Run, views: dict[str, View], picture: bytes | None) -> str:
     )
 
 
-def _headline(run: Run) -> str:
+def _headline(run: RunData) -> str:
     plan, done, failed = run.plan, run.states["done"], run.states["failed"]
     g, tilts, nm = plan.geometry, plan.spec.tilts, plan.info.voxel_size_nm
     card = run.manifest["weights"]["card"]["voxel_size_nm"]
@@ -95,7 +95,7 @@ def _headline(run: Run) -> str:
     return _paragraphs(facts, "lead") + _scores(run) + _paragraphs(doubts, "warn")
 
 
-def _scores(run: Run) -> str:
+def _scores(run: RunData) -> str:
     """The table of means and their standard errors."""
     metrics = {
         "mse": "MSE, normalised units",
@@ -121,7 +121,7 @@ def _scores(run: Run) -> str:
     return _table(head, rows) + f'<p class="faint">{note}</p>'
 
 
-def _pictures(run: Run, views: dict[str, View], picture: bytes | None) -> str:
+def _pictures(run: RunData, views: dict[str, SliceView], picture: bytes | None) -> str:
     middle = views["median"]
     caption = f"The slice of median MSE, {place_of(run, middle)}; all in the same shades of grey."
     if "sinogram" in middle.layers and run.plan.geometry.bins > run.plan.geometry.width:
@@ -143,13 +143,13 @@ def _pictures(run: Run, views: dict[str, View], picture: bytes | None) -> str:
     return "<h2>What it looks like</h2>" + "".join(parts)
 
 
-def _trust(run: Run, view: View) -> str:
-    text, shown = trust(run, view)
+def _trust(run: RunData, view: SliceView) -> str:
+    text, shown = trust_section(run, view)
     body = _paragraphs(text, "") + "".join(_figure(png, caption) for png, caption in shown)
     return f"<h2>What can be trusted</h2>{body}" if body else ""
 
 
-def _distributions(run: Run) -> str:
+def _distributions(run: RunData) -> str:
     c, at_noise = run.columns, run.plan.spec.tilts.noise > 0
     slabs = np.asarray(run.plan.slabs)[c["block"].astype(int) // run.plan.blocks_per_slab]
     along = figures.positions(c["slice"], slabs, run.series("mse"), run.tilt_axis)
@@ -167,7 +167,7 @@ def _distributions(run: Run) -> str:
     ))  # fmt: skip
 
 
-def _timings(run: Run) -> str:
+def _timings(run: RunData) -> str:
     done, total = run.states["done"], sum(run.seconds.values())
     mean = {stage: s / done for stage, s in run.seconds.items()}
     each = len(run.columns["mse"]) / total if total else 0.0
@@ -178,7 +178,7 @@ def _timings(run: Run) -> str:
     return f"<h2>Time</h2><p>{text}</p>" + _figure(figures.timings(mean), "")
 
 
-def _failures(run: Run) -> str:
+def _failures(run: RunData) -> str:
     count = run.states["failed"]
     if not count:
         return ""
@@ -195,7 +195,7 @@ def _failures(run: Run) -> str:
     )
 
 
-def _provenance(run: Run) -> str:
+def _provenance(run: RunData) -> str:
     m, plan = run.manifest, run.plan
     g, tilts, card = plan.geometry, plan.spec.tilts, dict(m["weights"]["card"])
     training = card.pop("training")
@@ -219,7 +219,7 @@ def _provenance(run: Run) -> str:
     return f"<h2>Where it came from</h2>{_table(['', ''], rows)}<h3>Spec</h3><pre>{spec}</pre>"
 
 
-def _look(run: Run) -> str:
+def _look(run: RunData) -> str:
     folder, plan = run.store.folder, run.plan
     rows, served = [], folder.root if folder.local_path() is None else "http://HOST:PORT"
     for layer in plan.spec.output.layers:

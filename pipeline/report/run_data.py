@@ -1,4 +1,4 @@
-"""What a report tells of a run: gathered from its ledger, block by block."""
+"""The data of a report: read from a run's ledger, block by block."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SHOWN = 50  # failures that are listed; a run can have very many
 
 
 @dataclass
-class Run:
-    """What the report tells of, but for the pictures.
+class RunData:
+    """Everything that a report says of a run, without the pictures.
 
     Attributes:
         columns: metrics and `block`, one value per finished slice.
@@ -55,14 +55,14 @@ class Run:
         return [Series(n, c, self.columns[key]) for n, c, key in both if key in self.columns]
 
 
-def gather(store: RunStore) -> Run:
-    """All that the ledger says of a run.
+def load_run_data(store: RunStore) -> RunData:
+    """Read the ledger of a run.
 
     Raises:
         StoreError: there is no run, or none of its blocks is done.
     """
     manifest = store.manifest()
-    run = Run(store, manifest, plan_of(manifest))
+    run = RunData(store, manifest, plan_of(manifest))
     columns: dict[str, array[float]] = {}
     for record in store.records():
         if record.digest != manifest["digest"]:

@@ -8,21 +8,21 @@ import numpy as np
 
 from ddgm.pipeline.figures import Panel, grey_window, stack
 from ddgm.pipeline.report import figures
-from ddgm.pipeline.report.run_data import Run
+from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.spec.model import Layer
 
 
 @dataclass(frozen=True)
-class View:
-    """One slice's layers, as far as they are stored, and why others are not shown."""
+class SliceView:
+    """The layers of one slice that can be shown, and why the others cannot."""
 
     row: int
     layers: dict[str, np.ndarray]
     problems: list[str]
 
 
-def chosen(mse: np.ndarray) -> dict[str, int]:
-    """Rows of the slices to show: of median, least and largest MSE; of equals, the first."""
+def pick_slices(mse: np.ndarray) -> dict[str, int]:
+    """The rows of the slices of median, least and largest MSE; of equals, the first."""
     order = np.argsort(mse, kind="stable")[: max(1, int(np.isfinite(mse).sum()))]
     return {
         "median": int(order[(len(order) - 1) // 2]),
@@ -31,9 +31,9 @@ def chosen(mse: np.ndarray) -> dict[str, int]:
     }
 
 
-def view_of(run: Run, row: int) -> View:
+def view_of(run: RunData, row: int) -> SliceView:
     """The layers of the slice in this row of the run's columns."""
-    view = View(row, {}, [])
+    view = SliceView(row, {}, [])
     for layer in run.plan.spec.output.layers:
         try:
             image = _read(run, layer, row)
@@ -47,7 +47,7 @@ def view_of(run: Run, row: int) -> View:
     return view
 
 
-def _read(run: Run, layer: Layer, row: int) -> np.ndarray:
+def _read(run: RunData, layer: Layer, row: int) -> np.ndarray:
     """One slice of a layer, (thickness, width) or (views, bins), and nothing more."""
     plan = run.plan
     block = plan.block(int(run.columns["block"][row]))
@@ -60,7 +60,7 @@ def _read(run: Run, layer: Layer, row: int) -> np.ndarray:
     return data[0, 0] if layer == "sinogram" else data.transpose(plan.axes)[0]
 
 
-def _stack(run: Run, view: View, panels: list[Panel], remark: str = "") -> bytes | None:
+def _stack(run: RunData, view: SliceView, panels: list[Panel], remark: str = "") -> bytes | None:
     if not panels:
         return None
     geometry, pixel = run.plan.geometry, run.plan.info.voxel_size_nm[run.plan.axes[2]]
@@ -68,14 +68,14 @@ def _stack(run: Run, view: View, panels: list[Panel], remark: str = "") -> bytes
     return stack(panels, geometry.width, pixel, note)
 
 
-def place_of(run: Run, view: View) -> str:
+def place_of(run: RunData, view: SliceView) -> str:
     """Where a slice is, in words."""
     slab = run.plan.block(int(run.columns["block"][view.row])).slab
     several = f", slab {slab}" if len(run.plan.slabs) > 1 else ""
     return f"slice {run.tilt_axis} = {run.columns['slice'][view.row]:.0f}{several}"
 
 
-def _titles(run: Run, view: View) -> dict[str, str]:
+def _titles(run: RunData, view: SliceView) -> dict[str, str]:
     """Of a slice by each method, with its scores, and in truth."""
     scores = {
         prefix: "MSE {:.4f}, SSIM {:.4f}".format(
@@ -90,7 +90,7 @@ def _titles(run: Run, view: View) -> dict[str, str]:
     return {**titles, "truth": "Truth"}
 
 
-def slice_picture(run: Run, view: View, measured: bool) -> bytes | None:
+def slice_picture(run: RunData, view: SliceView, measured: bool) -> bytes | None:
     """What was `measured`, what was made of it, what was there: as the paper's Fig. 1."""
     panels = figures.images(view.layers, _titles(run, view))
     if measured and panels and "sinogram" in view.layers:
@@ -101,7 +101,7 @@ def slice_picture(run: Run, view: View, measured: bool) -> bytes | None:
     return _stack(run, view, panels)
 
 
-def difference_picture(run: Run, view: View) -> bytes | None:
+def difference_picture(run: RunData, view: SliceView) -> bytes | None:
     """Absolute differences to the truth; None where that is not stored."""
     if "truth" not in view.layers:
         return None
@@ -111,7 +111,7 @@ def difference_picture(run: Run, view: View) -> bytes | None:
     return _stack(run, view, panels, _key(panels))
 
 
-def trust_picture(run: Run, view: View) -> bytes | None:
+def trust_picture(run: RunData, view: SliceView) -> bytes | None:
     """What the chains disagree on and what was measured, below the error where truth is stored."""
     layers, panels = view.layers, []
     if "truth" in layers and "reconstruction" in layers:

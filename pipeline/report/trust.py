@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddgm.pipeline.report import figures
-from ddgm.pipeline.report.run_data import Run
-from ddgm.pipeline.report.slices import View, trust_picture, view_of
+from ddgm.pipeline.report.run_data import RunData
+from ddgm.pipeline.report.slices import SliceView, trust_picture, view_of
 from ddgm.pipeline.spec.method import Ddgm, Ddx
 
 SLICES = 8  # that are looked at, evenly spaced: 200,000 pixels each at 128 × 1568
@@ -36,7 +36,7 @@ class Calibration:
         return float(np.sqrt((self.found**2).mean() / max((self.predicted**2).mean(), 1e-12)))
 
 
-def calibration(run: Run) -> Calibration | None:
+def calibration(run: RunData) -> Calibration | None:
     """Spread beside true error, over some slices; None where either is not stored."""
     if not set(run.plan.spec.output.layers) >= NEEDED:
         return None
@@ -73,7 +73,7 @@ CALIBRATED = (
 )
 
 
-def trust(run: Run, view: View) -> tuple[list[str], list[tuple[bytes, str]]]:
+def trust_section(run: RunData, view: SliceView) -> tuple[list[str], list[tuple[bytes, str]]]:
     """Paragraphs and figures with captions; none where neither layer is stored."""
     picture = trust_picture(run, view)
     if picture is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ddgm.pipeline.report.page import render_page
-from ddgm.pipeline.report.run_data import gather
-from ddgm.pipeline.report.slices import chosen, slice_picture, view_of
+from ddgm.pipeline.report.run_data import load_run_data
+from ddgm.pipeline.report.slices import pick_slices, slice_picture, view_of
 from ddgm.pipeline.store.run_store import RunStore
 
 PAGE, PICTURE = "report.html", "preview.png"
@@ -19,8 +19,8 @@ def write_report(root: str) -> list[str]:
     Raises:
         StoreError: there is no run, or none of its blocks is done.
     """
-    run = gather(RunStore(root))
-    views = {name: view_of(run, row) for name, row in chosen(run.columns["mse"]).items()}
+    run = load_run_data(RunStore(root))
+    views = {name: view_of(run, row) for name, row in pick_slices(run.columns["mse"]).items()}
     picture = slice_picture(run, views["median"], measured=True)
     page = render_page(run, views, picture).encode()
     folder = run.store.folder

@@ -1,4 +1,4 @@
-"""What all specs are made of."""
+"""The base class of all specs, and their axes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 Axis = Literal["z", "y", "x"]
 
 
-class Part(BaseModel):
-    """A part of a spec: unknown keys are refused, values never change."""
+class StrictModel(BaseModel):
+    """A part of a spec: refuses unknown keys and is frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ddgm.pipeline.spec.base import Part
+from ddgm.pipeline.spec.base import StrictModel
 
 
-class Step(Part):
+class Step(StrictModel):
     """λ of the gradient steps, as a share of 1 / ‖A‖₂² or as it is: one of the two."""
 
     relative: float | None = Field(
@@ -31,12 +31,12 @@ class Step(Part):
         return self.relative / norm**2
 
 
-class _Descent(Part):
+class _Descent(StrictModel):
     gradient_steps: int = Field(ge=1)
     step: Step = Step(relative=1.42)
 
 
-class _Diffusion(Part):
+class _Diffusion(StrictModel):
     """Noise levels from σ_1 down to σ_N, with a denoising at each."""
 
     steps: int = Field(default=50, ge=1, description="N, noise levels: network evaluations a slice")

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from ddgm.core.geometry import Detector
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.tiling import Bump
-from ddgm.pipeline.spec.base import Axis, Part, check_box
+from ddgm.pipeline.spec.base import Axis, StrictModel, check_box
 from ddgm.pipeline.spec.method import Algebraic, Ddgm, Ddx, GradientDescent
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
@@ -20,14 +20,14 @@ Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "m
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
 
 
-class Intensity(Part):
+class Intensity(StrictModel):
     """Grey levels that become 0 and 1 to the network: x = (grey - mean) / std."""
 
     mean: float
     std: float = Field(gt=0)
 
 
-class Source(Part):
+class Source(StrictModel):
     """The volume that is imaged."""
 
     url: Url = Field(description="any URL that cloud-volume reads, passed on untouched")
@@ -49,7 +49,7 @@ class Source(Part):
         return self
 
 
-class Slab(Part):
+class Slab(StrictModel):
     """How the box is cut into slabs, and these into slices."""
 
     thickness_axis: Axis = Field(default="z", description="the beam runs along it at tilt 0")
@@ -72,7 +72,7 @@ class Slab(Part):
         return self
 
 
-class Tilts(Part):
+class Tilts(StrictModel):
     """The simulated tilt series, y = Ax + σ_y ε (Eq. 3)."""
 
     count: int = Field(default=128, ge=1, description="views, evenly spaced, both ends included")
@@ -91,7 +91,7 @@ class Tilts(Part):
         return self
 
 
-class PriorSpec(Part):
+class PriorSpec(StrictModel):
     """The denoiser, and how it is run over slices wider than its patch."""
 
     weights: str = Field(
@@ -113,7 +113,7 @@ class PriorSpec(Part):
     batch: int = Field(default=8, ge=1, description="patches to a network call; 64 on a GPU")
 
 
-class Output(Part):
+class Output(StrictModel):
     """What is written, and where."""
 
     path: Url = Field(description="the run's folder, or a URL that fsspec writes")
@@ -137,7 +137,7 @@ class Output(Part):
         return self
 
 
-class BlockSpec(Part):
+class BlockSpec(StrictModel):
     """The unit of work and of writing."""
 
     slices: int = Field(default=32, ge=1, description="consecutive slices of one slab")
@@ -152,7 +152,7 @@ class BlockSpec(Part):
         return self
 
 
-class Limits(Part):
+class Limits(StrictModel):
     """Bounds on what goes wrong."""
 
     attempts: int = Field(default=3, ge=1, description="at a block, before it counts as failed")
@@ -164,7 +164,7 @@ class Limits(Part):
     )
 
 
-class Spec(Part):
+class Spec(StrictModel):
     """All that a run depends on."""
 
     source: Source

@@ -8,12 +8,12 @@ from pydantic import Field, model_validator
 
 from ddgm.core.networks.unet import Architecture
 from ddgm.core.training.recipe import Optimizer, Precision, Recipe, Running, Schedule
-from ddgm.pipeline.spec.base import Axis, Part, check_box
+from ddgm.pipeline.spec.base import Axis, StrictModel, check_box
 from ddgm.pipeline.spec.model import Intensity
 from ddgm.workers.urls import Url
 
 
-class Region(Part):
+class Region(StrictModel):
     """A box of a volume."""
 
     url: Url = Field(description="any URL that cloud-volume reads, passed on untouched")
@@ -39,7 +39,7 @@ class TrainingRegion(Region):
     )
 
 
-class Phantom(Part):
+class Phantom(StrictModel):
     """Procedural neuropil, mixed in."""
 
     share: float = Field(gt=0, lt=1, description="of all patches")
@@ -57,7 +57,7 @@ class Validation(Region):
     )
 
 
-class Cache(Part):
+class Cache(StrictModel):
     """Where what is read is kept on this machine."""
 
     folder: str | None = Field(
@@ -70,7 +70,7 @@ class Cache(Part):
     processes: int = Field(default=2, ge=1, description="that read at once")
 
 
-class Data(Part):
+class Data(StrictModel):
     """What is learnt from."""
 
     volumes: tuple[TrainingRegion, ...] = Field(min_length=1)
@@ -89,7 +89,7 @@ class Data(Part):
         return self
 
 
-class Network(Part):
+class Network(StrictModel):
     """The U-Net."""
 
     width: int = Field(default=128, ge=1, description="feature maps, the same at all levels")
@@ -106,7 +106,7 @@ class Network(Part):
         return self
 
 
-class Training(Part):
+class Training(StrictModel):
     """The updates; the defaults are the paper's."""
 
     steps: int = Field(default=380_000, ge=1, description="updates of the weights")
@@ -139,7 +139,7 @@ class Training(Part):
         return self
 
 
-class TrainingSpec(Part):
+class TrainingSpec(StrictModel):
     """All that a training depends on."""
 
     data: Data

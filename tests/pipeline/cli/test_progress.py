@@ -11,7 +11,7 @@ from ddgm.pipeline import terminal as module
 from ddgm.pipeline.cli.progress import RunProgress
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, RunStarted, Waiting
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.terminal import counted, duration, size
+from ddgm.pipeline.terminal import counted, duration
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,6 @@ from ddgm.pipeline.terminal import counted, duration, size
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (34.2e6, "34.2 MB"), (2e15, "2 PB")])
-def test_sizes_read_as_people_say_them(count: float, text: str) -> None:
-    assert size(count) == text
 
 
 def test_a_log_gets_lines_with_counts_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:

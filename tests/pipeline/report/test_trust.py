@@ -14,7 +14,7 @@ from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
 from ddgm.pipeline.block.stages import fetch
-from ddgm.pipeline.report.run_data import Run, gather
+from ddgm.pipeline.report.run_data import RunData, load_run_data
 from ddgm.pipeline.report.trust import GROUPS, calibration
 from ddgm.pipeline.report.write import write_report
 from ddgm.pipeline.run.preflight import LayerError, prepare
@@ -40,23 +40,23 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(url: str, tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> Run:
+def run(url: str, tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> RunData:
     out = tmp_path_factory.mktemp("trust") / "run"
     run_alone(Spec.model_validate(data(url, out, tiny_prior)), 0)
-    return gather(RunStore(str(out)))
+    return load_run_data(RunStore(str(out)))
 
 
-def solver_of(run: Run) -> Solver:
+def solver_of(run: RunData) -> Solver:
     return cached_solver(run.plan, cached_prior(run.plan.spec.prior).digest)
 
 
-def slices(run: Run, name: str) -> torch.Tensor:
+def slices(run: RunData, name: str) -> torch.Tensor:
     """A layer as a stack of slices."""
     whole = layer(Path(run.store.root), name)
     return torch.from_numpy(np.ascontiguousarray(whole.transpose(run.plan.axes)))
 
 
-def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: Run) -> None:
+def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: RunData) -> None:
     plan, solver = run.plan, solver_of(run)
     block = plan.block(0)
     grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
@@ -70,7 +70,7 @@ def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: Run)
     assert torch.allclose(slices(run, "spread"), spread, atol=1e-2)
 
 
-def test_the_measured_layer_is_the_reconstructions(run: Run) -> None:
+def test_the_measured_layer_is_the_reconstructions(run: RunData) -> None:
     plan, solver = run.plan, solver_of(run)
     grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
     x = grey.normalised(slices(run, "reconstruction").numpy())
@@ -80,7 +80,7 @@ def test_the_measured_layer_is_the_reconstructions(run: Run) -> None:
     assert 0 <= float(found.min()) < float(found.max()) <= 1
 
 
-def test_spread_is_held_against_true_error(run: Run) -> None:
+def test_spread_is_held_against_true_error(run: RunData) -> None:
     found = calibration(run)
     assert found is not None
     off, spread = slices(run, "reconstruction") - slices(run, "truth"), slices(run, "spread")
@@ -94,7 +94,7 @@ def test_spread_is_held_against_true_error(run: Run) -> None:
     assert found.found[0] == pytest.approx(error, rel=1e-2)
 
 
-def test_the_report_shows_what_can_be_trusted(run: Run) -> None:
+def test_the_report_shows_what_can_be_trusted(run: RunData) -> None:
     write_report(run.store.root)
     page = (Path(run.store.root) / "report.html").read_text()
     before, _, part = page.partition("<h2>What can be trusted</h2>")
