@@ -1,7 +1,8 @@
 """cloud-volume, made safe to use in this process: bounded waiting, no lost errors, no chatter.
 
 It takes seconds to import, so it is imported inside functions. What is replaced here is not the
-library's public API: tests/pipeline/volumes/test_volume.py fails where a later version moves it.
+library's public API: where a later version moves it, tests/pipeline/volumes/
+test_cloudvolume_fixes.py fails.
 """
 
 from functools import cache

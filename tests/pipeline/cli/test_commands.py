@@ -1,0 +1,121 @@
+"""The other commands as a user meets them, and the help of all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddgm.pipeline.spec.model import Spec
+from tests.pipeline.cli.words import one_line, write_spec
+from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
+from tests.pipeline.sample_volumes import chunk_file
+
+
+def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path
+) -> None:
+    url = phantom_volume(tmp_path / "em", chunk=(32, 140, 8))
+    chunk_file(tmp_path / "em", (10, 20, 15)).unlink()
+    path = write_spec(tmp_path, spec_data(url, tmp_path / "run", tiny_prior))
+    status, out, err = run_ddgm(capsys, "run", path)
+    assert status == 1
+    assert "2 of 8 blocks failed" in one_line(err)
+    assert "for the method alone: it took" in out
+    assert re.search(r"memory predicted +[\d.]+ [MG]B a worker, [\d.]+ [MG]B held", out)
+    assert f"ddgm block {path} --id 2" in out
+    assert f"ddgm block {path} --id 3" in out
+    log = next(line for line in out.splitlines() if line.startswith("  log: "))
+    said = [json.loads(line) for line in Path(log.removeprefix("  log: ")).read_text().splitlines()]
+    failed = [e for e in said if e["event"] == "failed"]
+    assert {(e["block"], e["stage"], "missing" in e["cause"]) for e in failed} == {
+        (2, "fetch", True),
+        (3, "fetch", True),
+    }
+    status, _, err = run_ddgm(capsys, "block", path, "--id", 2)
+    assert status == 1
+    assert "missing" in one_line(err)
+    assert (tmp_path / "run/report.html").is_file()
+    status, out, _ = run_ddgm(capsys, "status", tmp_path / "run")
+    assert status == 0
+    assert "6 done, 2 failed, 2 left" in out
+    assert "placement: here" in out
+    assert re.search(r"workers at the network +\d+% of the time", out)
+    assert re.search(r"worst data residuals +slice \d+ of block \d: ", out)
+    status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
+    assert status == 1
+    assert "block 2: failed" in out
+
+
+def test_ingest_makes_a_volume_that_a_plan_reads(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path
+) -> None:
+    np.save(tmp_path / "em.npy", np.random.default_rng(0).integers(0, 255, (40, 50, 12), np.uint8))
+    status, out, _ = run_ddgm(
+        capsys, "ingest", tmp_path / "em.npy", f"file://{tmp_path}/em", "--voxel-size", 16, 16, 16
+    )
+    assert status == 0
+    url = out.split()[-1]
+    path = write_spec(tmp_path, spec_data(url, tmp_path / "run", tiny_prior))
+    status, out, _ = run_ddgm(capsys, "plan", path, "--no-calibrate")
+    assert status == 0
+    assert "z 0:40, y 0:50, x 0:12" in out
+    status, _, err = run_ddgm(
+        capsys, "ingest", tmp_path / "no.npy", f"file://{tmp_path}/em2", "--voxel-size", 16, 16, 16
+    )
+    assert status == 1
+    assert "no.npy" in one_line(err)
+
+
+def test_spec_prints_a_schema_an_example_and_a_checked_spec(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "properties" in json.loads(run_ddgm(capsys, "spec", "--schema")[1])
+    (tmp_path / "example.yaml").write_text(run_ddgm(capsys, "spec", "--example")[1])
+    status, out, _ = run_ddgm(capsys, "spec", tmp_path / "example.yaml")
+    assert status == 0
+    (tmp_path / "again.yaml").write_text(out)
+    assert run_ddgm(capsys, "spec", tmp_path / "again.yaml")[1] == out
+    assert isinstance(Spec.model_json_schema(), dict)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo",
+        "plan",
+        "run",
+        "block",
+        "status",
+        "verify",
+        "repair",
+        "report",
+        "ingest",
+        "spec",
+        "generate",
+        "submit",
+        "cancel",
+    ],
+)
+def test_every_command_has_help_with_an_example(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    status, out, _ = run_ddgm(capsys, command, "--help")
+    assert status == 0
+    assert "Example" in out
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
+    heavy = ("torch", "distributed", "zarr", "cloudvolume", "matplotlib")
+    code = f"import sys, ddgm.pipeline.cli; print([m for m in {heavy} if m in sys.modules])"
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert out.stdout.strip() == "[]"

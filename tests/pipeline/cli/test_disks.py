@@ -1,0 +1,76 @@
+"""Disks that are full, or read-only: said in one line, and finished blocks are kept."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.cli.words import one_line, write_spec
+from tests.pipeline.runs import run_ddgm, spec_data
+from tests.workers.shared import Shared
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, which can really be full."""
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        yield folder
+    finally:
+        # lazily: the shared workers still have their logs open
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_run_at_once_and_finished_blocks_are_kept(
+    capsys: pytest.CaptureFixture[str],
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: str,
+) -> None:
+    # eight blocks of about 130 kB, most of it sinograms, which hardly compress
+    with small_disk(tmp_path / "disk", "900k") as disk:
+        data = spec_data(volume, disk / "run", tiny_prior)
+        path = write_spec(tmp_path, data | {"cluster": shared.part})
+        status, _, err = run_ddgm(capsys, "run", path)
+        assert status == 1
+        assert "No space left" in err
+        assert "finished blocks are kept" in one_line(err)
+        status, out, _ = run_ddgm(capsys, "verify", disk / "run")
+        assert status == 1
+        assert all("not done yet" in line for line in out.splitlines() if line.startswith("block"))
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        assert run_ddgm(capsys, "run", path)[0] == 0
+        assert run_ddgm(capsys, "verify", disk / "run")[0] == 0
+
+
+def test_a_disk_with_no_room_for_the_output_is_refused_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    with small_disk(tmp_path / "disk", "200k") as disk:
+        path = write_spec(tmp_path, spec_data(volume, disk / "run", tiny_prior))
+        status, _, err = run_ddgm(capsys, "run", path)
+        assert status == 1
+        assert "free" in one_line(err)
+        assert list(disk.iterdir()) == []
+
+
+def test_a_read_only_disk_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    with small_disk(tmp_path / "disk", "20m") as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        path = write_spec(tmp_path, spec_data(volume, disk / "run", tiny_prior))
+        status, _, err = run_ddgm(capsys, "run", path)
+        assert status == 1
+        assert f"{disk}/run: Read-only file system; make room or mend" in one_line(err)
+        assert list(disk.iterdir()) == []

@@ -1,0 +1,49 @@
+"""What `ddgm plan` says that a run will cost."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ddgm.pipeline.volumes.cloudvolume_fixes import bound_http
+from tests.pipeline.cli.words import write_spec
+from tests.pipeline.runs import run_ddgm, spec_data
+
+
+def test_plan_says_what_a_run_costs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    # blocks of 4 slices cut chunks of 16, and 140 pixels take five chunks of 32
+    path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
+    status, out, _ = run_ddgm(capsys, "plan", path)
+    assert status == 0
+    for words in ("8 of 4 slices", "32 of 32 x 140", "4.57 x what is used", "time, as on this"):
+        assert words in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_for_a_cluster_elsewhere_says_what_a_block_takes_here(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    data = spec_data(volume, tmp_path / "run", tiny_prior, prior={"batch": 64})
+    data["cluster"] = {"kind": "address", "address": "tcp://127.0.0.1:1"}  # nobody is there
+    status, out, _ = run_ddgm(capsys, "plan", write_spec(tmp_path, data))
+    assert status == 0
+    text = " ".join(out.split())
+    assert re.search(r"time of a block, as on this machine .* a run times its own", text)
+    assert "batches of 64, 38% full: block.batch 32 or a multiple of it fills them" in text
+
+
+def test_hemibrain_is_planned_without_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.resources import files
+
+    bound_http(attempts=1)
+    status, out, _ = run_ddgm(
+        capsys, "plan", files("ddgm.deploy.specs").joinpath("hemibrain.yaml"), "--no-calibrate"
+    )
+    bound_http()
+    assert status == 0
+    assert "42000 of 128 x 1568" in out
+    assert "1050 of 40 slices" in out

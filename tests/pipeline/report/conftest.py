@@ -1,0 +1,53 @@
+"""A finished run to report on, and copies of it to spoil."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ddgm.core.networks.prior import PriorCard, save_prior
+from ddgm.core.networks.unet import Architecture, UNet
+from ddgm.core.simulation.phantom import neuropil
+from ddgm.pipeline.figures import Panel
+from ddgm.pipeline.report import slices
+from ddgm.pipeline.volumes.ingest import ingest
+from tests.pipeline.report.reported import FIRST, THICKNESS, WIDTH, make
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a volume, a prior, and in `run` a run of it: two blocks of four slices."""
+    root = tmp_path_factory.mktemp("report")
+    np.save(root / "volume.npy", neuropil((THICKNESS, WIDTH, 8), 1))
+    at = f"precomputed://file://{root}/volume"
+    ingest(root / "volume.npy", at, (16.0, 16.0, 16.0), chunk=32, offset=(0, 0, FIRST))
+    torch.manual_seed(0)
+    card = PriorCard(Architecture(width=8), 130, 33, 16, training={"licence": "CC-BY <i>4</i>"})
+    save_prior(root / "prior.safetensors", UNet(card.architecture), card)
+    make(root, "run")
+    return root
+
+
+@pytest.fixture
+def run(runs: Path, tmp_path: Path) -> str:
+    """A copy of the finished run, to spoil."""
+    return shutil.copytree(runs / "run", tmp_path / "run").as_posix()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
+    """The panels of each stack of pictures that is drawn, as they come."""
+    seen: list[list[Panel]] = []
+    stack = slices.stack
+
+    def spy(panels: list[Panel], *args: Any) -> bytes:
+        seen.append(panels)
+        return stack(panels, *args)
+
+    monkeypatch.setattr(slices, "stack", spy)
+    return seen

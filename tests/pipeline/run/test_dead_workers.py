@@ -1,0 +1,135 @@
+"""Workers that die or hang at a block: the same bytes as from an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.stages import StageOutput, fetch_stage
+from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.run import scheduler as window_module
+from ddgm.pipeline.run.events import Beat, BlockDone, BlockRetried, Event
+from ddgm.pipeline.run.placement import Placement, submit
+from ddgm.pipeline.run.runner import run
+from ddgm.pipeline.run.scheduler import Window
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.volumes.volume import Cutout
+from tests.pipeline.runs import layers
+from tests.workers.shared import Shared
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+from tests.pipeline.run.disturbed import BLOCKS, Events, at_stage, spec_for
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.mark.parametrize("placement", ["whole", "calls"])
+def test_workers_that_are_killed_at_work_change_no_byte(
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: Path,
+    reference: dict[str, bytes],
+    placement: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of the pool and one that holds blocks, in the middle of a block."""
+    monkeypatch.setattr(window_module, "DEATHS", 3)  # both may have been at the same block
+    spec = spec_for(shared, tmp_path / "run", tiny_prior, volume, pool={"placement": placement})
+    pids = shared.pids()
+    pool = Events(at_stage("reconstruct"), lambda: os.kill(pids["pool-0"], signal.SIGKILL))
+    home = Events(
+        lambda e: isinstance(e, BlockDone), lambda: os.kill(pids["cpu-0"], signal.SIGKILL)
+    )
+
+    def emit(event: Event) -> None:
+        pool(event)
+        home(event)
+
+    summary = run(spec, emit)
+    assert pool.acted
+    assert home.acted
+    assert (summary.done, summary.failed) == (BLOCKS, [])
+    assert layers(tmp_path / "run") == reference
+    beats = [e for e in pool if isinstance(e, Beat)]
+    assert {b.placement for b in beats} == {placement}
+    if placement == "calls":
+        assert max(b.pool_seconds for b in beats) > 0
+
+
+def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = spec_for(shared, tmp_path / "run", tiny_prior, volume, limits={"block_seconds": 3600})
+    pid = shared.pids()["pool-0"]
+    address = shared.whole().pool[0].address
+    events = Events(at_stage("reconstruct"), lambda: os.kill(pid, signal.SIGSTOP))
+    look = Window._end_what_hangs
+
+    def an_hour_later(window: Window) -> None:
+        """For the worker that was stopped; all else is as quick as the machine is."""
+        for flight in window.flying.values():
+            if events.acted and (flight.stage, flight.worker) == ("reconstruct", address):
+                flight.since -= 3600
+        look(window)
+
+    monkeypatch.setattr(Window, "_end_what_hangs", an_hour_later)
+    summary = run(spec, events)
+    assert (summary.done, summary.failed) == (BLOCKS, [])
+    retried = [e.cause for e in events if isinstance(e, BlockRetried)]
+    late = f"limits.block_seconds: {address} was at reconstruct for 3600 s; it was restarted"
+    assert retried == [late] * len(retried)
+    assert retried
+    assert shared.pids()["pool-0"] != pid
+    assert layers(tmp_path / "run") == reference
+
+
+def deadly_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
+    """What running out of memory looks like from outside."""
+    with at_work(job, trial, "reconstruct"):
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def submit_deadly(
+    client: Client, job: Job, trial: Trial, home: str, placement: Placement
+) -> Future:
+    """Block 3 kills whoever works at it."""
+    if trial.block != 3:
+        return submit(client, job, trial, home, placement)
+    cutout = client.submit(
+        fetch_stage, job, trial, key=f"fetch-{trial.name}", workers=[home], priority=-3
+    )
+    return client.submit(
+        deadly_stage, job, trial, cutout, key=f"solve-{trial.name}", workers=[home], priority=-3
+    )
+
+
+def test_a_block_that_kills_its_worker_twice_is_given_up_and_the_others_are_done(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, volume: Path
+) -> None:
+    spec = spec_for(shared, tmp_path / "run", tiny_prior, volume)
+    before = set(shared.pids().values())
+    summary = run(spec, lambda event: None, submit=submit_deadly)
+    assert (summary.done, summary.failures) == (BLOCKS - 1, 1)
+    (record,) = summary.failed
+    assert record.block == 3
+    assert "2 workers died at it, the last at stage reconstruct" in record.cause
+    assert record.worker.startswith("cpu-")
+    assert len(before - set(shared.pids().values())) in (1, 2)  # the same name may die twice
+    assert RunStore(spec.output.path).record(3) == record

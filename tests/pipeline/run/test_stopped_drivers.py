@@ -1,0 +1,117 @@
+"""Drivers that are killed, or stopped by Ctrl-C once and twice: the next goes on."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ddgm.pipeline.run.runner import run
+from ddgm.pipeline.spec.yaml_file import dump_spec
+from ddgm.pipeline.store.lock import LockError
+from ddgm.pipeline.store.run_store import RunStore
+from tests.pipeline.run.disturbed import BLOCKS, has_begun, spec_for, withheld
+from tests.pipeline.runs import layers, run_ddgm
+from tests.pipeline.sample_volumes import chunk_file
+from tests.workers.shared import Shared
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+def started(spec: Path, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "ddgm.pipeline.cli", "run", str(spec)]
+        return subprocess.Popen(command, stdout=file, stderr=file)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 180
+    while not condition():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+
+
+def test_one_driver_at_a_time_and_none_is_missed(
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: Path,
+    reference: dict[str, bytes],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A client that lives, is killed, is stopped by Ctrl-C, and one that ends the work."""
+    spec = spec_for(shared, tmp_path / "run", tiny_prior, volume)
+    path, log = tmp_path / "spec.yaml", tmp_path / "log"
+    path.write_text(dump_spec(spec))
+    store = RunStore(spec.output.path)
+
+    def count() -> int:
+        return len(list(store.records()))
+
+    client = started(path, log)
+    try:
+        wait_for(lambda: count() >= 1, client, log)
+        with pytest.raises(LockError, match=f"is being written by process {client.pid}"):
+            run(spec, lambda event: None)
+        out = run_ddgm(capsys, "status", tmp_path / "run")[1]
+        assert f"process {client.pid} on" in out
+    finally:
+        client.kill()
+        client.wait()
+    first = count()
+    assert first < BLOCKS
+    assert "none: the run has ended, or was stopped" in run_ddgm(capsys, "status", store.root)[1]
+    client = started(path, log)
+    wait_for(
+        lambda: f"process {client.pid} on" in run_ddgm(capsys, "status", store.root)[1], client, log
+    )
+    begun = count()  # what the first had begun may have come to its end since
+    wait_for(lambda: count() > begun, client, log)
+    client.send_signal(signal.SIGINT)
+    assert client.wait(timeout=60) == 130, log.read_text()
+    assert "stopped; run the same spec again" in log.read_text()
+    kept = {r.block: r.finished for r in store.records()}
+    assert first < len(kept) < BLOCKS, "it stopped in the middle"
+    assert {r.state for r in store.records()} == {"done"}
+    summary = run(spec, lambda event: None)
+    assert (summary.resumed, summary.done) == (len(kept), BLOCKS - len(kept))
+    assert layers(tmp_path / "run") == reference
+
+
+def test_ctrl_c_twice_stops_at_once_and_the_run_can_be_gone_on_with(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, volume: Path, reference: dict[str, bytes]
+) -> None:
+    """While the last block waits for bytes that do not come."""
+    shutil.copytree(volume, tmp_path / "em")
+    spec = spec_for(shared, tmp_path / "run", tiny_prior, tmp_path / "em")
+    path, log = tmp_path / "spec.yaml", tmp_path / "log"
+    path.write_text(dump_spec(spec))
+    store, last = RunStore(spec.output.path), BLOCKS - 1
+    with withheld(chunk_file(tmp_path / "em", (42, 20, 19))):
+        client = started(path, log)
+        try:
+            wait_for(lambda: len(list(store.records())) == last, client, log)
+            wait_for(lambda: has_begun(tmp_path / "run", last), client, log)
+            client.send_signal(signal.SIGINT)
+            wait_for(lambda: "Ctrl-C again stops at once" in log.read_text(), client, log)
+            client.send_signal(signal.SIGINT)
+            assert client.wait(timeout=60) == 130, log.read_text()
+        finally:
+            client.kill()
+            client.wait()
+    said = log.read_text()
+    assert said.endswith(
+        "error: stopped at once; run the same spec again to go on: finished blocks are kept\n"
+    )
+    assert said.count("error") == 1
+    assert "Traceback" not in said
+    summary = run(spec, lambda event: None)
+    assert (summary.resumed, summary.done) == (last, 1)
+    assert layers(tmp_path / "run") == reference

@@ -1,0 +1,54 @@
+"""Which driver a run belongs to, where the processes are not on one machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ddgm.pipeline.store import lock as lock_module
+from ddgm.pipeline.store.lock import LockError
+
+
+def test_a_driver_on_another_machine_is_known_to_live_by_its_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ddgm.pipeline.store.files import Folder
+
+    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lock_module, "STALE_SECONDS", 4.0)
+    folder = Folder(str(tmp_path / "run"))
+    with lock_module.run_lock(folder):
+        monkeypatch.setattr(lock_module.socket, "gethostname", lambda: "elsewhere")
+        with pytest.raises(LockError, match="wait for it, stop it"), lock_module.run_lock(folder):
+            pass
+        monkeypatch.undo()
+    dead = b'{"token": "a", "host": "elsewhere", "pid": 1, "started": 0, "beats": 7}'
+    folder.write("driver.json", dead)
+    monkeypatch.setattr(lock_module, "STALE_SECONDS", 1.5)
+    with lock_module.run_lock(folder) as lock:
+        lock.check()
+        assert folder.read("driver.json") != dead
+    assert folder.read("driver.json") is None
+
+
+def test_a_driver_that_was_taken_for_dead_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ddgm.pipeline.store.files import Folder
+
+    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.05)
+    folder = Folder(str(tmp_path))
+    theirs = b'{"token": "b", "host": "elsewhere", "pid": 1, "started": 0, "beats": 0}'
+    with lock_module.run_lock(folder) as lock:
+        folder.write("driver.json", theirs)
+
+        def drive() -> None:
+            for _ in range(6000):  # a minute
+                lock.check()
+                time.sleep(0.01)
+
+        with pytest.raises(LockError, match="taken this run over"):
+            drive()
+    assert folder.read("driver.json") == theirs
