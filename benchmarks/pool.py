@@ -19,7 +19,7 @@ from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.prior import load_prior
 from ddgm.workers.connect import connect
 from ddgm.workers.members import fleet_of
-from ddgm.workers.pool_worker import TALLY, Network
+from ddgm.workers.pool_worker import STATS, NetworkSpec
 from ddgm.workers.pooled_denoiser import PooledDenoiser
 from ddgm.workers.specs import Local, PoolSpec
 
@@ -31,7 +31,7 @@ time. Without a GPU the callers share the cores with the pool worker, and `calls
 """
 
 
-def bare(network: Network, rounds: int) -> float:
+def bare(network: NetworkSpec, rounds: int) -> float:
     """Patches a second of the network alone, in full batches."""
     images = np.random.default_rng(0).standard_normal((network.batch, 1, 128, 128), np.float32)
     network.run(images)
@@ -70,7 +70,7 @@ def whole(
     return steps * slices * len(tile_starts(width, 128, 96)) / (time.perf_counter() - start)
 
 
-def calls(network: Network, patches: int, rounds: int) -> float:
+def calls(network: NetworkSpec, patches: int, rounds: int) -> float:
     """A caller: all patches of a batch of slices at each of its noise levels."""
     denoise, x = PooledDenoiser(network, 120.0), torch.randn(patches, 1, 128, 128)
     denoise(x)
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     a = parser.parse_args()
     prior = load_prior(a.weights)
-    network = Network(a.weights, prior.digest, a.precision, a.batch, 1)
+    network = NetworkSpec(a.weights, prior.digest, a.precision, a.batch, 1)
     with connect(Local(workers=a.callers, memory="6GiB"), PoolSpec(workers=1)) as client:
         rows = measured(client, network, a)
     report(
@@ -101,7 +101,7 @@ def main() -> None:
     )
 
 
-def measured(client: Client, network: Network, a: argparse.Namespace) -> list[dict[str, Any]]:
+def measured(client: Client, network: NetworkSpec, a: argparse.Namespace) -> list[dict[str, Any]]:
     fleet = fleet_of(client)
     (pool,) = (m.address for m in fleet.pool)
     callers = [m.address for m in fleet.homes]
@@ -113,14 +113,14 @@ def measured(client: Client, network: Network, a: argparse.Namespace) -> list[di
     patches = 8 * len(range(0, a.width - 128 + 1, 96))
     first = there(bare, network, a.rounds * 4)
     loop = there(whole, a.weights, a.batch, a.precision, 8, a.rounds, a.width)
-    before: Any = client.run(lambda dask_worker: dask_worker.handlers[TALLY](), workers=[pool])
+    before: Any = client.run(lambda dask_worker: dask_worker.handlers[STATS](), workers=[pool])
     start = time.perf_counter()
     futures = [
         client.submit(calls, network, patches, a.rounds, workers=[c], pure=False) for c in callers
     ]
     each: Any = client.gather(futures)
     spent = time.perf_counter() - start
-    after: Any = client.run(lambda dask_worker: dask_worker.handlers[TALLY](), workers=[pool])
+    after: Any = client.run(lambda dask_worker: dask_worker.handlers[STATS](), workers=[pool])
     tally = {k: v - before[pool].get(k, 0) for k, v in after[pool].items()}
     alone = (first + there(bare, network, a.rounds * 4)) / 2
     together = sum(each)

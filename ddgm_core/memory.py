@@ -25,8 +25,8 @@ def keep_freed_memory() -> None:
 
 def available_bytes() -> int:
     """Memory that this machine can give without swapping; all of it where that is not said."""
-    said = _said("/proc/meminfo", "MemAvailable:")
-    return said or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = _proc_bytes("/proc/meminfo", "MemAvailable:")
+    return available or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_bytes() -> int:
@@ -37,10 +37,10 @@ def peak_bytes() -> int:
     """
     unit = 1 if platform.system() == "Darwin" else 1024
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return _said("/proc/self/status", "VmHWM:") or usage.ru_maxrss * unit
+    return _proc_bytes("/proc/self/status", "VmHWM:") or usage.ru_maxrss * unit
 
 
-def _said(path: str, name: str) -> int:
+def _proc_bytes(path: str, name: str) -> int:
     """Bytes from a line of one of Linux's files; 0 where it is not there."""
     file = Path(path)
     for line in file.read_text().splitlines() if file.exists() else []:

@@ -23,7 +23,7 @@ class Busy(Exception):
 
 
 @dataclass
-class Tally:
+class BatcherStats:
     """What a batcher has done so far.
 
     Attributes:
@@ -44,7 +44,7 @@ class Tally:
 
 
 @dataclass
-class _Request:
+class PendingCall:
     images: np.ndarray
     answer: np.ndarray
     done: asyncio.Future[np.ndarray]
@@ -53,7 +53,7 @@ class _Request:
     answered: int = 0
 
 
-Piece = tuple[_Request, int, int]  # a request's images from one index to another
+Piece = tuple[PendingCall, int, int]  # a call's images from one index to another
 
 
 class Batcher:
@@ -74,8 +74,8 @@ class Batcher:
     def __init__(self, call: Call, size: int, wait: float = WAIT, backlog: int = BACKLOG) -> None:
         self.call, self.size, self.wait = call, size, wait
         self.limit = backlog * size
-        self.tally = Tally()
-        self._queue: deque[_Request] = deque()
+        self.stats = BatcherStats()
+        self._queue: deque[PendingCall] = deque()
         self._waiting = self._running = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "network")
@@ -88,12 +88,12 @@ class Batcher:
             Exception: whatever the network raised.
         """
         if self._waiting and self._waiting + len(images) > self.limit:
-            self.tally.refused += 1
+            self.stats.refused += 1
             raise Busy
         done = asyncio.get_running_loop().create_future()
-        self._queue.append(_Request(images, np.empty_like(images), done))
+        self._queue.append(PendingCall(images, np.empty_like(images), done))
         self._waiting += len(images)
-        self.tally.images += len(images)
+        self.stats.images += len(images)
         self._turn()
         return await done
 
@@ -130,18 +130,18 @@ class Batcher:
         pieces: list[Piece] = []
         room, now = self.size, time.monotonic()
         while room and self._queue:
-            request = self._queue[0]
-            count = min(room, len(request.images) - request.taken)
-            if request.done.done():
-                self._waiting -= len(request.images) - request.taken
+            call = self._queue[0]
+            count = min(room, len(call.images) - call.taken)
+            if call.done.done():
+                self._waiting -= len(call.images) - call.taken
                 self._queue.popleft()
                 continue
-            pieces.append((request, request.taken, request.taken + count))
-            request.taken += count
+            pieces.append((call, call.taken, call.taken + count))
+            call.taken += count
             self._waiting -= count
-            self.tally.waited += count * (now - request.arrived)
+            self.stats.waited += count * (now - call.arrived)
             room -= count
-            if request.taken == len(request.images):
+            if call.taken == len(call.images):
                 self._queue.popleft()
         return pieces
 
@@ -150,22 +150,22 @@ class Batcher:
         try:
             return self.call(batch)
         finally:
-            self.tally.busy += time.perf_counter() - start
-            self.tally.calls += 1
-            self.tally.slots += len(batch)
+            self.stats.busy += time.perf_counter() - start
+            self.stats.calls += 1
+            self.stats.slots += len(batch)
 
     def _ended(self, work: asyncio.Future[np.ndarray], pieces: list[Piece]) -> None:
         self._running -= 1
         error, at = work.exception(), 0
-        for request, a, b in pieces:
-            if request.done.done():
+        for call, a, b in pieces:
+            if call.done.done():
                 pass
             elif error is not None:
-                request.done.set_exception(error)
+                call.done.set_exception(error)
             else:
-                request.answer[a:b] = work.result()[at : at + b - a]
-                request.answered += b - a
-                if request.answered == len(request.images):
-                    request.done.set_result(request.answer)
+                call.answer[a:b] = work.result()[at : at + b - a]
+                call.answered += b - a
+                if call.answered == len(call.images):
+                    call.done.set_result(call.answer)
             at += b - a
         self._turn()

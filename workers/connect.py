@@ -1,53 +1,42 @@
-"""Where the tasks run: one `connect` for a local cluster, an address or a scheduler file."""
+"""Connect to the cluster that a spec names: a local one, an address or a scheduler file."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from distributed import WorkerPlugin
+
 from ddgm.core.errors import DdgmError
 from ddgm.workers.members import RESOURCE
 from ddgm.workers.security import security_of
 from ddgm.workers.settings import settings
 from ddgm.workers.slurm_spec import Slurm
-
-if TYPE_CHECKING:
-    from distributed import Client
-import signal
-from typing import TYPE_CHECKING
-
-import torch
-from distributed import WorkerPlugin
-
 from ddgm.workers.specs import Address, Local, PoolSpec, SchedulerFile
 
 if TYPE_CHECKING:
-    from distributed import Worker
-
+    from distributed import Client, Worker
 
 log = logging.getLogger(__name__)
 
-
-class ClusterError(DdgmError):
-    """A cluster that cannot be started or reached."""
-
-
 LOOPBACK = "127.0.0.1"
-
-
 ANSWER = "10s"  # that a scheduler is given to answer
-
-
 # nobody looks at a local cluster by HTTP: who is on the machine could, and TLS does not reach there
 NO_PAGES = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
+
+
+class ClusterError(DdgmError):
+    """A cluster that cannot be started or reached."""
 
 
 @contextmanager
@@ -143,7 +132,7 @@ def _local(cluster: Local, pool: PoolSpec) -> Iterator[Client]:
         ) as local,
         Client(local, security=security) as client,
     ):
-        client.register_plugin(Uninterrupted())
+        client.register_plugin(IgnoreInterrupt())
         yield client
 
 
@@ -166,7 +155,6 @@ def _scratch() -> Iterator[str]:
 
 def gpus() -> list[str]:
     """This machine's GPUs, as CUDA_VISIBLE_DEVICES names them."""
-
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return shown.split(",")[:count] if shown else [str(i) for i in range(count)]
@@ -181,10 +169,10 @@ def _existing(path: Path) -> Path:
     return path
 
 
-class Uninterrupted(WorkerPlugin):
+class IgnoreInterrupt(WorkerPlugin):
     """Ctrl-C reaches every process of a terminal: what becomes of workers, the run decides."""
 
-    name = "ddgm-uninterrupted"
+    name = "ddgm-ignore-interrupt"
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask, in the worker's main thread."""

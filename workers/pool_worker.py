@@ -1,4 +1,4 @@
-"""The GPU worker pool: Dask workers that hold the network, and a Denoiser that calls them.
+"""The server half of the pool: Dask workers that hold the network and answer calls to it.
 
 A pool worker is a Dask worker started with `--resources GPU=1`, one process per device; without
 a GPU it is a process of the CPU behind the same interface. It is asked through a handler of its
@@ -19,17 +19,16 @@ from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.prior import load_prior
 from ddgm.workers.batching import Batcher, Busy
 from ddgm.workers.members import RESOURCE
-from ddgm.workers.resident import resident
+from ddgm.workers.process_cache import cached_in_process
 
 if TYPE_CHECKING:
     from distributed import Worker
 
-
-HANDLER, TALLY = "ddgm_denoise", "ddgm_tally"
+HANDLER, STATS = "ddgm_denoise", "ddgm_stats"
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkSpec:
     """The network that a call is meant for, and how it is run: small enough to travel with it.
 
     Attributes:
@@ -48,7 +47,7 @@ class Network:
     def run(self, images: np.ndarray) -> np.ndarray:
         """One call, in this process, which loads the network if it does not hold it yet."""
         torch.set_num_threads(self.threads)  # nannies set it to 1
-        denoise, device = resident(("network", self), self._load)
+        denoise, device = cached_in_process(("network", self), self._load)
         return denoise(torch.from_numpy(images).to(device)).cpu().numpy()
 
     def _load(self) -> tuple[NetworkDenoiser, torch.device]:
@@ -69,12 +68,12 @@ class PoolPlugin(WorkerPlugin):
         """Called by Dask on every worker, present and future, restarted ones included."""
         if not worker.state.total_resources.get(RESOURCE):
             return
-        asked: dict[Network, Batcher] = {}
+        asked: dict[NetworkSpec, Batcher] = {}
 
         async def denoise(images: np.ndarray, network: dict[str, Any]) -> dict[str, Any]:
             from distributed.protocol.serialize import to_serialize
 
-            key = Network(**network)
+            key = NetworkSpec(**network)
             if key not in asked:
                 asked[key] = Batcher(key.run, key.batch)
             try:
@@ -82,8 +81,8 @@ class PoolPlugin(WorkerPlugin):
             except Busy:  # an answer, since Dask logs what is raised here
                 return {"busy": True}
 
-        def tally() -> dict[str, float]:
-            tallies = [asdict(b.tally) for b in asked.values()]
-            return {k: sum(t[k] for t in tallies) for k in (tallies[0] if tallies else ())}
+        def stats() -> dict[str, float]:
+            each = [asdict(b.stats) for b in asked.values()]
+            return {k: sum(s[k] for s in each) for k in (each[0] if each else ())}
 
-        worker.handlers[HANDLER], worker.handlers[TALLY] = denoise, tally
+        worker.handlers[HANDLER], worker.handlers[STATS] = denoise, stats

@@ -1,9 +1,4 @@
-"""The GPU worker pool: Dask workers that hold the network, and a Denoiser that calls them.
-
-A pool worker is a Dask worker started with `--resources GPU=1`, one process per device; without
-a GPU it is a process of the CPU behind the same interface. It is asked through a handler of its
-own, beside Dask's tasks: an actor's callers hang for ever when it dies (measured).
-"""
+"""The client half of the pool: a Denoiser that sends its network calls to pool workers."""
 
 from __future__ import annotations
 
@@ -19,21 +14,15 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.workers.members import RESOURCE, fleet_from
-from ddgm.workers.resident import resident
+from ddgm.workers.pool_worker import HANDLER, NetworkSpec
+from ddgm.workers.process_cache import cached_in_process
 
 if TYPE_CHECKING:
     from distributed import Worker
-from ddgm.workers.pool_worker import HANDLER, Network
 
 IN_FLIGHT = 4  # calls of one caller under way at once: one computed, others on their way
-
-
 REFRESH = 2.0  # seconds that a list of pool workers is believed
-
-
-SHUNNED = 10.0  # seconds that a worker that failed a call is not asked again, if others are there
-
-
+SUSPENDED = 10.0  # seconds that a worker that failed a call is not asked again, if others are there
 PATIENCE = 1800.0  # seconds that a caller waits for some pool worker to be there
 
 
@@ -44,7 +33,7 @@ class PoolError(DdgmError):
     blameless = True
 
 
-class Directory:
+class PoolMembers:
     """Which pool workers there are, as a process that calls them knows; one per process.
 
     Lives on the worker's event loop. Balances by calls under way: the least asked is asked next.
@@ -52,17 +41,17 @@ class Directory:
 
     def __init__(self) -> None:
         self.under_way: dict[str, int] = {}
-        self.shunned: dict[str, float] = {}
+        self.suspended: dict[str, float] = {}
         self.looked = float("-inf")
 
     async def pick(self, worker: Worker) -> str | None:
         """The address to ask, or None where there is none now."""
-        await self.there(worker)
+        await self.addresses(worker)
         now = time.monotonic()
-        sound = [a for a in self.under_way if self.shunned.get(a, 0.0) <= now]
+        sound = [a for a in self.under_way if self.suspended.get(a, 0.0) <= now]
         return min(sound or self.under_way, key=self.under_way.__getitem__, default=None)
 
-    async def there(self, worker: Worker) -> Collection[str]:
+    async def addresses(self, worker: Worker) -> Collection[str]:
         """The pool's addresses, not much older than `REFRESH`."""
         now = time.monotonic()
         if now - self.looked > (REFRESH if self.under_way else REFRESH / 4):
@@ -72,10 +61,10 @@ class Directory:
             self.under_way = {m.address: self.under_way.get(m.address, 0) for m in pool}
         return self.under_way
 
-    def shun(self, address: str) -> None:
+    def suspend(self, address: str) -> None:
         """Ask this one last for a while, and look who is there."""
-        self.shunned = {a: t for a, t in self.shunned.items() if t > time.monotonic()}
-        self.shunned[address] = time.monotonic() + SHUNNED
+        self.suspended = {a: t for a, t in self.suspended.items() if t > time.monotonic()}
+        self.suspended[address] = time.monotonic() + SUSPENDED
         self.looked = float("-inf")
 
 
@@ -87,7 +76,7 @@ class PooledDenoiser:
     nothing of a pool worker's death.
     """
 
-    def __init__(self, network: Network, call_seconds: float) -> None:
+    def __init__(self, network: NetworkSpec, call_seconds: float) -> None:
         self.network, self.call_seconds = network, call_seconds
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -127,33 +116,33 @@ class PooledDenoiser:
         return np.concatenate([call.result() for call in calls])
 
     async def _call(self, worker: Worker, images: np.ndarray) -> np.ndarray:
-        directory = resident("pool directory", Directory)
+        members = cached_in_process("pool members", PoolMembers)
         seen, pause = time.monotonic(), 0.002
-        while (address := await directory.pick(worker)) or time.monotonic() - seen < PATIENCE:
+        while (address := await members.pick(worker)) or time.monotonic() - seen < PATIENCE:
             if address is None:
                 await asyncio.sleep(0.5)
                 continue
             seen = time.monotonic()
-            directory.under_way[address] += 1
+            members.under_way[address] += 1
             try:
-                answer = await self._ask(directory, worker, address, images)
+                answer = await self._ask(members, worker, address, images)
                 if answer is not None:
                     return answer
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 0.5)
             except (OSError, TimeoutError):
-                directory.shun(address)
+                members.suspend(address)
                 await asyncio.sleep(0.1)  # Dask needs a moment to notice who has gone
             finally:
-                if address in directory.under_way:
-                    directory.under_way[address] -= 1
+                if address in members.under_way:
+                    members.under_way[address] -= 1
         raise PoolError(
             f"pool: no worker with the resource {RESOURCE} for {PATIENCE:g} s; start one with "
             f"`dask worker --resources {RESOURCE}=1`"
         )
 
     async def _ask(
-        self, directory: Directory, worker: Worker, address: str, images: np.ndarray
+        self, members: PoolMembers, worker: Worker, address: str, images: np.ndarray
     ) -> np.ndarray | None:
         """What one worker makes of the images; None if it has too much to do."""
         from distributed.protocol.serialize import to_serialize
@@ -165,7 +154,7 @@ class PooledDenoiser:
         late = time.monotonic() + self.call_seconds
         while not (await asyncio.wait({asked}, timeout=REFRESH))[0]:
             # Dask goes on calling a number where nobody is for half a minute
-            if time.monotonic() > late or address not in await directory.there(worker):
+            if time.monotonic() > late or address not in await members.addresses(worker):
                 asked.cancel()  # not awaited: closing a line to a process that hangs can hang, too
                 raise TimeoutError
         if (reply := asked.result()) is None:

@@ -23,7 +23,7 @@ class Maximum(_Part):
     maximum: int = Field(ge=1)
 
 
-class Request(_Part):
+class JobRequest(_Part):
     """What a job asks SLURM for. What is left out is the cluster's own default."""
 
     partition: Name | None = None
@@ -74,13 +74,13 @@ class Request(_Part):
         return parsed_bytes(self.memory)
 
 
-class DriverJob(Request):
+class DriverJob(JobRequest):
     """The job of the scheduler and of `ddgm run`: little work, for as long as the run takes."""
 
     walltime: str = Field(default="24:00:00", description="after which it is queued again")
 
 
-class Group(Request):
+class Group(JobRequest):
     """Jobs of equal workers."""
 
     count: Annotated[int, Field(ge=1)] | Maximum = Field(

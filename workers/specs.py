@@ -1,18 +1,15 @@
-"""Where the tasks run: one `connect` for a local cluster, an address or a scheduler file."""
+"""Clusters that a spec can name, local, running already or on SLURM, and the pool."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ddgm.workers.security import Tls
 from ddgm.workers.slurm_spec import Slurm
 from ddgm.workers.urls import Url
-
-if TYPE_CHECKING:
-    pass
 
 
 class _Cluster(BaseModel):
@@ -62,8 +59,6 @@ class SchedulerFile(_Cluster):
 
 
 Cluster = Annotated[Local | Address | SchedulerFile | Slurm, Field(discriminator="kind")]
-
-
 Placement = Literal["whole", "calls"]
 
 

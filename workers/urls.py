@@ -1,4 +1,7 @@
-"""URLs in a spec: never with a password in them."""
+"""URLs in a spec, never with a password in them.
+
+It lies here because `workers` is the lowest room with pydantic, and names its clusters by URL.
+"""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ from ddgm.core.projectors.matrix import MatrixProjector
 from ddgm.core.projectors.protocol import DataStep, ProximalStep, checked_step
 
 COPIES = 5  # float64 matrices that an eigendecomposition holds at once, at most
-Fold = tuple[np.ndarray, np.ndarray]  # (p, thickness) and (q, width), with orthonormal rows
+Basis = tuple[np.ndarray, np.ndarray]  # (p, thickness) and (q, width), with orthonormal rows
 
 
 class DecompositionError(DdgmError):
     """An eigendecomposition that this machine has no room for."""
 
 
-def folds(geometry: TiltGeometry) -> list[Fold]:
+def parity_bases(geometry: TiltGeometry) -> list[Basis]:
     """Bases of the slices that AᵀA does not mix: by parity, or one for all of them."""
     tilts = np.asarray(geometry.angles)
     rows, columns = np.eye(geometry.thickness), np.eye(geometry.width)
@@ -42,7 +42,7 @@ def folds(geometry: TiltGeometry) -> list[Fold]:
 
 def decomposition_bytes(geometry: TiltGeometry) -> int:
     """Memory that the eigendecomposition of AᵀA takes, once per geometry; 1.2 GB at 128 × 128."""
-    pixels = max(len(p) * len(q) for p, q in folds(geometry))
+    pixels = max(len(p) * len(q) for p, q in parity_bases(geometry))
     return 8 * pixels * (COPIES * pixels + geometry.views * geometry.bins)
 
 
@@ -64,8 +64,8 @@ class DenseProjector(MatrixProjector):
     ) -> None:
         super().__init__(geometry, cache, device)
         kept = cached(f"folded-{geometry.digest[:24]}", lambda: _decompose(geometry), cache)
-        parts = folds(geometry)
-        self._folds = [[torch.from_numpy(m).float().to(device) for m in part] for part in parts]
+        parts = parity_bases(geometry)
+        self._bases = [[torch.from_numpy(m).float().to(device) for m in part] for part in parts]
         self._v = [torch.from_numpy(kept[f"v{i}"]).to(device) for i in range(len(parts))]
         self._squares = torch.from_numpy(kept["squares"])
         self.singular_values = self._squares.sqrt().float().to(device)
@@ -85,8 +85,8 @@ class DenseProjector(MatrixProjector):
         return spectral.proximal(self, y)
 
     def coefficients(self, x: Tensor) -> Tensor:
-        """See `Spectral`; (B, pixels), fold by fold."""
-        parts = zip(self._folds, self._v, strict=True)
+        """See `Spectral`; (B, pixels), basis by basis."""
+        parts = zip(self._bases, self._v, strict=True)
         return torch.cat([(p @ x @ q.T).flatten(1) @ v for (p, q), v in parts], dim=1)
 
     def slices(self, coefficients: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class DenseProjector(MatrixProjector):
         shape = len(coefficients), self.geometry.thickness, self.geometry.width
         x = coefficients.new_zeros(shape)
         parts = coefficients.split([len(v) for v in self._v], dim=1)
-        for c, (p, q), v in zip(parts, self._folds, self._v, strict=True):
+        for c, (p, q), v in zip(parts, self._bases, self._v, strict=True):
             x += p.T @ (c @ v.T).unflatten(1, (len(p), len(q))) @ q
         return x
 
@@ -124,7 +124,7 @@ def _decompose(geometry: TiltGeometry) -> Arrays:
         )
     a = projection_matrix(geometry).astype(np.float64)
     kept, squares = {}, []
-    for i, (p, q) in enumerate(folds(geometry)):
+    for i, (p, q) in enumerate(parity_bases(geometry)):
         folded = torch.from_numpy((a @ sparse.kron(p, q, "csr").T).toarray())
         found, v = torch.linalg.eigh(folded.T @ folded)
         squares.append(found.clamp_min(0).numpy())

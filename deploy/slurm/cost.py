@@ -11,8 +11,8 @@ from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
-from ddgm.pipeline.terminal import duration
-from ddgm.workers.slurm_spec import GpuGroup, Group, Request
+from ddgm.pipeline.terminal import Row, duration, table
+from ddgm.workers.slurm_spec import GpuGroup, Group, JobRequest
 
 
 def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
@@ -22,36 +22,31 @@ def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
         DdgmError: the spec does not fit its volume, or the prior is not there.
     """
     slurm = scripts.slurm
-    table = Table(title="cost", show_header=False, title_justify="left", box=None)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    rows: list[Row] = []
     if not slurm.single_job:
-        table.add_row("driver", _asked(slurm.driver, 1))
+        rows.append(("driver", _asked(slurm.driver, 1)))
     for name, group in slurm.groups.items():
-        table.add_row(name, _asked(group, scripts.jobs(group)))
+        rows.append((name, _asked(group, scripts.jobs(group))))
     plan = make_plan(spec)
     needed = worker_memory(plan).total
     for name, group in slurm.groups.items():
         has = HEADROOM * group.bytes / slurm.processes(group)
         enough = "enough" if has >= needed else f"too little: raise cluster.{name}.memory"
-        table.add_row(
-            f"memory of a {name} worker",
-            f"{decimal(int(has))} of {decimal(needed)} needed: {enough}",
-        )
+        memory = f"{decimal(int(has))} of {decimal(needed)} needed: {enough}"
+        rows.append((f"memory of a {name} worker", memory))
     with console.status("timing a network call and a data step"):
         seconds = time_calls(plan).slice * plan.slice_count
     workers = sum(scripts.jobs(g) * slurm.processes(g) for g in slurm.groups.values())
     hours = seconds / workers / 3600
-    table.add_row(
-        "time, as on this machine",
+    time = (
         f"{duration(seconds / workers)} with all {workers} workers, each as quick as this machine; "
-        "fetching, writing and the queue come on top",
+        "fetching, writing and the queue come on top"
     )
-    table.add_row("for that time", _used(scripts, hours))
-    return table
+    rows += [("time, as on this machine", time), ("for that time", _used(scripts, hours))]
+    return table("cost", rows)
 
 
-def _asked(request: Request, jobs: int) -> str:
+def _asked(request: JobRequest, jobs: int) -> str:
     """What a group's jobs ask for until their walltime."""
     hours = request.seconds / 3600
     gpus = request.gpus if isinstance(request, GpuGroup) else 0

@@ -28,7 +28,7 @@ class SubmissionError(DdgmError):
 
 
 @dataclass(frozen=True)
-class Job:
+class SlurmJob:
     """A job, or an array of jobs, that was sent."""
 
     id: str
@@ -86,11 +86,11 @@ class SlurmFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise SubmissionError(f"{path} is not one that ddgm wrote ({error})") from error
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[SlurmJob]:
         """That were sent, in that order."""
-        return [Job(*words) for words in self._lines("jobs", 2)]
+        return [SlurmJob(*words) for words in self._lines("jobs", 2)]
 
-    def record(self, job: Job) -> None:
+    def record(self, job: SlurmJob) -> None:
         """Write down a job that was sent."""
         with (self.path / "jobs").open("a") as file:
             file.write(f"{job.id} {job.role}\n")

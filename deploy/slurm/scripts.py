@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ddgm.deploy.slurm.folder import SlurmFolder
-from ddgm.workers.slurm_spec import GpuGroup, Group, Request, Slurm
+from ddgm.workers.slurm_spec import GpuGroup, Group, JobRequest, Slurm
 
 MARGIN = 300  # seconds before a walltime by which all is over, where the walltime has room for it
 HEADROOM = 0.9  # of a job's memory, for its workers; the rest is for what watches over them
@@ -100,7 +100,7 @@ class Scripts:
     def _script(
         self,
         role: str,
-        request: Request,
+        request: JobRequest,
         size: list[str],
         id_: str,
         variables: Mapping[str, object],
@@ -156,7 +156,7 @@ def margin(walltime: int) -> int:
     return min(MARGIN, walltime // 6)
 
 
-def _one_task(request: Request) -> list[str]:
+def _one_task(request: JobRequest) -> list[str]:
     return ["--ntasks=1", f"--cpus-per-task={request.cpus}", f"--mem={request.bytes // 2**20}M"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ddgm.core.errors import DdgmError
 from ddgm.deploy.slurm import client
-from ddgm.deploy.slurm.folder import Job, SlurmFolder, SubmissionError, slurm_folder
+from ddgm.deploy.slurm.folder import SlurmFolder, SlurmJob, SubmissionError, slurm_folder
 from ddgm.deploy.slurm.scripts import Scripts
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.spec.model import Spec
@@ -36,7 +36,7 @@ def scripts_of(spec: Spec) -> Scripts:
     return Scripts(spec.cluster, slurm_folder(spec.output.path), plan.block_count)
 
 
-def submit(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> list[Job]:
+def submit(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> list[SlurmJob]:
     """Prepare a run and send its jobs; all of them or none.
 
     Workers start after the driver, which starts once SLURM has taken them all.
@@ -95,9 +95,9 @@ def cancel(run: str) -> int:
     return there
 
 
-def _send(folder: SlurmFolder, role: str, *options: str) -> Job:
+def _send(folder: SlurmFolder, role: str, *options: str) -> SlurmJob:
     try:
-        job = Job(client.send(folder.path / f"{role}.sh", *options), role)
+        job = SlurmJob(client.send(folder.path / f"{role}.sh", *options), role)
     except DdgmError as error:
         raise client.SlurmError(
             f"cluster.{role}: {error}; the job is {folder.path / role}.sh"

@@ -21,7 +21,7 @@ from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.pipeline.spec.method import Ddgm, Ddx, GradientDescent
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.workers.resident import resident
+from ddgm.workers.process_cache import cached_in_process
 
 BatchWork = Callable[[Tensor, Sequence[SliceOrigin]], Tensor]
 
@@ -179,7 +179,9 @@ class Solver:
 def cached_prior(spec: PriorSpec, digest: str | None = None) -> Prior:
     """The spec's prior, loaded once per process; other weights than `digest` are refused."""
     sha256 = digest or spec.sha256
-    return resident(("prior", spec.weights, sha256), lambda: load_prior(spec.weights, sha256))
+    return cached_in_process(
+        ("prior", spec.weights, sha256), lambda: load_prior(spec.weights, sha256)
+    )
 
 
 def cached_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Solver:
@@ -188,7 +190,7 @@ def cached_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Solve
 
     def build() -> Solver:
         prior = cached_prior(spec.prior, weights_digest)
-        kept = resident(
+        kept = cached_in_process(
             ("projector", plan.geometry.digest, str(device)),
             lambda: projector(plan.geometry, device=device),
         )
@@ -197,15 +199,15 @@ def cached_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Solve
 
     parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block", "pool"})
     key = "solver", parts, plan.geometry.digest, weights_digest, str(device), calls
-    return resident(key, build)
+    return cached_in_process(key, build)
 
 
 def pooled_denoiser(spec: Spec, weights_digest: str) -> Denoiser:
     """The spec's network as pool workers run it; for Dask tasks."""
-    from ddgm.workers.pool_worker import Network
+    from ddgm.workers.pool_worker import NetworkSpec
     from ddgm.workers.pooled_denoiser import PooledDenoiser
 
     p = spec.prior
     batch = p.batch if p.tiling == "tiles" else 1
-    network = Network(p.weights, weights_digest, p.precision, batch, spec.cluster.threads)
+    network = NetworkSpec(p.weights, weights_digest, p.precision, batch, spec.cluster.threads)
     return PooledDenoiser(network, spec.pool.call_seconds)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ddgm.pipeline.run.events import Beat, Running
 from ddgm.pipeline.run.retry import DeadlyError
 from ddgm.workers.members import Fleet
-from ddgm.workers.pool_worker import TALLY
+from ddgm.workers.pool_worker import STATS
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -79,7 +79,7 @@ def beat_of(client: Client, fleet: Fleet, placement: str, flights: Collection[Fl
         scheduler: Any = client.scheduler
         pool = [m.address for m in fleet.pool]
         told: Any = client.sync(
-            scheduler.broadcast, msg={"op": TALLY}, workers=pool, on_error="return"
+            scheduler.broadcast, msg={"op": STATS}, workers=pool, on_error="return"
         )
         spent = sum(t.get("busy", 0.0) for t in told.values() if isinstance(t, dict))
     names, now = {a: m.name for a, m in fleet.members.items()}, time.monotonic()

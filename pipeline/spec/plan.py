@@ -12,7 +12,7 @@ from ddgm.core.simulation.noise import SliceOrigin
 from ddgm.pipeline.spec.model import Layer, Spec
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
-from ddgm.workers.resident import resident
+from ddgm.workers.process_cache import cached_in_process
 
 AXES = "zyx"
 
@@ -249,4 +249,6 @@ def source_volume(spec: Spec) -> Volume:
     """The spec's volume, with its policy for missing chunks; opened once per process."""
     s = spec.source
     missing = None if s.missing == "error" else s.missing
-    return resident(("volume", s.url, s.mip, missing), lambda: Volume(s.url, s.mip, missing))
+    return cached_in_process(
+        ("volume", s.url, s.mip, missing), lambda: Volume(s.url, s.mip, missing)
+    )

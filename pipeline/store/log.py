@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddgm.pipeline.store.files import Folder
-from ddgm.workers.resident import resident
+from ddgm.workers.process_cache import cached_in_process
 
 LOGS = "logs"
 
@@ -28,7 +28,7 @@ def worker_log(root: str, name: str) -> LogFunction:
     Where the run's folder is on no file system of this machine, or cannot be written, nothing is
     written: a log is no reason to fail.
     """
-    return resident(("log", root, name), lambda: _opened(root, name))
+    return cached_in_process(("log", root, name), lambda: _opened(root, name))
 
 
 def log_name(name: str) -> str:

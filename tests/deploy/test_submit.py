@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from ddgm.deploy.slurm.cost import cost_table
-from ddgm.deploy.slurm.folder import Job, Lost, SlurmFolder
+from ddgm.deploy.slurm.folder import Lost, SlurmFolder, SlurmJob
 from ddgm.deploy.slurm.submit import dask_settings, scripts_of
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.workers.settings import settings
@@ -135,11 +135,11 @@ def test_what_jobs_wrote_down_is_read_back(tmp_path: Path) -> None:
     folder = SlurmFolder(tmp_path / "run")
     folder.path.mkdir(parents=True)
     assert (folder.jobs(), folder.lost(), folder.ended, folder.job_names()) == ([], [], "", [])
-    folder.record(Job("12", "driver"))
-    folder.record(Job("13", "cpu"))
+    folder.record(SlurmJob("12", "driver"))
+    folder.record(SlurmJob("13", "cpu"))
     (folder.path / "lost").write_text("13_0 cpu start\n13_1 cpu work\n13_2 c")  # not all there yet
     folder.end("it was cancelled")
-    assert folder.jobs() == [Job("12", "driver"), Job("13", "cpu")]
+    assert folder.jobs() == [SlurmJob("12", "driver"), SlurmJob("13", "cpu")]
     assert folder.lost() == [Lost("13_0", "cpu", "start"), Lost("13_1", "cpu", "work")]
     assert folder.ended == "it was cancelled"
 

@@ -65,10 +65,10 @@ def test_what_does_not_fill_a_batch_goes_padded_after_its_wait() -> None:
         assert time.monotonic() - start >= 0.05
         return batcher
 
-    tally = asyncio.run(main()).tally
+    stats = asyncio.run(main()).stats
     assert network.batches == [[1, 2, 1, 1]]
-    assert (tally.calls, tally.images, tally.slots) == (1, 2, 4)
-    assert tally.waited >= 2 * 0.05
+    assert (stats.calls, stats.images, stats.slots) == (1, 2, 4)
+    assert stats.waited >= 2 * 0.05
 
 
 def test_while_the_network_is_busy_a_batch_goes_on_filling() -> None:
@@ -103,7 +103,7 @@ def test_a_full_backlog_turns_callers_away_until_there_is_room() -> None:
         assert (await batcher(images(5)))[0, 0, 0, 0] == -5
         return batcher
 
-    assert asyncio.run(main()).tally.refused == 1
+    assert asyncio.run(main()).stats.refused == 1
 
 
 def test_a_caller_who_goes_away_costs_the_others_nothing() -> None:

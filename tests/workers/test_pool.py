@@ -20,7 +20,7 @@ from ddgm.pipeline.run.retry import blameless, worth_retrying
 from ddgm.workers import pooled_denoiser as pool_module
 from ddgm.workers.connect import connect
 from ddgm.workers.members import Fleet, fleet_of
-from ddgm.workers.pool_worker import HANDLER, TALLY, Network
+from ddgm.workers.pool_worker import HANDLER, STATS, NetworkSpec
 from ddgm.workers.pooled_denoiser import PooledDenoiser, PoolError
 from ddgm.workers.specs import Local, PoolSpec
 
@@ -35,17 +35,17 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture
-def network(tiny_prior: Path) -> Network:
-    return Network(str(tiny_prior), file_digest(tiny_prior), "float32", BATCH, 1)
+def network(tiny_prior: Path) -> NetworkSpec:
+    return NetworkSpec(str(tiny_prior), file_digest(tiny_prior), "float32", BATCH, 1)
 
 
-def denoised(network: Network, x: Tensor, rounds: int = 1, seconds: float = 60.0) -> list[Any]:
+def denoised(network: NetworkSpec, x: Tensor, rounds: int = 1, seconds: float = 60.0) -> list[Any]:
     """A task on a caller: the same images through the pool, several times."""
     denoise = PooledDenoiser(network, seconds)
     return [denoise(x).numpy() for _ in range(rounds)]
 
 
-def alone(network: Network, images: Tensor) -> Tensor:
+def alone(network: NetworkSpec, images: Tensor) -> Tensor:
     """Each image in a batch of itself alone, in this process."""
     denoise = NetworkDenoiser(load_prior(network.weights).network)
     return torch.cat([denoise(x.expand(BATCH, -1, -1, -1))[:1] for x in images.split(1)])
@@ -74,14 +74,14 @@ def test_only_pool_workers_answer_network_calls(client: Client) -> None:
     assert set(found) == {*callers, *pool}
 
 
-def test_an_image_gets_the_same_bits_in_any_company(client: Client, network: Network) -> None:
+def test_an_image_gets_the_same_bits_in_any_company(client: Client, network: NetworkSpec) -> None:
     """Numbers of images that share batches, and pad them, in every way."""
     callers, pool = addresses(client)
     parts = [torch.randn(n, 1, 32, 32) for n in (1, 3, 4, 9, 22)]
     futures = [client.submit(denoised, network, x, workers=callers, pure=False) for x in parts]
     for x, future in zip(parts, futures, strict=True):
         assert torch.equal(torch.from_numpy(future.result(timeout=60)[0]), alone(network, x))
-    tallies: Any = client.run(lambda dask_worker: dask_worker.handlers[TALLY](), workers=pool)
+    tallies: Any = client.run(lambda dask_worker: dask_worker.handlers[STATS](), workers=pool)
     assert sum(t["images"] for t in tallies.values()) == sum(map(len, parts))
     assert sum(t["slots"] for t in tallies.values()) % BATCH == 0
     assert all(t["calls"] for t in tallies.values()), "calls are balanced over the pool"
@@ -89,7 +89,7 @@ def test_an_image_gets_the_same_bits_in_any_company(client: Client, network: Net
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 def test_calls_go_elsewhere_when_a_pool_worker_dies_or_hangs(
-    client: Client, network: Network, fault: signal.Signals
+    client: Client, network: NetworkSpec, fault: signal.Signals
 ) -> None:
     callers, _ = addresses(client)
     x = torch.randn(24, 1, 32, 32)
@@ -110,19 +110,19 @@ def test_calls_go_elsewhere_when_a_pool_worker_dies_or_hangs(
 
 def test_a_network_that_fails_is_the_callers_error(client: Client, tmp_path: Path) -> None:
     callers, _ = addresses(client)
-    missing = Network(str(tmp_path / "none.safetensors"), "0" * 64, "float32", BATCH, 1)
+    missing = NetworkSpec(str(tmp_path / "none.safetensors"), "0" * 64, "float32", BATCH, 1)
     future = client.submit(denoised, missing, torch.zeros(9, 1, 32, 32), workers=callers)
     with pytest.raises(Exception, match="neither a shipped prior"):
         future.result(timeout=60)
 
 
-def impatiently(network: Network, x: Tensor) -> list[Any]:
+def impatiently(network: NetworkSpec, x: Tensor) -> list[Any]:
     """As `denoised`, by a caller that waits a second for a pool."""
     pool_module.PATIENCE = 1.0
     return denoised(network, x)
 
 
-def test_a_caller_without_a_pool_waits_and_is_not_blamed(network: Network) -> None:
+def test_a_caller_without_a_pool_waits_and_is_not_blamed(network: NetworkSpec) -> None:
     with connect(Local(workers=1, memory="2GiB"), PoolSpec(workers=0)) as client:
         future = client.submit(impatiently, network, torch.zeros(2, 1, 32, 32))
         error: Any = future.exception(timeout=60)

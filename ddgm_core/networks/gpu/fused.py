@@ -64,31 +64,31 @@ class FusedUNet:
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) images → (B, 1, H, W) predicted noise."""
-        h = self._first(x.contiguous())
+        h = self._stem(x.contiguous())
         skips = []
         for i, block in enumerate(self.down):
-            h = _run(block, h if i == 0 else _shrunk(h))
+            h = _run(block, h if i == 0 else _downsample(h))
             skips.append(h)
         for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
-            h = _run(block, _grown(h, skip))
-        return self._last(h)
+            h = _run(block, _upsample(h, skip))
+        return self._head(h)
 
-    def _first(self, x: Tensor) -> Maps:
+    def _stem(self, x: Tensor) -> Maps:
         b, _, height, width = x.shape
         scale = 1 / x.std(dim=(1, 2, 3)).clamp_min(1e-6)
         out = x.new_empty(b, height, width, self.width, dtype=torch.bfloat16)
         sums, grid, pixels = _room(out)
-        kernels.widen[grid](x, scale, *self.stem, out, sums, height, width, self.width, pixels)
+        kernels.stem[grid](x, scale, *self.stem, out, sums, height, width, self.width, pixels)
         return out, sums
 
-    def _last(self, h: Maps) -> Tensor:
+    def _head(self, h: Maps) -> Tensor:
         x = h[0]
         b, height, width, c = x.shape
         scale, shift = self.norm(*h, torch.zeros_like(self.norm.beta))
         taps = scale.new_empty(b, height, width, 16)
         out = scale.new_empty(b, 1, height, width)
         _, grid, pixels = _room(x)
-        kernels.narrow[grid](x, scale, shift, self.head, taps, height * width, c, pixels)
+        kernels.head[grid](x, scale, shift, self.head, taps, height * width, c, pixels)
         kernels.gather_taps[grid](taps, self.head_bias, out, height, width, pixels)
         return out
 
@@ -103,7 +103,7 @@ class _Norm:
         b, height, width, c = x.shape
         scale, shift = sums.new_empty(2, b, c).unbind()
         tiles = sums.shape[1]
-        kernels.factors[b, c // self.size](
+        kernels.norm_affine[b, c // self.size](
             *(sums, bias, self.gamma, self.beta, scale, shift, tiles, height * width, self.eps),
             *(c, self.size, 1 << (tiles - 1).bit_length()),
         )
@@ -205,19 +205,19 @@ def _run(block: Sequence[_Unit | _Unit8], h: Maps) -> Maps:
     return h
 
 
-def _shrunk(h: Maps) -> Maps:
+def _downsample(h: Maps) -> Maps:
     b, height, width, c = h[0].shape
     out = h[0].new_empty(b, height // 2, width // 2, c)
     sums, grid, pixels = _room(out)
-    kernels.shrink[grid](h[0], out, sums, height // 2, width // 2, c, pixels)
+    kernels.downsample[grid](h[0], out, sums, height // 2, width // 2, c, pixels)
     return out, sums
 
 
-def _grown(h: Maps, skip: Maps) -> Maps:
+def _upsample(h: Maps, skip: Maps) -> Maps:
     _, height, width, c = skip[0].shape
     out = torch.empty_like(skip[0])
     sums, grid, pixels = _room(out)
-    kernels.grow[grid](h[0], skip[0], out, sums, height, width, c, pixels)
+    kernels.upsample[grid](h[0], skip[0], out, sums, height, width, c, pixels)
     return out, sums
 
 

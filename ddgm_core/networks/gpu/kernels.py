@@ -43,7 +43,7 @@ def add(x, change, bias, out, sums, pixels, C: tl.constexpr, PIXELS: tl.constexp
 
 
 @triton.jit
-def factors(
+def norm_affine(
     sums,
     bias,  # (C,), still to be added to what the sums are of
     gamma,
@@ -121,7 +121,7 @@ def convolve(
 
 
 @triton.jit
-def shrink(x, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
+def downsample(x, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
     """Means of 2 × 2 pixels; H and W are those of what comes out."""
     tiles = H * W // PIXELS
     image, tile = tl.program_id(0), tl.program_id(1)
@@ -137,7 +137,7 @@ def shrink(x, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
 
 
 @triton.jit
-def grow(x, skip, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
+def upsample(x, skip, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
     """Each pixel four times, plus the skip; H and W are those of what comes out."""
     tiles = H * W // PIXELS
     image, tile = tl.program_id(0), tl.program_id(1)
@@ -151,7 +151,7 @@ def grow(x, skip, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
 
 
 @triton.jit
-def widen(x, scale, weight, bias, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
+def stem(x, scale, weight, bias, out, sums, H, W, C: tl.constexpr, PIXELS: tl.constexpr):
     """The first convolution, 1 channel → C, of (B, H, W) images times scale (B,), all float32."""
     tiles = H * W // PIXELS
     image, tile = tl.program_id(0), tl.program_id(1)
@@ -170,7 +170,7 @@ def widen(x, scale, weight, bias, out, sums, H, W, C: tl.constexpr, PIXELS: tl.c
 
 
 @triton.jit
-def narrow(x, scale, shift, weight, out, pixels, C: tl.constexpr, PIXELS: tl.constexpr):
+def head(x, scale, shift, weight, out, pixels, C: tl.constexpr, PIXELS: tl.constexpr):
     """The last norm, silu and what each of the last convolution's taps makes of each pixel.
 
     weight is (C, 16), 9 of them taps; out (B, pixels, 16) float32, to be shifted and added.

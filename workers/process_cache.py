@@ -15,7 +15,7 @@ _lock = threading.RLock()
 _objects: OrderedDict[Hashable, Any] = OrderedDict()
 
 
-def resident(key: Hashable, build: Callable[[], T]) -> T:
+def cached_in_process(key: Hashable, build: Callable[[], T]) -> T:
     """The object called `key` in this process, built at the first call.
 
     Keys carry a hash of what the object is made from, so that a worker may serve several

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from ddgm.workers import resident as module
-from ddgm.workers.resident import KEPT, resident
+from ddgm.workers import process_cache as module
+from ddgm.workers.process_cache import KEPT, cached_in_process
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,8 @@ def test_a_thing_is_built_once_however_many_threads_ask() -> None:
 
     found: list[object] = []
     threads = [
-        threading.Thread(target=lambda: found.append(resident("a", build))) for _ in range(8)
+        threading.Thread(target=lambda: found.append(cached_in_process("a", build)))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -38,18 +39,21 @@ def test_a_thing_is_built_once_however_many_threads_ask() -> None:
 
 def test_the_longest_unused_goes_first() -> None:
     for i in range(KEPT):
-        resident(i, lambda i=i: [i])
-    first = resident(0, lambda: ["built again"])
-    resident("new", list)
-    assert resident(0, lambda: ["built again"]) is first
-    assert resident(1, lambda: ["built again"]) == ["built again"]
+        cached_in_process(i, lambda i=i: [i])
+    first = cached_in_process(0, lambda: ["built again"])
+    cached_in_process("new", list)
+    assert cached_in_process(0, lambda: ["built again"]) is first
+    assert cached_in_process(1, lambda: ["built again"]) == ["built again"]
 
 
 def test_building_may_ask_for_other_things() -> None:
-    assert resident("outer", lambda: [*resident("inner", lambda: [1]), 2]) == [1, 2]
+    assert cached_in_process("outer", lambda: [*cached_in_process("inner", lambda: [1]), 2]) == [
+        1,
+        2,
+    ]
 
 
 def test_a_failure_is_not_kept() -> None:
     with pytest.raises(ZeroDivisionError):
-        resident("a", lambda: 1 // 0)
-    assert resident("a", lambda: 5) == 5
+        cached_in_process("a", lambda: 1 // 0)
+    assert cached_in_process("a", lambda: 5) == 5
