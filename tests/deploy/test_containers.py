@@ -19,7 +19,8 @@ HADOLINT = shutil.which("hadolint") or shutil.which("hadolint", path=Path(sys.ex
 def needed() -> set[str]:
     """What an installation is made from: files, and the folders of our packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.split(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    folders = project["tool"]["setuptools"]["package-dir"].values()
+    packages = {folder.split("/")[0] for folder in folders}
     files = {project["project"]["readme"], *project["project"]["license-files"]}
     return {*packages, *files, "pyproject.toml", "constraints.txt"}
 
