@@ -26,12 +26,8 @@ class TrainingError(DdgmError):
     """A training that cannot go on."""
 
 
-class Interrupted(DdgmError):
-    """A training that was asked to stop, and has saved what it had."""
-
-
-class Watch(Callback):
-    """Looks at the losses, tells observers, and keeps a checkpoint that can be gone on from.
+class TrainingCallback(Callback):
+    """Checks the losses, tells observers, and keeps a checkpoint that can be gone on from.
 
     A loss that is no number stops the training before a checkpoint could hold what follows
     from it. SIGTERM and SIGINT have it save and stop after the update that is under way.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ddgm.core.errors import DdgmError
-from ddgm.core.training.rotation import Rotation
+from ddgm.core.training.brick_schedule import BrickSchedule
 
 AXES = "zyx"
 
@@ -22,24 +22,24 @@ class PatchError(DdgmError):
 
 
 @dataclass(frozen=True)
-class Volume:
+class PatchSource:
     """A volume to draw patches from.
 
     Attributes:
         name: for messages and the card.
         bricks: parts of it, (z, y, x) grey levels, read when they are asked for.
         share: of the patches; relative to the other volumes'.
-        rotation: which bricks are drawn from, and when; default: all, always.
+        schedule: which bricks are drawn from, and when; default: all, always.
     """
 
     name: str
     bricks: Sequence[np.ndarray]
     share: float = 1.0
-    rotation: Rotation | None = None
+    schedule: BrickSchedule | None = None
 
     def window(self, n: int) -> tuple[int, ...]:
         """Numbers of the bricks that this volume's n-th patch may come from."""
-        return self.rotation.window(n) if self.rotation else tuple(range(len(self.bricks)))
+        return self.schedule.window(n) if self.schedule else tuple(range(len(self.bricks)))
 
 
 def planes(shape: Sequence[int], patch: int) -> list[tuple[int, int]]:
@@ -90,7 +90,7 @@ class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
 
     def __init__(
         self,
-        volumes: Sequence[Volume],
+        volumes: Sequence[PatchSource],
         mean: float,
         std: float,
         patch: int = 128,
@@ -116,11 +116,11 @@ class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
         return torch.from_numpy(noisy)[None], torch.from_numpy(noise)[None], sigma
 
     def drawn(self, v: int, i: int) -> int:
-        """Patches that volume v has given before number i, on average: where its rotation is."""
+        """Patches that volume v has given before number i, on average."""
         return int(i * self.shares[v])
 
 
-class InOrder(Sampler[list[int]]):
+class SequentialBatches(Sampler[list[int]]):
     """Batches of numbers of patches, 0, 1, 2, …, of which each device takes its part.
 
     Args:
@@ -138,12 +138,3 @@ class InOrder(Sampler[list[int]]):
             first = (k * self.devices + self.device) * self.batch
             yield list(range(first, first + self.batch))
             k += 1
-
-
-def fixed_patches(
-    volume: np.ndarray, count: int, mean: float, std: float, patch: int = 128, seed: int = 0
-) -> Tensor:
-    """(count, 1, patch, patch) normalised patches at random but fixed places of a volume."""
-    rng = np.random.default_rng(seed)
-    patches = np.stack([random_patch(volume, patch, rng) for _ in range(count)])
-    return torch.from_numpy((patches.astype(np.float32) - mean) / std)[:, None]

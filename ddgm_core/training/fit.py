@@ -16,30 +16,30 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddgm.core.errors import DdgmError
+from ddgm.core.errors import DdgmError, Stopped
 from ddgm.core.memory import keep_freed_memory
 from ddgm.core.networks.unet import Architecture, UNet, parameter_count
-from ddgm.core.training.callbacks import SIGNALS, Interrupted, LoaderSignals, TrainingError, Watch
-from ddgm.core.training.data import InOrder, NoisyPatches
+from ddgm.core.training.callbacks import SIGNALS, LoaderSignals, TrainingCallback, TrainingError
+from ddgm.core.training.data import NoisyPatches, SequentialBatches
 from ddgm.core.training.events import Observer, Started, Validated
 from ddgm.core.training.module import NoisePrediction
-from ddgm.core.training.recipe import Recipe, Running
+from ddgm.core.training.recipe import Recipe, RuntimeOptions
 from ddgm.core.training.validation import validate
 
 
 class Patches(lightning.LightningDataModule):
     """Feeds the loop, from the pair on where a resumed training stands."""
 
-    def __init__(self, pairs: NoisyPatches, recipe: Recipe, running: Running) -> None:
+    def __init__(self, pairs: NoisyPatches, recipe: Recipe, options: RuntimeOptions) -> None:
         super().__init__()
-        self.pairs, self.recipe, self.running = pairs, recipe, running
+        self.pairs, self.recipe, self.options = pairs, recipe, options
         self.signals = LoaderSignals()
 
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
         assert trainer is not None
         batch = self.recipe.batch // (self.recipe.accumulate * trainer.world_size)
-        order = InOrder(
+        order = SequentialBatches(
             batch,
             trainer.global_step * self.recipe.accumulate,
             trainer.global_rank,
@@ -48,7 +48,7 @@ class Patches(lightning.LightningDataModule):
         return DataLoader(
             self.pairs,
             batch_sampler=order,
-            num_workers=self.running.loaders,
+            num_workers=self.options.loaders,
             prefetch_factor=4,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=self.signals,
@@ -59,7 +59,7 @@ def fit(
     recipe: Recipe,
     pairs: NoisyPatches,
     folder: Path,
-    running: Running | None = None,
+    options: RuntimeOptions | None = None,
     validation: Tensor | None = None,
     observers: Sequence[Observer] = (),
 ) -> UNet:
@@ -69,7 +69,7 @@ def fit(
         recipe: what to do.
         pairs: what to learn from.
         folder: for the checkpoint, `last.ckpt`.
-        running: how to do it.
+        options: how to do it.
         validation: (B, 1, patch, patch) clean patches, normalised, never trained on.
         observers: told of every event.
 
@@ -79,10 +79,10 @@ def fit(
     Raises:
         TrainingError: the batch cannot be shared out, the checkpoint cannot be read, a loss is
             no number, or a patch cannot be had.
-        Interrupted: SIGTERM or SIGINT asked to stop; the state is saved.
+        Stopped: SIGTERM or SIGINT asked to stop; the state is saved.
     """
-    running = running or Running()
-    parts = recipe.accumulate * running.devices
+    options = options or RuntimeOptions()
+    parts = recipe.accumulate * options.devices
     if recipe.batch % parts:
         raise TrainingError(
             f"batch: {recipe.batch} must be a multiple of accumulate x devices, {parts}"
@@ -93,17 +93,17 @@ def fit(
         keep_freed_memory()
     lightning.seed_everything(recipe.seed, verbose=False)
     module = NoisePrediction(recipe)
-    watch = Watch(
+    callback = TrainingCallback(
         checkpoint,
-        running.save_every,
+        options.save_every,
         observers,
-        _validator(recipe, running, validation),
-        running.validate_every,
+        _validator(recipe, options, validation),
+        options.validate_every,
     )
-    trainer = _trainer(recipe, running, watch)
+    trainer = _trainer(recipe, options, callback)
     if trainer.is_global_zero:
         _tell_start(checkpoint, recipe, trainer, observers)
-    patches = Patches(pairs, recipe, running)
+    patches = Patches(pairs, recipe, options)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         trainer.fit(
@@ -123,14 +123,16 @@ def fit(
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if trainer.global_step < recipe.steps:  # also where another device's process was asked to
-        raise Interrupted(
+        raise Stopped(
             f"stopped after {trainer.global_step} of {recipe.steps} updates, and saved; run the "
             "same spec again to go on"
         )
     return module.averaged
 
 
-def _trainer(recipe: Recipe, running: Running, watch: Watch) -> lightning.Trainer:
+def _trainer(
+    recipe: Recipe, options: RuntimeOptions, callback: TrainingCallback
+) -> lightning.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")  # advice on what is done on purpose
     return lightning.Trainer(
@@ -139,11 +141,11 @@ def _trainer(recipe: Recipe, running: Running, watch: Watch) -> lightning.Traine
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.clip,
         accelerator="auto",
-        devices=running.devices,
-        strategy="auto" if running.devices == 1 else "ddp",
+        devices=options.devices,
+        strategy="auto" if options.devices == 1 else "ddp",
         use_distributed_sampler=False,
         logger=False,
-        callbacks=[watch],
+        callbacks=[callback],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -151,14 +153,14 @@ def _trainer(recipe: Recipe, running: Running, watch: Watch) -> lightning.Traine
 
 
 def _validator(
-    recipe: Recipe, running: Running, patches: Tensor | None
+    recipe: Recipe, options: RuntimeOptions, patches: Tensor | None
 ) -> Callable[[NoisePrediction, int], Validated] | None:
     if patches is None:
         return None
 
     def work(module: NoisePrediction, step: int) -> Validated:
         on_device = patches.to(module.device)
-        return validate(module.averaged, recipe.precision, on_device, step, running.slices)
+        return validate(module.averaged, recipe.precision, on_device, step, options.slices)
 
     return work
 

@@ -54,7 +54,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Running:
+class RuntimeOptions:
     """How a training runs: nothing here changes what comes out of it, but for rounding.
 
     Attributes:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.events import Event, Started, Stepped
-from ddgm.core.training.rotation import Rotation
 from ddgm.core.training.statistics import Moments, StatisticsError
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import Volume
@@ -29,7 +29,7 @@ PATIENCE = 1800.0  # seconds to wait for a brick: a source's own time-outs end l
 
 
 def cut(box: Box, side: int) -> list[Box]:
-    """A box in bricks of about equal size, none longer than `side`, z slowest."""
+    """Cut a box into bricks of about equal size, none longer than `side` voxels, z slowest."""
     spans = []
     for start, length in zip(box.start, box.shape, strict=True):
         edges = np.linspace(start, start + length, ceil(length / side) + 1).round().astype(int)
@@ -72,27 +72,27 @@ class Bricks(Sequence[np.ndarray]):
         raise DdgmError(f"{self.volume.url}: brick {self.boxes[k]} did not come in {PATIENCE:g} s")
 
     def path(self, k: int) -> Path:
-        """Where brick k lies; the name says all that its voxels depend on."""
+        """The file of brick k; its name is a digest of all that its voxels depend on."""
         box = self.boxes[k]
         key = repr((self.volume.url, self.volume.mip, self.volume.missing, box.start, box.stop))
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
 
     def failure(self, k: int) -> Path:
-        """Where it is said why brick k could not be fetched."""
+        """The file that says why brick k could not be fetched, if it could not."""
         return self.path(k).with_suffix(".failed")
 
     @property
     def bytes(self) -> int:
-        """Of all bricks."""
+        """Bytes of all bricks together."""
         return sum(self.bytes_of(box) for box in self.boxes)
 
     def bytes_of(self, box: Box) -> int:
-        """Of one of them."""
+        """Bytes of the voxels of one box."""
         return prod(box.shape) * np.dtype(self.volume.info.dtype).itemsize
 
 
 def fetch(bricks: Bricks, k: int, keep: bool) -> Moments:
-    """Read brick k and, to keep it, put it in place whole; its moments in any case.
+    """Read brick k, store it atomically if it is to be kept, and return its moments.
 
     Raises:
         SourceError: it cannot be read.
@@ -115,8 +115,8 @@ def fetch(bricks: Bricks, k: int, keep: bool) -> Moments:
     return moments
 
 
-def _begin() -> None:
-    """For a process that fetches: it ends with its parent, and not by a Ctrl-C meant for that."""
+def _start_fetching() -> None:
+    """Prepare a fetching process: exit when the parent does; ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -129,17 +129,17 @@ def _end_with_parent() -> None:
 
 
 def fetchers(count: int) -> ProcessPoolExecutor:
-    """Processes that fetch; started afresh, since cloud-volume does not live through a fork."""
-    return ProcessPoolExecutor(count, get_context("spawn"), _begin)
+    """A pool of fetching processes, spawned: cloud-volume does not survive a fork."""
+    return ProcessPoolExecutor(count, get_context("spawn"), _start_fetching)
 
 
 def moments(
-    volumes: Sequence[tuple[Bricks, Rotation]], pool: ProcessPoolExecutor
+    volumes: Sequence[tuple[Bricks, BrickSchedule]], pool: ProcessPoolExecutor
 ) -> Iterator[Moments]:
-    """The moments of every brick, in order, as a streaming pass; the first ones needed are kept."""
+    """Yield the moments of every brick, in order; the first ones that are needed are kept."""
     tasks = [
-        pool.submit(fetch, bricks, k, k in rotation.window(0, AHEAD))
-        for bricks, rotation in volumes
+        pool.submit(fetch, bricks, k, k in schedule.window(0, AHEAD))
+        for bricks, schedule in volumes
         for k in range(len(bricks))
     ]
     try:
@@ -149,13 +149,13 @@ def moments(
             task.cancel()
 
 
-class Feeder:
-    """Keeps the bricks at hand that a training draws from, and the next; removes the others.
+class BrickPrefetcher:
+    """Keeps on disk the bricks that a training draws from and the next ones; removes the others.
 
     It observes the training (see `Event`), and works in a thread and processes of its own.
 
     Args:
-        volumes: bricks, and how they rotate.
+        volumes: bricks, and when they are drawn from.
         drawn: patches that volume v has given before number i (see `NoisyPatches.drawn`).
         batch: patches to an update.
         processes: how many fetch at once.
@@ -163,7 +163,7 @@ class Feeder:
 
     def __init__(
         self,
-        volumes: Sequence[tuple[Bricks, Rotation]],
+        volumes: Sequence[tuple[Bricks, BrickSchedule]],
         drawn: Callable[[int, int], int],
         batch: int,
         processes: int,
@@ -175,12 +175,12 @@ class Feeder:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started | Stepped):
-            self.turn(event.step * self.batch)
+            self.advance(event.step * self.batch)
 
-    def turn(self, patch: int) -> None:
-        """Bring the folder up to what pair number `patch` and the next ones need."""
-        for v, (bricks, rotation) in enumerate(self.volumes):
-            wanted = rotation.window(self.drawn(v, patch), AHEAD)
+    def advance(self, patch: int) -> None:
+        """Fetch what patch number `patch` and the next ones need, and remove the rest."""
+        for v, (bricks, schedule) in enumerate(self.volumes):
+            wanted = schedule.window(self.drawn(v, patch), AHEAD)
             keep = {bricks.path(k) for k in wanted}
             for k in range(len(bricks)):
                 if bricks.path(k) not in keep:
@@ -207,7 +207,7 @@ class Feeder:
 
         task.add_done_callback(done)
 
-    def __enter__(self) -> Feeder:
+    def __enter__(self) -> BrickPrefetcher:
         return self
 
     def __exit__(self, *_: object) -> None:

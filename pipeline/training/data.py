@@ -14,37 +14,37 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.simulation.phantom import neuropil
+from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.callbacks import LOOK_STEPS
-from ddgm.core.training.data import AXES, NoisyPatches, Volume, planes
-from ddgm.core.training.rotation import Rotation
+from ddgm.core.training.data import AXES, NoisyPatches, PatchSource, planes
 from ddgm.core.training.statistics import Moments
 from ddgm.pipeline.spec.model import Intensity
 from ddgm.pipeline.terminal import bar
 from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
 from ddgm.pipeline.training.spec import Region, TrainingSpec
-from ddgm.pipeline.volumes import volume as source
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.patches import random_patches
+from ddgm.pipeline.volumes.volume import Volume
 
 ORIENTATIONS = 3
 
 
 @dataclass(frozen=True)
-class Part:
-    """A volume's bricks, which of them are at hand when, and its share of all patches."""
+class TrainingVolume:
+    """A volume to train on: its bricks, when each is drawn from, and its share of all patches."""
 
     bricks: Bricks
-    rotation: Rotation
+    schedule: BrickSchedule
     share: float
 
 
-def open_region(region: Region, patch: int, field: str) -> tuple[source.Volume, Box]:
+def open_region(region: Region, patch: int, field: str) -> tuple[Volume, Box]:
     """A region's volume, and its box in voxels.
 
     Raises:
         DdgmError: the volume cannot be read, or the box lies outside it or holds no patch.
     """
-    volume = source.Volume(region.url, region.mip, region.missing)
+    volume = Volume(region.url, region.mip, region.missing)
     bounds = volume.info.bounds
     box = bounds
     if region.box is not None:
@@ -59,8 +59,8 @@ def open_region(region: Region, patch: int, field: str) -> tuple[source.Volume, 
     return volume, box
 
 
-def parts(spec: TrainingSpec) -> list[Part]:
-    """The volumes of a spec in bricks, as many of them at hand as the cache has room for.
+def training_volumes(spec: TrainingSpec) -> list[TrainingVolume]:
+    """The volumes of a spec in bricks, as many of them on disk at once as the cache has room for.
 
     Raises:
         DdgmError: a volume cannot be used, or the cache has no room for its bricks.
@@ -78,22 +78,24 @@ def parts(spec: TrainingSpec) -> list[Part]:
     bricks = [Bricks(volume, tuple(cut(box, side)), folder) for volume, box in opened]
     fits = sum(b.bytes for b in bricks) <= data.cache.gigabytes * 1e9
     return [
-        Part(b, _rotation(b, None if fits else share * data.cache.gigabytes * 1e9, spec), share)
+        TrainingVolume(
+            b, _schedule(b, None if fits else share * data.cache.gigabytes * 1e9, spec), share
+        )
         for b, share in zip(bricks, shares.tolist(), strict=True)
     ]
 
 
-def _rotation(bricks: Bricks, room: float | None, spec: TrainingSpec) -> Rotation:
-    """How a volume's bricks take turns in `room` bytes; None has room for all.
+def _schedule(bricks: Bricks, room: float | None, spec: TrainingSpec) -> BrickSchedule:
+    """The schedule of a volume's bricks in `room` bytes of cache; None has room for all.
 
     A brick stays until its voxels have been seen about once in each orientation, and until the
-    feeder has heard of the next updates: it fetches no more than `AHEAD` before.
+    prefetcher has heard of the next updates: it fetches no more than `AHEAD` before.
     """
     count, largest = len(bricks), max(bricks.boxes, key=lambda box: prod(box.shape))
     seen = ORIENTATIONS * prod(largest.shape) // spec.training.patch**2 + 1
     turnover = max(seen, LOOK_STEPS * spec.training.batch)
     if room is None:
-        return Rotation(count, count, turnover, spec.training.seed)
+        return BrickSchedule(count, count, turnover, spec.training.seed)
     brick = bricks.bytes_of(largest)
     resident = int(room // brick) - AHEAD
     if resident < 1:
@@ -102,10 +104,10 @@ def _rotation(bricks: Bricks, room: float | None, spec: TrainingSpec) -> Rotatio
             f"bricks of {brick / 1e9:.2g} GB of {bricks.volume.url} beside the other volumes; "
             "raise it, or lower data.cache.brick"
         )
-    return Rotation(count, resident, turnover, spec.training.seed)
+    return BrickSchedule(count, resident, turnover, spec.training.seed)
 
 
-def intensity(spec: TrainingSpec, volumes: Sequence[Part], console: Console) -> Intensity:
+def intensity(spec: TrainingSpec, volumes: Sequence[TrainingVolume], console: Console) -> Intensity:
     """The normalising mean and std: the spec's, or measured once in a pass over all voxels.
 
     Raises:
@@ -120,7 +122,7 @@ def intensity(spec: TrainingSpec, volumes: Sequence[Part], console: Console) -> 
     total = Moments()
     with bar(console) as progress, fetchers(min(spec.data.cache.processes, count)) as pool:
         task = progress.add_task("reading, measuring", total=count)
-        for found in moments([(v.bricks, v.rotation) for v in volumes], pool):
+        for found in moments([(v.bricks, v.schedule) for v in volumes], pool):
             total += found
             progress.advance(task)
     measured = Intensity(mean=total.mean, std=total.std)
@@ -130,15 +132,18 @@ def intensity(spec: TrainingSpec, volumes: Sequence[Part], console: Console) -> 
     return measured
 
 
-def noisy_patches(spec: TrainingSpec, volumes: Sequence[Part], normal: Intensity) -> NoisyPatches:
-    """What the network learns from."""
+def noisy_patches(
+    spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Intensity
+) -> NoisyPatches:
+    """The noisy patches that the network learns from."""
     names = [f"{v.bricks.volume.url} (mip {v.bricks.volume.mip})" for v in volumes]
     drawn = [
-        Volume(name, v.bricks, v.share, v.rotation) for name, v in zip(names, volumes, strict=True)
+        PatchSource(name, v.bricks, v.share, v.schedule)
+        for name, v in zip(names, volumes, strict=True)
     ]
     if phantom := spec.data.phantom:
         made = neuropil((phantom.side, phantom.side, phantom.side), phantom.seed)
-        drawn.append(Volume("phantom", [made], phantom.share))
+        drawn.append(PatchSource("phantom", [made], phantom.share))
     t = spec.training
     return NoisyPatches(drawn, normal.mean, normal.std, t.patch, t.sigma, t.seed)
 

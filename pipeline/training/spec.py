@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from ddgm.core.networks.unet import Architecture
-from ddgm.core.training.recipe import Optimizer, Precision, Recipe, Running, Schedule
+from ddgm.core.training.recipe import Optimizer, Precision, Recipe, RuntimeOptions, Schedule
 from ddgm.pipeline.spec.base import Axis, StrictModel, check_box
 from ddgm.pipeline.spec.model import Intensity
 from ddgm.workers.urls import Url
@@ -173,13 +173,15 @@ class TrainingSpec(StrictModel):
         return self
 
     def recipe(self) -> Recipe:
-        """All of it that decides the weights, but for the data."""
+        """The settings that decide the weights, the data aside."""
         fields = self.training.model_dump()
         sigma_range = fields.pop("sigma")
         architecture = Architecture(**self.network.model_dump())
         return Recipe(architecture=architecture, sigma_range=sigma_range, **fields)
 
-    def running(self) -> Running:
-        """How it runs."""
+    def runtime_options(self) -> RuntimeOptions:
+        """The options that do not change the weights, but for rounding."""
         tried = self.validation or Validation(url="none")
-        return Running(self.devices, self.loaders, self.save_every, tried.every, tried.slices)
+        return RuntimeOptions(
+            self.devices, self.loaders, self.save_every, tried.every, tried.slices
+        )

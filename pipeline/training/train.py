@@ -20,13 +20,13 @@ from ddgm.core.training.fit import fit
 from ddgm.pipeline.spec.model import Intensity
 from ddgm.pipeline.spec.yaml_file import dump_spec, load_spec
 from ddgm.pipeline.store.files import Folder
-from ddgm.pipeline.training.bricks import Feeder
+from ddgm.pipeline.training.bricks import BrickPrefetcher
 from ddgm.pipeline.training.data import (
-    Part,
+    TrainingVolume,
     intensity,
     noisy_patches,
     open_region,
-    parts,
+    training_volumes,
     validation_patches,
 )
 from ddgm.pipeline.training.log import TrainingLog
@@ -59,7 +59,7 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     if not first:  # one of several devices' processes speaks, and writes
         console.quiet = True
-    volumes = parts(spec)
+    volumes = training_volumes(spec)
     if spec.validation is not None:
         open_region(spec.validation, spec.training.patch, "validation")
     claim(folder, spec)  # after what can be wrong with the spec, which is then put right in place
@@ -70,8 +70,8 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     with ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(console))
         observers: list[Observer] = [TrainingLog(folder), progress]
-        observers.append(stack.enter_context(feeder(spec, volumes, pairs)))
-        network = fit(spec.recipe(), pairs, folder, spec.running(), validation, observers)
+        observers.append(stack.enter_context(prefetcher(spec, volumes, pairs)))
+        network = fit(spec.recipe(), pairs, folder, spec.runtime_options(), validation, observers)
     weights = folder / WEIGHTS
     if first:
         dtype = torch.bfloat16 if spec.weights == "bfloat16" else torch.float32
@@ -115,14 +115,16 @@ def differences(a: TrainingSpec, b: TrainingSpec) -> list[str]:
     return found
 
 
-def feeder(spec: TrainingSpec, volumes: Sequence[Part], pairs: NoisyPatches) -> Feeder:
-    """What keeps the volumes' bricks coming."""
-    rotating = [(v.bricks, v.rotation) for v in volumes]
-    return Feeder(rotating, pairs.drawn, spec.training.batch, spec.data.cache.processes)
+def prefetcher(
+    spec: TrainingSpec, volumes: Sequence[TrainingVolume], pairs: NoisyPatches
+) -> BrickPrefetcher:
+    """The prefetcher of the volumes' bricks."""
+    scheduled = [(v.bricks, v.schedule) for v in volumes]
+    return BrickPrefetcher(scheduled, pairs.drawn, spec.training.batch, spec.data.cache.processes)
 
 
-def card(spec: TrainingSpec, volumes: Sequence[Part], normal: Intensity) -> PriorCard:
-    """What travels with the weights."""
+def card(spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Intensity) -> PriorCard:
+    """The model card that is stored with the weights."""
     recipe = spec.recipe()
     return PriorCard(
         architecture=recipe.architecture,

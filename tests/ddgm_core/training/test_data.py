@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.data import (
-    InOrder,
     NoisyPatches,
     PatchError,
-    Volume,
-    fixed_patches,
+    PatchSource,
+    SequentialBatches,
     random_patch,
 )
-from ddgm.core.training.rotation import Rotation
 from tests.ddgm_core.training.trainings import grey, patches
 
 
@@ -29,7 +28,7 @@ def flat(value: int) -> np.ndarray:
 
 def flat_patches(seed: int = 0) -> NoisyPatches:
     """Of flat volumes at 0 and 100, three to one, so that noise and image can be told apart."""
-    volumes = [Volume(str(v), [flat(v)], s) for v, s in ((0, 3.0), (100, 1.0))]
+    volumes = [PatchSource(str(v), [flat(v)], s) for v, s in ((0, 3.0), (100, 1.0))]
     return NoisyPatches(volumes, mean=0.0, std=1.0, patch=8, seed=seed)
 
 
@@ -74,7 +73,9 @@ def test_loader_processes_change_nothing(workers: int) -> None:
     """Not the batches, nor their order."""
 
     def batches(workers: int) -> list[list[Tensor]]:
-        loader = DataLoader(patches(), batch_sampler=InOrder(3, start=2), num_workers=workers)
+        loader = DataLoader(
+            patches(), batch_sampler=SequentialBatches(3, start=2), num_workers=workers
+        )
         return list(islice(loader, 7))
 
     for found, expected in zip(batches(workers), batches(0), strict=True):
@@ -104,7 +105,7 @@ def test_noise_is_normal_and_of_log_uniform_levels_and_volumes_have_their_shares
 
 
 def test_patches_are_normalised() -> None:
-    drawn = NoisyPatches([Volume("", [flat(140)])], mean=100.0, std=20.0, patch=8)
+    drawn = NoisyPatches([PatchSource("", [flat(140)])], mean=100.0, std=20.0, patch=8)
     noisy, noise, sigma = drawn[0]
     torch.testing.assert_close(
         noisy - float(sigma) * noise, torch.full((1, 8, 8), 2.0), atol=1e-4, rtol=0
@@ -113,38 +114,26 @@ def test_patches_are_normalised() -> None:
 
 def test_a_volume_that_rotates_is_drawn_from_the_bricks_of_its_turn() -> None:
     """By its share: half of the patches are its own, so its turns take twice as many."""
-    rotation = Rotation(count=6, resident=2, turnover=10)
-    rotating = Volume("rotating", [flat(10 * k) for k in range(1, 7)], 0.5, rotation)
-    drawn = NoisyPatches([rotating, Volume("", [flat(200)], 0.5)], 0.0, 1.0, patch=8)
+    schedule = BrickSchedule(count=6, resident=2, turnover=10)
+    rotating = PatchSource("rotating", [flat(10 * k) for k in range(1, 7)], 0.5, schedule)
+    drawn = NoisyPatches([rotating, PatchSource("", [flat(200)], 0.5)], 0.0, 1.0, patch=8)
     seen: set[int] = set()
     for i in range(200):
         noisy, noise, sigma = drawn[i]
         level = round(float((noisy - float(sigma) * noise).mean()))
         if level != 200:
-            assert level // 10 - 1 in rotation.window(i // 2)
+            assert level // 10 - 1 in schedule.window(i // 2)
             seen.add(level)
     assert seen == {10, 20, 30, 40, 50, 60}
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3])
 def test_devices_together_take_every_number_once(devices: int) -> None:
-    rows = [islice(InOrder(4, 0, d, devices), 5) for d in range(devices)]
+    rows = [islice(SequentialBatches(4, 0, d, devices), 5) for d in range(devices)]
     taken = [n for batches in zip(*rows, strict=True) for batch in batches for n in batch]
     assert taken == list(range(4 * 5 * devices))
 
 
 def test_a_start_goes_on_where_the_batches_before_ended() -> None:
-    whole = list(islice(InOrder(4, 0, 1, 2), 9))
-    assert list(islice(InOrder(4, 6, 1, 2), 3)) == whole[6:]
-
-
-def test_fixed_patches_are_fixed_and_normalised() -> None:
-    volume = grey(40, 40, 40)
-    a, b = (
-        fixed_patches(volume, 64, float(volume.mean()), float(volume.std()), 16) for _ in range(2)
-    )
-    assert torch.equal(a, b)
-    assert a.shape == (64, 1, 16, 16)
-    assert a.dtype == torch.float32
-    assert float(a.mean()) == pytest.approx(0, abs=0.05)
-    assert float(a.std()) == pytest.approx(1, abs=0.05)
+    whole = list(islice(SequentialBatches(4, 0, 1, 2), 9))
+    assert list(islice(SequentialBatches(4, 6, 1, 2), 3)) == whole[6:]

@@ -16,13 +16,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddgm.core.errors import Stopped
 from ddgm.core.networks.unet import UNet, parameter_count
-from ddgm.core.training.callbacks import Interrupted, TrainingError
-from ddgm.core.training.data import NoisyPatches, Volume
+from ddgm.core.training.callbacks import TrainingError
+from ddgm.core.training.data import NoisyPatches, PatchSource
 from ddgm.core.training.events import Event, Saved, Started, Stepped
 from ddgm.core.training.fit import fit, multiply_adds
 from ddgm.core.training.module import NoisePrediction
-from ddgm.core.training.recipe import Recipe, Running
+from ddgm.core.training.recipe import Recipe, RuntimeOptions
 from tests.ddgm_core.training import trainings
 from tests.ddgm_core.training.trainings import (
     KILLED_AT,
@@ -135,7 +136,7 @@ def test_a_signal_has_it_save_and_stop(
             os.kill(os.getpid(), number)
 
     handler = signal.getsignal(number)
-    with pytest.raises(Interrupted, match="stopped after 11 of 14 updates, and saved"):
+    with pytest.raises(Stopped, match="stopped after 11 of 14 updates, and saved"):
         train(tmp_path, observers=[send])
     assert signal.getsignal(number) is handler
     assert checkpoint(tmp_path)["global_step"] == 11
@@ -155,7 +156,7 @@ def test_one_that_was_done_is_done_again_at_once(
 def test_loaders_and_checkpoints_change_nothing(
     undisturbed: Callable[[str], Weights], tmp_path: Path
 ) -> None:
-    weights = train(tmp_path, running=Running(loaders=2, save_every=5))
+    weights = train(tmp_path, options=RuntimeOptions(loaders=2, save_every=5))
     assert same(weights, undisturbed("adam"))
 
 
@@ -174,7 +175,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(
 ) -> None:
     recipe = replace(RECIPE, accumulate=accumulate)
     with pytest.raises(TrainingError, match="batch: 4 must be a multiple of accumulate x devices"):
-        train(tmp_path, recipe, Running(devices=devices))
+        train(tmp_path, recipe, RuntimeOptions(devices=devices))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no checkpoint", None])
@@ -230,7 +231,7 @@ def test_weights_that_are_no_numbers_are_never_saved(
 
     monkeypatch.setattr(NoisePrediction, "optimizer_step", poisoned)
     with pytest.raises(TrainingError, match="weights are no numbers after update 2; ") as caught:
-        train(tmp_path, replace(RECIPE, steps=2), Running(save_every=save_every))
+        train(tmp_path, replace(RECIPE, steps=2), RuntimeOptions(save_every=save_every))
     if save_every == 1:
         assert "the last good checkpoint" in str(caught.value)
         state = checkpoint(tmp_path)
@@ -244,7 +245,7 @@ def test_weights_that_are_no_numbers_are_never_saved(
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_flat_patches_among_others_do_no_harm(tmp_path: Path, precision: str) -> None:
     flat = np.full((20, 20, 20), 77, np.uint8)
-    volumes = [Volume("flat", [flat]), Volume("noise", [grey(20, 20, 20)])]
+    volumes = [PatchSource("flat", [flat]), PatchSource("noise", [grey(20, 20, 20)])]
     recipe: Recipe = RECIPES["bfloat16"] if precision == "bfloat16" else RECIPE
     listener = Listener()
     fit(recipe, NoisyPatches(volumes, 77.0, 30.0, 16), tmp_path, RUNNING, observers=[listener])

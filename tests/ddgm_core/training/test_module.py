@@ -17,7 +17,7 @@ from ddgm.core.training.events import Event, Saved
 from ddgm.core.training.fit import fit
 from ddgm.core.training.module import NoisePrediction, learning_rate, optimizer
 from ddgm.core.training.muon import Muon
-from ddgm.core.training.recipe import Recipe, Running
+from ddgm.core.training.recipe import Recipe, RuntimeOptions
 from tests.ddgm_core.training.trainings import RECIPE, TINY, patches, train
 
 
@@ -105,7 +105,7 @@ def test_the_average_has_the_memory_it_says(tmp_path: Path, average: float) -> N
     """Over (10 + n) / 9 steps after the n-th, up to 1 / (1 - average)."""
     kept = Weights()
     recipe = replace(RECIPE, average=average)
-    fit(recipe, patches(), tmp_path, Running(save_every=1), observers=[kept])
+    fit(recipe, patches(), tmp_path, RuntimeOptions(save_every=1), observers=[kept])
     expected = kept.averaged[0]
     for n, (weight, averaged) in enumerate(
         zip(kept.network[1:], kept.averaged[1:], strict=True), 2

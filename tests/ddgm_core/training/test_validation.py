@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddgm.core.training.events import Validated
-from ddgm.core.training.recipe import Running
+from ddgm.core.training.recipe import RuntimeOptions
 from ddgm.core.training.validation import IMAGES, SIGMAS, denoised, noise_errors, validate
 from tests.ddgm_core.sample_networks import random_network
 from tests.ddgm_core.training.trainings import RECIPE, TINY, Listener, train
@@ -95,9 +95,9 @@ def test_a_validation_leaves_the_network_as_it_was(training: bool) -> None:
 
 def test_a_training_that_is_validated_comes_to_the_same_weights(tmp_path: Path) -> None:
     listener = Listener()
-    running = Running(save_every=4, validate_every=3, slices=0)
+    options = RuntimeOptions(save_every=4, validate_every=3, slices=0)
     recipe = replace(RECIPE, steps=7)
-    watched = train(tmp_path / "a", recipe, running, [listener], validation=images(6))
+    watched = train(tmp_path / "a", recipe, options, [listener], validation=images(6))
     plain = train(tmp_path / "b", recipe)
     assert all(torch.equal(w, plain[name]) for name, w in watched.items())
     assert [e.step for e in listener.events if isinstance(e, Validated)] == [3, 6, 7]

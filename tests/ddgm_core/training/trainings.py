@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ddgm.core.networks.unet import Architecture
 from ddgm.core.training.callbacks import TrainingError
-from ddgm.core.training.data import NoisyPatches, PatchError, Volume
+from ddgm.core.training.data import NoisyPatches, PatchError, PatchSource
 from ddgm.core.training.events import Event, Observer, Stepped
 from ddgm.core.training.fit import fit
-from ddgm.core.training.recipe import Recipe, Running
+from ddgm.core.training.recipe import Recipe, RuntimeOptions
 
 TINY = Architecture(width=8, levels=2, convolutions=2, groups=4)
 RECIPE = Recipe(
@@ -33,7 +33,7 @@ RECIPE = Recipe(
     average=0.9,
     precision="float32",
 )
-RUNNING = Running(save_every=4)
+RUNNING = RuntimeOptions(save_every=4)
 KILLED_AT = 10  # an update with an event, two after a checkpoint
 
 
@@ -64,19 +64,19 @@ def grey(*shape: int, seed: int = 0) -> np.ndarray:
 
 def patches(recipe: Recipe = RECIPE) -> NoisyPatches:
     """Of two volumes of noise."""
-    volumes = [Volume("a", [grey(20, 24, 28)]), Volume("b", [grey(16, 16, 16, seed=1)])]
+    volumes = [PatchSource("a", [grey(20, 24, 28)]), PatchSource("b", [grey(16, 16, 16, seed=1)])]
     return NoisyPatches(volumes, 127.5, 74.0, recipe.patch, recipe.sigma_range, recipe.seed)
 
 
 def train(
     folder: Path,
     recipe: Recipe = RECIPE,
-    running: Running = RUNNING,
+    options: RuntimeOptions = RUNNING,
     observers: Sequence[Observer] = (),
     validation: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The averaged weights that come out."""
-    network = fit(recipe, patches(recipe), folder, running, validation, observers)
+    network = fit(recipe, patches(recipe), folder, options, validation, observers)
     return network.state_dict()
 
 
@@ -103,8 +103,8 @@ if __name__ == "__main__":
             train(Path(folder), observers=[die])
         case ["failed", folder]:
             pairs = patches()
-            pairs.volumes[0] = Volume("a", Spoilt())
+            pairs.volumes[0] = PatchSource("a", Spoilt())
             try:
-                fit(RECIPE, pairs, Path(folder), Running(loaders=2))
+                fit(RECIPE, pairs, Path(folder), RuntimeOptions(loaders=2))
             except TrainingError as error:
                 kept = error  # with its frames, and so with the loaders

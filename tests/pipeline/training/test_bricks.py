@@ -14,13 +14,20 @@ import numpy as np
 import pytest
 
 from ddgm.core.errors import DdgmError
-from ddgm.core.training.data import NoisyPatches
-from ddgm.core.training.data import Volume as DrawnVolume
+from ddgm.core.training.brick_schedule import BrickSchedule
+from ddgm.core.training.data import NoisyPatches, PatchSource
 from ddgm.core.training.events import Started, Stepped
-from ddgm.core.training.rotation import Rotation
 from ddgm.core.training.statistics import Moments, StatisticsError
 from ddgm.pipeline.training import bricks as brick_files
-from ddgm.pipeline.training.bricks import AHEAD, Bricks, Feeder, cut, fetch, fetchers, moments
+from ddgm.pipeline.training.bricks import (
+    AHEAD,
+    BrickPrefetcher,
+    Bricks,
+    cut,
+    fetch,
+    fetchers,
+    moments,
+)
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError, Volume
 from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
@@ -147,41 +154,41 @@ def test_a_brick_with_a_voxel_that_is_no_number_is_named(tmp_path: Path) -> None
 
 
 def test_all_are_measured_and_those_needed_first_are_kept(bricks: Bricks, data: np.ndarray) -> None:
-    rotation = Rotation(len(bricks), resident=1, turnover=10)
+    schedule = BrickSchedule(len(bricks), resident=1, turnover=10)
     with fetchers(2) as pool:
-        found = list(moments([(bricks, rotation)], pool))
+        found = list(moments([(bricks, schedule)], pool))
     assert found == [Moments.of(part(data, box)) for box in bricks.boxes]
     total = sum(found, Moments())
     assert (total.mean, total.std) == pytest.approx((data.mean(), data.std()), rel=1e-6)
-    assert there(bricks) == set(rotation.window(0, AHEAD))
+    assert there(bricks) == set(schedule.window(0, AHEAD))
 
 
 def test_a_missing_chunk_ends_the_measuring(bricks: Bricks, tmp_path: Path) -> None:
     chunk_file(tmp_path / "em", (5, 22, 23)).unlink()
-    rotation = Rotation(len(bricks), resident=1, turnover=10)
+    schedule = BrickSchedule(len(bricks), resident=1, turnover=10)
     with fetchers(1) as pool, pytest.raises(SourceError, match="missing") as caught:
-        list(moments([(bricks, rotation)], pool))
+        list(moments([(bricks, schedule)], pool))
     assert bricks.volume.url in str(caught.value)
 
 
-def test_the_feeder_keeps_what_is_drawn_from_and_no_more(bricks: Bricks, data: np.ndarray) -> None:
+def test_the_prefetcher_keeps_what_is_drawn_from_and_no_more(bricks: Bricks, data: np.ndarray) -> None:
     """Twice round all bricks, with room for three: the same patches as with all at hand."""
     turnover, batch = 20, 10
-    rotation = Rotation(len(bricks), resident=1, turnover=turnover)
+    schedule = BrickSchedule(len(bricks), resident=1, turnover=turnover)
     whole = [part(data, box) for box in bricks.boxes]
-    expected = NoisyPatches([DrawnVolume("", whole, 1.0, rotation)], 128.0, 70.0, patch=16)
-    pairs = NoisyPatches([DrawnVolume("", bricks, 1.0, rotation)], 128.0, 70.0, patch=16)
+    expected = NoisyPatches([PatchSource("", whole, 1.0, schedule)], 128.0, 70.0, patch=16)
+    pairs = NoisyPatches([PatchSource("", bricks, 1.0, schedule)], 128.0, 70.0, patch=16)
     room = (1 + AHEAD) * (prod(bricks.boxes[0].shape) + HEADER)
     seen: list[set[int]] = []
-    with Feeder([(bricks, rotation)], pairs.drawn, batch, processes=1) as feeder:
+    with BrickPrefetcher([(bricks, schedule)], pairs.drawn, batch, processes=1) as prefetcher:
         for step in range(2 * len(bricks) * turnover // batch):
-            feeder(stepped(step) if step else started())
+            prefetcher(stepped(step) if step else started())
             for i in (batch * step, batch * step + batch - 1):
                 for found, wanted in zip(pairs[i], expected[i], strict=True):
                     np.testing.assert_array_equal(found, wanted)
             assert size(bricks.folder) <= room
             if step % 2 == 0:
-                wait_for(bricks, set(rotation.window(batch * step, AHEAD)))
+                wait_for(bricks, set(schedule.window(batch * step, AHEAD)))
                 seen.append(there(bricks))
     assert set.union(*seen) == set(range(6))
     arrived = sum(len(now - before) for before, now in pairwise(seen))
@@ -189,12 +196,12 @@ def test_the_feeder_keeps_what_is_drawn_from_and_no_more(bricks: Bricks, data: n
 
 
 def test_the_feeder_begins_where_a_training_goes_on(bricks: Bricks) -> None:
-    rotation = Rotation(len(bricks), resident=2, turnover=10)
+    schedule = BrickSchedule(len(bricks), resident=2, turnover=10)
     for k in range(6):
         fetch(bricks, k, keep=True)
-    with Feeder([(bricks, rotation)], lambda v, i: i, batch=5, processes=1) as feeder:
-        feeder(started(7))
-        wait_for(bricks, set(rotation.window(35, AHEAD)))
+    with BrickPrefetcher([(bricks, schedule)], lambda v, i: i, batch=5, processes=1) as prefetcher:
+        prefetcher(started(7))
+        wait_for(bricks, set(schedule.window(35, AHEAD)))
 
 
 def test_a_brick_that_cannot_be_fetched_is_named_to_who_waits(
@@ -202,9 +209,9 @@ def test_a_brick_that_cannot_be_fetched_is_named_to_who_waits(
 ) -> None:
     for chunk in (tmp_path / "em").glob("*_*_*/*"):
         chunk.unlink()
-    rotation = Rotation(len(bricks), len(bricks), 10)
-    with Feeder([(bricks, rotation)], lambda v, i: i, batch=5, processes=1) as feeder:
-        feeder(started())
+    schedule = BrickSchedule(len(bricks), len(bricks), 10)
+    with BrickPrefetcher([(bricks, schedule)], lambda v, i: i, batch=5, processes=1) as prefetcher:
+        prefetcher(started())
         with pytest.raises(DdgmError, match="missing") as caught:
             _ = bricks[3]
     assert bricks.volume.url in str(caught.value)
@@ -214,9 +221,9 @@ def test_a_brick_that_cannot_be_fetched_is_named_to_who_waits(
 def test_a_brick_that_failed_before_is_tried_again(bricks: Bricks, data: np.ndarray) -> None:
     bricks.folder.mkdir()
     bricks.failure(1).write_text("the server was down")
-    rotation = Rotation(len(bricks), len(bricks), 10)
-    with Feeder([(bricks, rotation)], lambda v, i: i, batch=5, processes=1) as feeder:
-        feeder(started())
+    schedule = BrickSchedule(len(bricks), len(bricks), 10)
+    with BrickPrefetcher([(bricks, schedule)], lambda v, i: i, batch=5, processes=1) as prefetcher:
+        prefetcher(started())
         wait_for(bricks, set(range(6)))
     np.testing.assert_array_equal(bricks[1], part(data, bricks.boxes[1]))
     assert not bricks.failure(1).exists()

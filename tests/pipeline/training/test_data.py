@@ -15,7 +15,13 @@ from ddgm.core.training.callbacks import LOOK_STEPS
 from ddgm.core.training.data import planes
 from ddgm.pipeline.spec.model import Intensity
 from ddgm.pipeline.training.bricks import AHEAD, fetch
-from ddgm.pipeline.training.data import intensity, noisy_patches, parts, validation_patches
+from ddgm.pipeline.training.data import (
+    intensity,
+    noisy_patches,
+    training_volumes,
+    validation_patches,
+)
+from ddgm.pipeline.training.spec import TrainingSpec
 from tests.pipeline.sample_volumes import grey, write_volume
 from tests.pipeline.training.specs import training_spec, volume
 
@@ -25,10 +31,14 @@ UNIT = Intensity(mean=0.0, std=1.0)
 
 def refused(url: str, data: dict[str, Any] | None = None, **more: Any) -> str:
     with pytest.raises(DdgmError) as caught:
-        parts(training_spec(url, "out", data, **more))
+        training_volumes(training_spec(url, "out", data, **more))
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def shares(spec: TrainingSpec) -> list[float]:
+    return [volume.share for volume in training_volumes(spec)]
 
 
 def test_a_volume_smaller_than_a_patch_is_named(tmp_path: Path) -> None:
@@ -40,7 +50,7 @@ def test_a_volume_smaller_than_a_patch_is_named(tmp_path: Path) -> None:
 def test_a_box_is_what_counts(tmp_path: Path) -> None:
     url = volume(tmp_path / "em", (40, 40, 40), offset=(100, 0, 0))
     box = {"z": [100, 112], "y": [4, 34], "x": [2, 40]}
-    (found,) = parts(training_spec(url, "out", {"volumes": [{"url": url, "box": box}]}))
+    (found,) = training_volumes(training_spec(url, "out", {"volumes": [{"url": url, "box": box}]}))
     assert found.bricks.bytes == 12 * 30 * 38
     small = {**box, "y": [4, 14], "z": [100, 110]}
     message = refused(url, {"volumes": [{"url": url, "box": small}]})
@@ -60,12 +70,12 @@ def test_voxels_of_different_sizes_are_refused(tmp_path: Path) -> None:
 def test_shares_are_of_voxels_or_as_given_beside_the_phantoms(tmp_path: Path) -> None:
     a, b = volume(tmp_path / "a", (20, 20, 20)), volume(tmp_path / "b", (20, 20, 60))
     both: dict[str, Any] = {"volumes": [{"url": a}, {"url": b}]}
-    assert [p.share for p in parts(training_spec(a, "out", both))] == pytest.approx([0.25, 0.75])
+    assert shares(training_spec(a, "out", both)) == pytest.approx([0.25, 0.75])
     given = {"volumes": [{"url": a, "share": 3.0}, {"url": b, "share": 1.0}]}
-    assert [p.share for p in parts(training_spec(a, "out", given))] == pytest.approx([0.75, 0.25])
+    assert shares(training_spec(a, "out", given)) == pytest.approx([0.75, 0.25])
     both["phantom"] = {"share": 0.2, "side": 16}
     spec = training_spec(a, tmp_path / "out", both)
-    found = parts(spec)
+    found = training_volumes(spec)
     assert [p.share for p in found] == pytest.approx([0.2, 0.6])
     pairs = noisy_patches(spec, found, UNIT)
     assert pairs.shares == pytest.approx([0.2, 0.6, 0.2])
@@ -74,12 +84,12 @@ def test_shares_are_of_voxels_or_as_given_beside_the_phantoms(tmp_path: Path) ->
 def test_bricks_take_turns_only_where_they_do_not_fit(tmp_path: Path) -> None:
     url = volume(tmp_path / "em", (32, 64, 64))
     brick = 32**3
-    (all_of_it,) = parts(training_spec(url, "out", {"cache": {"brick": 32}}))
-    assert all_of_it.rotation.window(10**9) == (0, 1, 2, 3)
+    (all_of_it,) = training_volumes(training_spec(url, "out", {"cache": {"brick": 32}}))
+    assert all_of_it.schedule.window(10**9) == (0, 1, 2, 3)
     room = {"brick": 32, "gigabytes": 3.5 * brick / 1e9}
-    (some,) = parts(training_spec(url, "out", {"cache": room}))
-    assert (some.rotation.count, some.rotation.resident) == (4, 3 - AHEAD)
-    assert some.rotation.turnover == 3 * brick // 16**2 + 1
+    (some,) = training_volumes(training_spec(url, "out", {"cache": room}))
+    assert (some.schedule.count, some.schedule.resident) == (4, 3 - AHEAD)
+    assert some.schedule.turnover == 3 * brick // 16**2 + 1
     message = refused(url, {"cache": {**room, "gigabytes": 2.5 * brick / 1e9}})
     assert message.startswith("data.cache.gigabytes: ")
     assert url in message
@@ -90,11 +100,13 @@ def test_a_turn_never_outruns_the_feeder(tmp_path: Path, batch: int) -> None:
     """It hears of the updates each LOOK_STEPS, and until then patches come from what it has."""
     url = volume(tmp_path / "em", (2, 64, 64), chunk=(2, 64, 64))
     cache = {"brick": 32, "gigabytes": 3.5 * 2 * 32**2 / 1e9}
-    (found,) = parts(training_spec(url, "out", {"cache": cache}, training={"batch": batch}))
+    (found,) = training_volumes(
+        training_spec(url, "out", {"cache": cache}, training={"batch": batch})
+    )
     for told in range(0, 50 * LOOK_STEPS * batch, LOOK_STEPS * batch):
-        had = found.rotation.window(told, AHEAD)
+        had = found.schedule.window(told, AHEAD)
         last = told + LOOK_STEPS * batch - 1
-        assert set(found.rotation.window(last)) <= set(had)
+        assert set(found.schedule.window(last)) <= set(had)
 
 
 @pytest.mark.parametrize("patch", [16, 30])
@@ -102,7 +114,7 @@ def test_a_turn_never_outruns_the_feeder(tmp_path: Path, batch: int) -> None:
 def test_every_brick_holds_a_patch(tmp_path: Path, side: int, patch: int) -> None:
     url = volume(tmp_path / "em", (side, side, side), chunk=(64, 64, 64))
     spec = training_spec(url, "out", {"cache": {"brick": 32}}, training={"patch": patch})
-    (found,) = parts(spec)
+    (found,) = training_volumes(spec)
     for box in found.bricks.boxes:
         assert len(planes(box.shape, patch)) == 3
 
@@ -116,18 +128,18 @@ def test_mean_and_std_are_over_all_voxels_and_measured_once(tmp_path: Path) -> N
     data = {"volumes": [{"url": u} for u in urls], "cache": {"brick": 32}}
     spec = training_spec(urls[0], out, data)
     console = Console(quiet=True)
-    found = intensity(spec, parts(spec), console)
+    found = intensity(spec, training_volumes(spec), console)
     assert (found.mean, found.std) == pytest.approx((voxels.mean(), voxels.std()), rel=1e-6)
-    assert intensity(spec, parts(spec), console) == found
+    assert intensity(spec, training_volumes(spec), console) == found
     (out / "intensity.json").write_text(json.dumps({"mean": 1.0, "std": 2.0}))
-    again = intensity(spec, parts(spec), console)
+    again = intensity(spec, training_volumes(spec), console)
     assert (again.mean, again.std) == (1.0, 2.0)
 
 
 def test_a_given_intensity_is_taken(tmp_path: Path) -> None:
     url = volume(tmp_path / "em", SMALL)
     spec = training_spec(url, tmp_path / "out", {"intensity": {"mean": 100.0, "std": 50.0}})
-    found = intensity(spec, parts(spec), Console(quiet=True))
+    found = intensity(spec, training_volumes(spec), Console(quiet=True))
     assert (found.mean, found.std) == (100.0, 50.0)
     assert not (tmp_path / "out").exists()
 
@@ -137,7 +149,7 @@ def test_a_flat_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     spec = training_spec(url, tmp_path / "out", {"cache": {"brick": 32}})
     with pytest.raises(DdgmError, match="all training voxels are equal"):
-        intensity(spec, parts(spec), Console(quiet=True))
+        intensity(spec, training_volumes(spec), Console(quiet=True))
     assert not (tmp_path / "out" / "intensity.json").exists()
 
 
@@ -152,7 +164,7 @@ def test_patches_come_from_the_volumes(tmp_path: Path) -> None:
             "intensity": {"mean": 100.0, "std": 50.0},
         },
     )
-    found = parts(spec)
+    found = training_volumes(spec)
     for one in found:
         fetch(one.bricks, 0, keep=True)
     assert spec.data.intensity is not None

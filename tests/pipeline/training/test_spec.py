@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ddgm.core.training.recipe import Recipe, Running
+from ddgm.core.training.recipe import Recipe, RuntimeOptions
 from ddgm.pipeline.spec.yaml_file import SpecError, dump_spec, load_spec
 from ddgm.pipeline.training.spec import TrainingSpec
 from tests.pipeline.training.specs import training_data, training_spec, write_spec
@@ -32,7 +32,7 @@ def test_defaults_are_the_papers() -> None:
     assert recipe.sigma_range == (0.03, 30.0)
     a = recipe.architecture
     assert (a.width, a.levels, a.convolutions) == (128, 5, 6)
-    assert spec.running() == Running()
+    assert spec.runtime_options() == RuntimeOptions()
 
 
 @pytest.mark.parametrize("name", ["train-fib25", "train-hemibrain"])
@@ -60,13 +60,13 @@ def test_every_field_reaches_the_recipe() -> None:
         assert found == (tuple(value) if isinstance(value, list) else value)
         assert found != getattr(Recipe(), {"sigma": "sigma_range"}.get(name, name))
     assert (recipe.architecture.width, recipe.architecture.groups) == (8, 4)
-    running = spec.running()
-    assert (running.devices, running.loaders, running.save_every) == (2, 3, 5)
+    options = spec.runtime_options()
+    assert (options.devices, options.loaders, options.save_every) == (2, 3, 5)
 
 
 def test_validation_says_how_often_and_on_how_much() -> None:
     spec = training_spec(URL, "out", validation={"url": URL, "every": 3, "slices": 2})
-    assert (spec.running().validate_every, spec.running().slices) == (3, 2)
+    assert (spec.runtime_options().validate_every, spec.runtime_options().slices) == (3, 2)
 
 
 TWO = [{"url": URL, "share": 1.0}, {"url": URL}]

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Rotation:
+class BrickSchedule:
     """The bricks of a volume that its n-th patch may come from, for every n.
 
     An endless row of bricks, pass after pass over all of them, each pass in an order of its
