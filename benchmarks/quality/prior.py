@@ -27,9 +27,11 @@ from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.projectors import Projector, projector
 from ddgm.core.simulation.noise import NoiseField
-from ddgm.core.training.data import fixed_patches
 from ddgm.core.training.validation import TILT_NOISE, noise_errors
 from ddgm.pipeline.figures import table
+from ddgm.pipeline.volumes.array import ArrayVolume
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.patches import random_patches
 
 TEST_HALF = 78  # first z of heldout.npy's test half
 GRID = (20, 40, 60, 80, 100, 120, 150, 200)
@@ -49,9 +51,10 @@ def main() -> None:
     prior = load_prior(a.weights)
     device = default_device()
     denoise = NetworkDenoiser(prior.network, a.precision, device)
-    volume = np.load(a.array, mmap_mode="r", allow_pickle=False)[TEST_HALF:]
-    truth = fixed_patches(volume, a.patches, prior.card.mean, prior.card.std, prior.card.patch)
-    truth = truth.to(device)
+    volume = ArrayVolume(str(a.array))
+    half = Box((TEST_HALF, 0, 0), volume.bounds.stop)
+    grey = random_patches(volume, half, prior.card.patch, a.patches, seed=0)
+    truth = torch.from_numpy((grey - prior.card.mean) / prior.card.std).float()[:, None].to(device)
     errors = noise_errors(denoise, truth)
     rows: list[dict[str, Any]] = [
         {"what": "noise error", "at": f"σ = {sigma:g}", "value": f"{error:.5f}"}
