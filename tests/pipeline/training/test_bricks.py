@@ -171,7 +171,9 @@ def test_a_missing_chunk_ends_the_measuring(bricks: Bricks, tmp_path: Path) -> N
     assert bricks.volume.url in str(caught.value)
 
 
-def test_the_prefetcher_keeps_what_is_drawn_from_and_no_more(bricks: Bricks, data: np.ndarray) -> None:
+def test_the_prefetcher_keeps_what_is_drawn_from_and_no_more(
+    bricks: Bricks, data: np.ndarray
+) -> None:
     """Twice round all bricks, with room for three: the same patches as with all at hand."""
     turnover, batch = 20, 10
     schedule = BrickSchedule(len(bricks), resident=1, turnover=turnover)
