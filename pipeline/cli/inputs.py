@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +22,17 @@ def ingest(
     array: Annotated[Path, typer.Argument(help=".npy, TIFF (file or folder), or zarr array")],
     url: Annotated[str, typer.Argument(help="a new precomputed volume, such as file:///data/em")],
     voxel_size: Annotated[
-        tuple[float, float, float], typer.Option(metavar="Z Y X", help="in nanometres")
-    ],
+        tuple[float, float, float] | None,
+        typer.Option(metavar="Z Y X", help="in nanometres; OME-Zarr says it by itself"),
+    ] = None,
     offset: Annotated[
-        tuple[int, int, int], typer.Option(metavar="Z Y X", help="of the first voxel")
-    ] = (0, 0, 0),
+        tuple[int, int, int] | None,
+        typer.Option(metavar="Z Y X", help="first voxel; default: OME-Zarr's, or 0 0 0"),
+    ] = None,
     encoding: Annotated[str, typer.Option(help="raw, or jpeg (smaller, and lossy)")] = "raw",
-    axes: Annotated[str, typer.Option(help="order of the array's axes")] = "zyx",
+    axes: Annotated[
+        str | None, typer.Option(help="order of the array's axes; default: OME-Zarr's, or zyx")
+    ] = None,
 ) -> None:
     """Copy an array into a precomputed volume that a spec can name as its source.
 
@@ -40,7 +45,7 @@ def ingest(
         raise DdgmError(f"--encoding: {encoding!r} must be raw or jpeg")
     with bar(console) as progress:
         task = progress.add_task("bricks", total=None)
-        copy(
+        taken = copy(
             array,
             url,
             voxel_size,
@@ -50,8 +55,17 @@ def ingest(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     console.print(
+        f"{array}: axes {taken.axes}, {_words(taken.shape)} voxels (z, y, x) of "
+        f"{_words(taken.voxel_size_nm)} nm, the first at {_words(taken.offset)}",
+        markup=False,
+    )
+    console.print(
         f"wrote {url}; name it in a spec as precomputed://{url.removeprefix('precomputed://')}"
     )
+
+
+def _words(numbers: Sequence[float]) -> str:
+    return " ".join(f"{n:.9g}" for n in numbers)
 
 
 def spec(

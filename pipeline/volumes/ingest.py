@@ -1,8 +1,6 @@
 """Turns a .npy file, a TIFF stack or a zarr array into a precomputed volume that a run can read."""
 
-import logging
 import math
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,34 +12,46 @@ from uuid import uuid4
 import numpy as np
 
 from ddgm.core.errors import DdgmError
+from ddgm.pipeline.volumes.array_files import ArrayFile, named, open_array
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.cloudvolume_fixes import cloud_volume
+from ddgm.pipeline.volumes.coordinates import Point, nearest_voxel
 from ddgm.pipeline.volumes.volume import SourceError, Volume
 
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
-TIFF = (".tif", ".tiff")
 BRICK_BYTES = 2**28  # about what is read at once
 JPEG_SIDE = 65500  # libjpeg's largest; a chunk is stored as one image, chunk² pixels high
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What was written, and as what the array was understood; triples are in z, y, x order."""
+
+    axes: str  # of the array, slowest first; those that are not z, y or x have length 1
+    shape: Triple
+    voxel_size_nm: Point
+    offset: Triple  # the volume's first voxel
 
 
 def ingest(
     array_path: Path,
     url: str,
-    voxel_size_nm: tuple[float, float, float],
+    voxel_size_nm: Point | None = None,
     *,
     encoding: Literal["raw", "jpeg"] = "raw",
     chunk: int = 64,
-    offset: Triple = (0, 0, 0),
-    axes: str = "zyx",
+    offset: Triple | None = None,
+    axes: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> Ingested:
     """Copies an array into a new precomputed volume, brick by brick; its dtype is kept.
 
     array_path: a .npy file, a TIFF stack, a folder of 2D TIFFs, a zarr array or an OME-Zarr image.
     url: where to write, as cloud-volume names it; nothing may be there yet.
     voxel_size_nm, offset: in z, y, x order; the offset, in voxels, is the volume's first voxel.
+        Default: what an OME-Zarr image says; the offset of another array is 0.
     chunk: the edge of the cubes that the volume is stored in, in voxels.
-    axes: the array's own axes, slowest first.
+    axes: the array's own axes, slowest first. Default: what an OME-Zarr image says, else "zyx".
     progress: called with the number of bricks written and the number of all.
 
     Raises DdgmError, and leaves no volume behind, when something cannot be used.
@@ -49,16 +59,17 @@ def ingest(
     _check_settings(voxel_size_nm, encoding, chunk, offset, axes)
     path = Path(array_path)
     with ExitStack() as files:
-        array = _open(path, files)
-        _check_array(array, path, encoding)
-        stack = Stack(array, (axes.index("z"), axes.index("y"), axes.index("x")), path)
+        file = open_array(path, files)
+        stack = Stack(file.array, _agreed_axes(file, axes, path), path)
+        _check_array(stack, encoding)
+        taken = _place_of(file, stack, voxel_size_nm, offset)
         info = cloud_volume().create_new_info(
             num_channels=1,
             layer_type="image",
-            data_type=np.dtype(array.dtype).name,
+            data_type=np.dtype(file.array.dtype).name,
             encoding=encoding,
-            resolution=[int(s) if s == int(s) else float(s) for s in voxel_size_nm[::-1]],
-            voxel_offset=offset[::-1],
+            resolution=[int(s) if s == int(s) else float(s) for s in taken.voxel_size_nm[::-1]],
+            voxel_offset=taken.offset[::-1],
             chunk_size=[chunk] * 3,
             volume_size=stack.shape[::-1],
         )
@@ -69,50 +80,61 @@ def ingest(
             volume.provenance.sources = [str(path)]
             volume.commit_provenance()
             volume.commit_info()  # last: without it there is no volume
+    return taken
 
 
 @dataclass(frozen=True)
 class Stack:
     """An array on disk, read box by box in z, y, x order whatever the order of its own axes."""
 
-    array: Any  # has shape and dtype, and is indexed with three slices
-    order: Triple  # which of its axes are z, y and x
+    array: Any  # has shape and dtype, and is indexed with slices
+    axes: str  # a letter for each of its axes; those that are not z, y or x have length 1
     path: Path
 
     @property
     def shape(self) -> Triple:
-        z, y, x = (int(self.array.shape[axis]) for axis in self.order)
+        z, y, x = (int(self.array.shape[self.axes.index(axis)]) for axis in "zyx")
         return z, y, x
 
     def read(self, box: Box) -> np.ndarray:
         """The voxels of `box`, (z, y, x), C-contiguous, little-endian. Raises DdgmError."""
-        index = [slice(None)] * 3
-        for axis, part in zip(self.order, box.slices(), strict=True):
-            index[axis] = part
-        with _named(self.path):
-            data = np.asarray(self.array[tuple(index)]).transpose(self.order)
+        parts: dict[str, slice] = dict(zip("zyx", box.slices(), strict=True))
+        kept = [axis for axis in self.axes if axis in parts]
+        with named(self.path):
+            data = np.asarray(self.array[tuple(parts.get(axis, 0) for axis in self.axes)])
+            data = data.transpose([kept.index(axis) for axis in "zyx"])
         # cloud-volume writes the bytes as they lie, and precomputed means little-endian.
         return np.ascontiguousarray(data, data.dtype.newbyteorder("<"))
 
 
-@dataclass(frozen=True)
-class Pages:
-    """Images of one shape as a (page, row, column) array, each decoded when it is asked for."""
+def _agreed_axes(file: ArrayFile, asked: str | None, path: Path) -> str:
+    """The array's axes: as its metadata have them, else as asked for.
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    page: Callable[[int], np.ndarray]
+    Raises:
+        DdgmError: both are there and differ.
+    """
+    if file.axes is None:
+        return asked or "zyx"
+    if asked is not None and asked != "".join(axis for axis in file.axes if axis in "zyx"):
+        raise DdgmError(f"axes {asked!r}: {path} says {file.axes!r}; give no --axes, or these")
+    return file.axes
 
-    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
-        pages, rows, columns = index
-        return np.stack([self._read(p)[rows, columns] for p in range(pages.start, pages.stop)])
 
-    def _read(self, number: int) -> np.ndarray:
-        page = self.page(number)
-        if page.shape != self.shape[1:] or page.dtype != self.dtype:
-            found, first = f"{page.shape} {page.dtype}", f"{self.shape[1:]} {self.dtype}"
-            raise ValueError(f"image {number} is {found}, the first is {first}")
-        return page
+def _place_of(
+    file: ArrayFile, stack: Stack, voxel_size_nm: Point | None, offset: Triple | None
+) -> Ingested:
+    """Voxel size and offset: as asked for, else as the metadata have them.
+
+    Raises:
+        DdgmError: there is no voxel size.
+    """
+    size = voxel_size_nm or file.voxel_size_nm
+    if size is None:
+        fault = f"voxel_size_nm: {stack.path} does not say how large its voxels are"
+        raise DdgmError(f"{fault}; give --voxel-size Z Y X, in nanometres")
+    if offset is None:
+        offset = nearest_voxel(file.origin_nm, size) if file.origin_nm else (0, 0, 0)
+    return Ingested(stack.axes, stack.shape, size, offset)
 
 
 def _copy(stack: Stack, volume: Any, chunk: int, progress: Callable[[int, int], None]) -> None:
@@ -190,108 +212,32 @@ def _volume_exists(url: str) -> bool:
 
 
 def _check_settings(
-    voxel_size_nm: tuple[float, float, float], encoding: str, chunk: int, offset: Triple, axes: str
+    voxel_size_nm: Point | None, encoding: str, chunk: int, offset: Triple | None, axes: str | None
 ) -> None:
-    if len(voxel_size_nm) != 3 or not all(0 < size < math.inf for size in voxel_size_nm):
-        raise DdgmError(f"voxel_size_nm {voxel_size_nm}: give three sizes above 0, as z, y, x")
-    if sorted(axes) != ["x", "y", "z"]:
+    sizes = voxel_size_nm
+    if sizes is not None and (len(sizes) != 3 or not all(0 < s < math.inf for s in sizes)):
+        raise DdgmError(f"voxel_size_nm {sizes}: give three sizes above 0, as z, y, x")
+    if axes is not None and sorted(axes) != ["x", "y", "z"]:
         raise DdgmError(f"axes {axes!r}: give z, y and x in the array's order, as in 'zyx'")
     if encoding not in ("raw", "jpeg"):
         raise DdgmError(f"encoding {encoding!r}: choose raw or jpeg")
     if chunk < 1 or (encoding == "jpeg" and chunk**2 > JPEG_SIDE):
         raise DdgmError(f"chunk {chunk}: choose 1 or more, and at most 255 with jpeg; 64 is usual")
-    if len(offset) != 3 or min(offset) < 0:
-        raise DdgmError(f"offset {offset}: give three whole numbers from 0 up, as z, y, x")
+    if offset is not None and len(offset) != 3:
+        raise DdgmError(f"offset {offset}: give three whole numbers, as z, y, x")
 
 
-def _check_array(array: Any, path: Path, encoding: str) -> None:
+def _check_array(stack: Stack, encoding: str) -> None:
+    array, path = stack.array, stack.path
     shape, dtype = tuple(array.shape), np.dtype(array.dtype).name
-    if len(shape) != 3 or 0 in shape:
-        raise DdgmError(f"array {path}: its shape is {shape}; give one with three axes, none empty")
+    lengths = dict(zip(stack.axes, shape, strict=False))
+    if len(shape) != len(stack.axes) or 0 in shape:
+        wanted = "three axes" if stack.axes == "zyx" else f"the axes {stack.axes}"
+        raise DdgmError(f"array {path}: its shape is {shape}; give one with {wanted}, none empty")
+    if long := [a for a, length in lengths.items() if a not in "zyx" and length > 1]:
+        fault = f"axis {long[0]} has length {lengths[long[0]]}, where 1 is needed"
+        raise DdgmError(f"array {path}: {fault}; save one time and one channel of it")
     if dtype not in DTYPES:
         raise DdgmError(f"array {path}: {dtype} cannot be stored; convert to {', '.join(DTYPES)}")
     if encoding == "jpeg" and dtype != "uint8":
         raise DdgmError(f"encoding jpeg: {path} holds {dtype}; convert to uint8 or choose raw")
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turns whatever the readers raise into an error that names the array."""
-    try:
-        yield
-    except (DdgmError, MemoryError):
-        raise
-    except Exception as error:
-        fault = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DdgmError(f"array {path}: cannot be read ({fault}); mend or convert it") from error
-
-
-def _open(path: Path, files: ExitStack) -> Any:
-    """The array, unread: it has shape and dtype, and is indexed with slices. `files` closes it."""
-    with _named(path):
-        if path.suffix == ".npy" and path.is_file():
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        if path.suffix.lower() in TIFF and path.is_file():
-            return _open_tiff(path, files)
-        if any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
-            return _open_zarr(path)
-        images = [file for file in path.glob("*") if file.suffix.lower() in TIFF]
-        if images:
-            return _open_images(sorted(images, key=_natural), files)
-    known = "a .npy file, a .tif file, a folder of .tif files or a zarr folder"
-    raise DdgmError(
-        f"array {path}: {'unknown kind' if path.exists() else 'not there'}; give {known}"
-    )
-
-
-def _open_zarr(path: Path) -> Any:
-    import zarr
-
-    node: Any = zarr.open(str(path), mode="r")
-    if isinstance(node, zarr.Array):
-        return node
-    attributes = dict(node.attrs)
-    images = attributes.get("ome", attributes).get("multiscales")  # OME-Zarr 0.5, or 0.4
-    if not images:
-        raise ValueError("a zarr group that is no OME image; name the array inside it")
-    return node[images[0]["datasets"][0]["path"]]
-
-
-def _open_tiff(path: Path, files: ExitStack) -> Any:
-    tifffile = _tifffile(files)
-    series = files.enter_context(tifffile.TiffFile(path)).series
-    if len(series) != 1:
-        raise ValueError(f"it holds {len(series)} series of images; save it as one stack")
-    if series[0].dataoffset is not None:  # uncompressed, in one piece
-        return tifffile.memmap(path, mode="r")
-    pages = series[0].pages
-    return Pages(series[0].shape, series[0].dtype, lambda number: pages[number].asarray())
-
-
-def _open_images(paths: list[Path], files: ExitStack) -> Any:
-    tifffile = _tifffile(files)
-    first = tifffile.imread(paths[0])
-    shape = (len(paths), *first.shape)
-    return Pages(shape, first.dtype, lambda number: tifffile.imread(paths[number]))
-
-
-def _natural(path: Path) -> list[str | int]:
-    """Sorts slice_9 before slice_10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
-
-
-class _RaiseErrors(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        raise ValueError(record.getMessage())
-
-
-def _tifffile(files: ExitStack) -> Any:
-    """The library, strict while `files` is open: of a file cut short it logs and reads a part."""
-    try:
-        import tifffile
-    except ImportError as error:
-        raise DdgmError("array: TIFF needs tifffile; run pip install tifffile") from error
-    handler = _RaiseErrors(logging.ERROR)
-    tifffile.logger().addHandler(handler)
-    files.callback(tifffile.logger().removeHandler, handler)
-    return tifffile

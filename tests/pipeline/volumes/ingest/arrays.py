@@ -25,7 +25,7 @@ def whole(folder: Path) -> Cutout:
     return volume.read(volume.info.bounds)
 
 
-def refused(run: Callable[[], None], folder: Path) -> str:
+def refused(run: Callable[[], object], folder: Path) -> str:
     """The one line of the DdgmError that `run` raises, once it is sure that nothing is left."""
     before = sorted(folder.parent.glob("*"))
     with pytest.raises(DdgmError) as caught:
