@@ -1,4 +1,4 @@
-"""The one base class of errors that a user can mend."""
+"""The base class of all errors that a user can mend."""
 
 
 class DdgmError(Exception):
@@ -9,4 +9,4 @@ class DdgmError(Exception):
 
 
 class Stopped(DdgmError):
-    """What Ctrl-C ends with: all that was finished is kept, and can be gone on from."""
+    """Stopped by Ctrl-C: what was finished is kept, and the same command continues from there."""

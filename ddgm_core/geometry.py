@@ -1,4 +1,4 @@
-"""How a slab's slices are looked at: shape of a slice, tilt angles, detector."""
+"""Tilt geometry of a slab's slices: shape of a slice, tilt angles, detector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Detector = Literal["perpendicular", "lateral"]
 
 @dataclass(frozen=True)
 class TiltGeometry:
-    """One slice and its views.
+    """The shape of a slice, and the tilts and the detector that it is seen with.
 
     Attributes:
         thickness, width: of a slice in pixels: its rows (depth) and its columns (lateral).
@@ -62,6 +62,6 @@ class TiltGeometry:
 
 
 def reach(thickness: int, angles: tuple[float, ...]) -> int:
-    """How far a slab's pixels spread sideways in projection from their column, in bins."""
+    """Bins by which a pixel's projection can lie beside its own column, at the steepest tilt."""
     steepest = max(abs(math.tan(a)) for a in angles)
     return math.ceil(thickness / 2 * steepest) + 1  # one more: a pixel falls on two bins

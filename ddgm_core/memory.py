@@ -12,7 +12,7 @@ MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """From now on this process gives no freed block back; does nothing where glibc is not used.
+    """Keep freed memory in this process from now on; does nothing where glibc is not used.
 
     A training step took 1.19 s without and 1.05 s with it (measured, see docs/decisions.md).
     """
@@ -24,13 +24,13 @@ def keep_freed_memory() -> None:
 
 
 def available_bytes() -> int:
-    """Memory that this machine can give without swapping; all of it where that is not said."""
+    """Bytes that this machine can give without swapping; all of it where unknown."""
     available = _proc_bytes("/proc/meminfo", "MemAvailable:")
     return available or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has ever held.
+    """Peak memory of this process, in bytes.
 
     Linux's `getrusage` begins with the peak of the process that started this one: a Python that
     needs 14 MB said 513 (measured). It is asked only where there is no better.
@@ -41,7 +41,7 @@ def peak_bytes() -> int:
 
 
 def _proc_bytes(path: str, name: str) -> int:
-    """Bytes from a line of one of Linux's files; 0 where it is not there."""
+    """Bytes from a line of a file in /proc; 0 if there is none."""
     file = Path(path)
     for line in file.read_text().splitlines() if file.exists() else []:
         if line.startswith(name):

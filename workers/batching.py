@@ -1,4 +1,4 @@
-"""Merges the network calls of many callers into full batches of one fixed size."""
+"""Merge the network calls of many callers into full batches of one fixed size."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BACKLOG = 32  # batches that may wait; beyond them callers are turned away
 
 
 class Busy(Exception):
-    """More is waiting than is accepted: ask elsewhere, or later."""
+    """Raised when the queue is full: ask another worker, or later."""
 
 
 @dataclass
 class BatcherStats:
-    """What a batcher has done so far.
+    """Counters of a batcher since it was made.
 
     Attributes:
         calls: of the network.
@@ -57,7 +57,7 @@ Piece = tuple[PendingCall, int, int]  # a call's images from one index to anothe
 
 
 class Batcher:
-    """Answers requests of any number of images through calls of exactly `size` images.
+    """Answer calls with any number of images through network calls of exactly `size` images.
 
     Lives on one event loop; the network runs in a thread of its own. A batch begins as soon as it
     is full, or, when the network has nothing to do, once its oldest image has waited `wait`
@@ -81,7 +81,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "network")
 
     async def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(n, 1, H, W) images → what the network makes of each, any n.
+        """Run the network on (n, 1, H, W) images, any n; returns the same shape.
 
         Raises:
             Busy: too many images wait already.
@@ -98,7 +98,7 @@ class Batcher:
         return await done
 
     def _turn(self) -> None:
-        """Begin what can begin now, and see to it that the rest does in time."""
+        """Begin the batches that can begin now, and set a timer for the rest."""
         while self._running < DEPTH and self._waiting >= self.size:
             self._begin()
         if self._running or not self._queue:

@@ -43,7 +43,7 @@ class ClusterError(DdgmError):
 def connect(
     cluster: Local | Address | SchedulerFile | Slurm, pool: PoolSpec | None = None
 ) -> Iterator[Client]:
-    """A client of the cluster that a spec names; a local cluster ends with the context.
+    """Open a client of the cluster that a spec names; a local cluster ends with the context.
 
     Raises:
         ClusterError: no scheduler answers, or a local cluster could not be started.
@@ -92,7 +92,7 @@ def _remote(cluster: Address | SchedulerFile) -> Iterator[Client]:
 
 @contextmanager
 def _local(cluster: Local, pool: PoolSpec) -> Iterator[Client]:
-    """Worker processes on loopback, and a pool: one for each GPU, or as many as the spec wants.
+    """Start workers on loopback, and pool workers: one for each GPU, or as many as the spec says.
 
     Others on the machine reach the ports: a key of this run is asked for on each.
     """
@@ -138,7 +138,7 @@ def _local(cluster: Local, pool: PoolSpec) -> Iterator[Client]:
 
 @contextmanager
 def _scratch() -> Iterator[str]:
-    """A folder that is nobody else's: Dask's processes import what lies in theirs.
+    """A private folder for scratch: Dask's processes import what lies in theirs.
 
     Dask's own has a name that is known beforehand, and belongs to whoever makes it first.
     """
@@ -154,7 +154,7 @@ def _scratch() -> Iterator[str]:
 
 
 def gpus() -> list[str]:
-    """This machine's GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    """The machine's GPUs, as CUDA_VISIBLE_DEVICES names them."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return shown.split(",")[:count] if shown else [str(i) for i in range(count)]
@@ -170,7 +170,7 @@ def _existing(path: Path) -> Path:
 
 
 class IgnoreInterrupt(WorkerPlugin):
-    """Ctrl-C reaches every process of a terminal: what becomes of workers, the run decides."""
+    """Makes workers ignore Ctrl-C, which reaches every process of a terminal; the run ends them."""
 
     name = "ddgm-ignore-interrupt"
 

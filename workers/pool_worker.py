@@ -29,7 +29,7 @@ HANDLER, STATS = "ddgm_denoise", "ddgm_stats"
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """The network that a call is meant for, and how it is run: small enough to travel with it.
+    """The network that a call is for, and its precision, batch and threads; sent with each call.
 
     Attributes:
         weights: a shipped prior's name, or a file that pool workers see.
@@ -45,7 +45,7 @@ class NetworkSpec:
     threads: int
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """One call, in this process, which loads the network if it does not hold it yet."""
+        """Run the network once in this process, loading it first if need be."""
         torch.set_num_threads(self.threads)  # nannies set it to 1
         denoise, device = cached_in_process(("network", self), self._load)
         return denoise(torch.from_numpy(images).to(device)).cpu().numpy()
@@ -57,7 +57,7 @@ class NetworkSpec:
 
 
 class PoolPlugin(WorkerPlugin):
-    """Teaches a pool worker to answer network calls; other workers are left as they are.
+    """Adds the handler of network calls to pool workers; leaves other workers as they are.
 
     It loads nothing, so it cannot fail: a worker whose plugin failed joins all the same.
     """

@@ -27,14 +27,14 @@ PATIENCE = 1800.0  # seconds that a caller waits for some pool worker to be ther
 
 
 class PoolError(DdgmError):
-    """No pool worker answers. Not the fault of the block that asked."""
+    """Raised when no pool worker answers; not counted against the block that asked."""
 
     retryable = True
     blameless = True
 
 
 class PoolMembers:
-    """Which pool workers there are, as a process that calls them knows; one per process.
+    """The pool workers that a calling process knows of; one object per process.
 
     Lives on the worker's event loop. Balances by calls under way: the least asked is asked next.
     """
@@ -62,7 +62,7 @@ class PoolMembers:
         return self.under_way
 
     def suspend(self, address: str) -> None:
-        """Ask this one last for a while, and look who is there."""
+        """Ask this worker last for a while, and refresh the list."""
         self.suspended = {a: t for a, t in self.suspended.items() if t > time.monotonic()}
         self.suspended[address] = time.monotonic() + SUSPENDED
         self.looked = float("-inf")
@@ -80,7 +80,7 @@ class PooledDenoiser:
         self.network, self.call_seconds = network, call_seconds
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(n, 1, H, W) → the same shape, any n.
+        """Denoise (n, 1, H, W) images, any n; returns the same shape.
 
         Raises:
             PoolError: no pool worker has been there for `PATIENCE` seconds.
@@ -144,7 +144,7 @@ class PooledDenoiser:
     async def _ask(
         self, members: PoolMembers, worker: Worker, address: str, images: np.ndarray
     ) -> np.ndarray | None:
-        """What one worker makes of the images; None if it has too much to do."""
+        """Images denoised by one worker; None if its queue is full."""
         from distributed.protocol.serialize import to_serialize
 
         call = getattr(worker.rpc(address), HANDLER)

@@ -1,4 +1,4 @@
-"""What a worker process keeps between tasks: networks, projectors, open volumes."""
+"""A cache of what a worker process keeps between tasks: networks, projectors, open volumes."""
 
 from __future__ import annotations
 

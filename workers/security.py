@@ -1,4 +1,4 @@
-"""Who may talk to the cluster: TLS by files, or by credentials made for one run."""
+"""TLS between the processes of a cluster: by files, or by credentials made for one run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Tls(BaseModel):
 
 
 def security_of(spec: Literal["temporary"] | Tls | None) -> Security | None:
-    """Dask's own object for a spec's security.
+    """Dask's `Security` for the security of a spec.
 
     Raises:
         SecurityError: a file is missing, or is not what it should be.

@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("dask.yaml")
 
 
 def settings() -> dict[str, Any]:
-    """Each setting by its dotted name: set so, what else is set beside them stays."""
+    """Dask settings by dotted name; setting them so keeps what else is set."""
     from dask.config import collect_yaml
 
     (found,) = collect_yaml([str(FILE)])

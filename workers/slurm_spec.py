@@ -1,4 +1,6 @@
-"""SLURM in a spec: what the driver and each group of workers ask for."""
+"""SLURM in a spec: resources of the driver and of each group of workers.
+
+It lies in `workers` because `Spec.cluster` can be a SLURM cluster; `deploy.slurm` does the rest."""
 
 from __future__ import annotations
 
@@ -18,13 +20,13 @@ class _Part(BaseModel):
 
 
 class Maximum(_Part):
-    """No more jobs than this, and no more than there are blocks for."""
+    """An upper limit on jobs; there are never more than there are blocks for."""
 
     maximum: int = Field(ge=1)
 
 
 class JobRequest(_Part):
-    """What a job asks SLURM for. What is left out is the cluster's own default."""
+    """Resources that a job asks SLURM for; what is left out is the cluster's own default."""
 
     partition: Name | None = None
     account: Name | None = None
@@ -65,12 +67,12 @@ class JobRequest(_Part):
 
     @property
     def seconds(self) -> int:
-        """Of walltime."""
+        """Walltime in seconds."""
         return parsed_walltime(self.walltime)
 
     @property
     def bytes(self) -> int:
-        """Of memory."""
+        """Memory in bytes."""
         return parsed_bytes(self.memory)
 
 
@@ -88,7 +90,7 @@ class Group(JobRequest):
     )
 
     def jobs(self, blocks: int, processes: int) -> int:
-        """Jobs to have in the queue for a number of blocks, at `processes` workers a job."""
+        """Number of jobs for a number of blocks, with `processes` workers in each job."""
         if isinstance(self.count, int):
             return self.count
         return max(1, min(self.count.maximum, -(-blocks // processes)))
@@ -143,7 +145,7 @@ class Slurm(_Part):
 
     @property
     def groups(self) -> dict[str, Group]:
-        """The groups of workers that there are, by name."""
+        """The groups of workers that the spec asks for, by name."""
         named: dict[str, Group | None] = {"cpu": self.cpu, "gpu": self.gpu}
         return {name: group for name, group in named.items() if group}
 
@@ -153,7 +155,7 @@ class Slurm(_Part):
 
 
 def parsed_walltime(text: str) -> int:
-    """Seconds of [days-]hours:minutes:seconds."""
+    """Seconds of a walltime written as [days-]hours:minutes:seconds; 0 if it is not one."""
     found = WALLTIME.fullmatch(text)
     if found is None:
         return 0
@@ -162,7 +164,7 @@ def parsed_walltime(text: str) -> int:
 
 
 def parsed_bytes(text: str) -> int:
-    """Bytes of a size such as 16GiB; 0 for what is none."""
+    """Bytes of a size such as 16GiB; 0 if it is not one."""
     from dask.utils import parse_bytes
 
     try:

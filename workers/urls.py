@@ -25,17 +25,17 @@ SIGNED = re.compile(  # a link that lets in whoever has it
 
 
 def has_secret(text: str) -> bool:
-    """Whether a URL in a text holds a password, as s3://key:secret@bucket does, or a signature."""
+    """True if a URL in a text holds a password (s3://key:secret@bucket), a token or a signature."""
     return (SECRET.search(text) or SIGNED.search(text)) is not None
 
 
 def redacted(text: str) -> str:
-    """The text without the passwords and signatures of its URLs."""
+    """The text with *** in place of the passwords, tokens and signatures of its URLs."""
     return SIGNED.sub(r"\1***", SECRET.sub("//***@", text))
 
 
 def without_secret(url: str) -> str:
-    """The URL, as it is.
+    """The URL itself, once it is known to hold no secret.
 
     Raises:
         ValueError: it holds a password.

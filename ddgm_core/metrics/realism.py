@@ -1,4 +1,4 @@
-"""How real generated images are: three statistics, and how far they are from real patches'.
+"""Realism of generated images: three statistics, and their distance from those of real patches.
 
 A distance means something only beside another one, so each is given next to the same distance
 from real patches to other real patches, as many of them: no generator can be expected to beat it.
@@ -17,7 +17,7 @@ SPLITS = 10
 
 @dataclass(frozen=True)
 class Distance:
-    """How far generated patches are from real ones, beside how far real ones are from each other.
+    """Distances of generated patches from real ones, and of real ones from each other.
 
     Attributes:
         generated: from the generated patches to as many real ones.

@@ -1,4 +1,4 @@
-"""How good a reconstruction is, slice by slice."""
+"""Scores of a reconstruction, slice by slice."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _ssim(x: Tensor, truth: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Of each image, by rows first: in one go torch sums one image otherwise than several."""
+    """Mean of each image, by rows first: in one go torch sums one image otherwise than several."""
     return x.mean(dim=2).mean(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""What of a reconstruction comes from the data, and how far chains of a sampler agree."""
+"""The share of a reconstruction that the data determine, and the spread of a sampler's chains."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class _GroupNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """With x̂ = (x - mean) rstd: dx = rstd (γ dy - mean(γ dy) - x̂ mean(γ dy x̂))."""
+        """Gradients; x̂ = (x - mean) rstd, dx = rstd (γ dy - mean(γ dy) - x̂ mean(γ dy x̂))."""
         x, weight, mean, rstd = ctx.saved_tensors
         dy = grads[0]
         b, c, h, w = x.shape

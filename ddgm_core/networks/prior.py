@@ -23,7 +23,7 @@ class PriorError(DdgmError):
 
 @dataclass(frozen=True)
 class PriorCard:
-    """What travels with the weights.
+    """The card that is stored with the weights.
 
     Attributes:
         architecture: how to rebuild the network.
@@ -43,7 +43,7 @@ class PriorCard:
     training: dict[str, Any] = field(default_factory=dict)
 
     def knows(self, highest: float, lowest: float) -> bool:
-        """Whether all noise levels between these two were seen in training."""
+        """True if the training covered all noise levels between these two."""
         low, high = self.sigma_range
         return low <= lowest <= highest <= high
 
@@ -75,7 +75,7 @@ def save_prior(
 
 
 def weights_path(prior: str) -> Path:
-    """Where the weights of a shipped prior (by name) or of a file (by path) are.
+    """Path of the weights, given the name of a shipped prior or a path.
 
     Raises:
         PriorError: neither a shipped prior nor a file.

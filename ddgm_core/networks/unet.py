@@ -12,7 +12,7 @@ from ddgm.core.networks.group_norm import GroupNorm
 
 @dataclass(frozen=True)
 class Architecture:
-    """What it takes to rebuild a network; stored with its weights.
+    """The numbers from which a network is built; stored with its weights.
 
     Attributes:
         width: feature maps, the same at all levels (paper: 128).
@@ -89,5 +89,5 @@ class UNet(nn.Module):
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trained numbers."""
+    """Number of trained parameters."""
     return sum(p.numel() for p in network.parameters())

@@ -1,4 +1,4 @@
-"""What samplers and baselines may ask of a projector."""
+"""Protocols of projectors: all that samplers and baselines may ask of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the eigenvalues of AᵀA make of K gradient steps and of a proximal step: one product."""
+"""K gradient steps, or a proximal step, as one product in the eigenbasis of AᵀA."""
 
 from __future__ import annotations
 

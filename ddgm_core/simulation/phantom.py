@@ -132,7 +132,7 @@ def _mitochondria(rng: Generator, neurites: Balls) -> Balls:
 
 
 def _warped_positions(rng: Generator, shape: tuple[int, int, int]) -> Floats:
-    """Where each voxel looks (z, y, x, 3): displaced smoothly, so that no wall is flat."""
+    """Each voxel's position (z, y, x, 3), displaced smoothly, so that no wall is flat."""
     where = np.empty((*shape, 3), np.float32)
     for axis, position in enumerate(np.ogrid[tuple(slice(size) for size in shape)]):
         where[..., axis] = position + 2.5 * _field(rng, shape, 9) + 0.8 * _field(rng, shape, 4)

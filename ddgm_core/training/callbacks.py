@@ -1,4 +1,4 @@
-"""What watches the loop: losses that are no numbers, speed, checkpoints, signals, validation."""
+"""Lightning callbacks: non-finite losses, speed, checkpoints, signals, validation."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class TrainingCallback(Callback):
 
 
 class LoaderSignals:
-    """How loader processes take signals: they end with the loop, not by one meant for all.
+    """Signal handling of loader processes: they end with the loop, not by a signal sent to all.
 
     A batch system sends SIGTERM to every process of a job. Once the loop is over they heed it:
     an interpreter that exits ends its children so, and then waits for them.

@@ -1,4 +1,4 @@
-"""What a training says as it goes; bars, logs and pictures subscribe."""
+"""Events of a training; progress bars, logs and pictures subscribe to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Validated:
-    """How good the averaged weights are after `step` updates, on patches never trained on.
+    """Validation of the averaged weights after `step` updates, on patches never trained on.
 
     Attributes:
         step: updates done.

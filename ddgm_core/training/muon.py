@@ -78,7 +78,7 @@ class Muon(Optimizer):
         _torch._foreach_addcdiv_(parameters, means, std, -group["lr"] / (1 - b1**count))
 
     def _kept(self, parameters: list[Tensor], name: str) -> list[Tensor]:
-        """What an update keeps of each parameter for the next, zeros at first."""
+        """State of each parameter that updates carry forward, zeros at first."""
         for p in parameters:
             if name not in self.state[p]:
                 self.state[p][name] = torch.zeros_like(p)

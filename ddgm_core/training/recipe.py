@@ -1,4 +1,4 @@
-"""What a training does, and how it runs."""
+"""Settings of a training: those that decide its result, and those that only affect speed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """How a training runs: nothing here changes what comes out of it, but for rounding.
+    """Settings of a training that affect speed and memory but, save for rounding, not its result.
 
     Attributes:
         devices: processes that share a batch; each has a GPU, or they share the CPU.

@@ -1,4 +1,4 @@
-"""How good a network is as a prior: noise errors, denoised and made-up images, DDGM's error."""
+"""Validation of a network as a prior: noise errors, denoised and generated images, DDGM's error."""
 
 from __future__ import annotations
 

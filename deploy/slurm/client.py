@@ -1,4 +1,4 @@
-"""SLURM's own commands, asked and answered; what SLURM objects to is passed on in its words."""
+"""Calls SLURM's commands; errors carry SLURM's own words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE = 60.0  # seconds for one command: a controller under load takes its ti
 
 
 class SlurmError(DdgmError):
-    """What SLURM said no to."""
+    """Raised when SLURM refuses a command or does not answer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def send(script: Path, *options: str) -> str:
 
 
 def queue(names: Sequence[str]) -> list[Queued]:
-    """Jobs of these names that SLURM has not done with.
+    """Jobs of these names that are pending or running.
 
     Raises:
         SlurmError: SLURM does not answer.
@@ -81,7 +81,7 @@ def _ours(names: Sequence[str]) -> list[str]:
 
 
 def _ask(*words: str) -> str:
-    """A command's output."""
+    """Run a command and return its output."""
     # within a job, what SLURM says of that job is not meant for others
     kept = {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or k[:6] != "SLURM_"}
     try:

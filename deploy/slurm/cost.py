@@ -1,4 +1,4 @@
-"""What a submission asks of the cluster: core-hours, GPU-hours and time."""
+"""Cost of a submission: core-hours, GPU-hours and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddgm.workers.slurm_spec import GpuGroup, Group, JobRequest
 
 
 def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
-    """Jobs and their resources, and the time that the run takes by `plan`'s measure.
+    """Table of jobs and resources, and the time that the run takes as `ddgm plan` predicts it.
 
     Raises:
         DdgmError: the spec does not fit its volume, or the prior is not there.
@@ -47,7 +47,7 @@ def cost_table(spec: Spec, scripts: Scripts, console: Console) -> Table:
 
 
 def _asked(request: JobRequest, jobs: int) -> str:
-    """What a group's jobs ask for until their walltime."""
+    """Resources that a group's jobs hold until their walltime."""
     hours = request.seconds / 3600
     gpus = request.gpus if isinstance(request, GpuGroup) else 0
     each = f"{request.cpus} cores" + (f", {gpus} GPUs" if gpus else "")

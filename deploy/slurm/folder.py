@@ -1,4 +1,4 @@
-"""What a submission leaves in its run's folder, for its jobs and for the commands that look at it.
+"""Files of a submission in its run's folder, read by its jobs and by commands such as `status`.
 
 RUN/slurm/submission.json     the names of its jobs, written before any is sent
 RUN/slurm/jobs                one line for each that was sent: id and role
@@ -58,22 +58,22 @@ class SlurmFolder:
 
     @property
     def path(self) -> Path:
-        """Of all that belongs to the submission."""
+        """Folder of the submission's files."""
         return self.run / "slurm"
 
     @property
     def logs(self) -> Path:
-        """Of the jobs."""
+        """Folder of the jobs' logs."""
         return self.path / "logs"
 
     @property
     def name(self) -> str:
-        """What the names of this run's jobs begin with: no other run's do."""
+        """Prefix of the names of this run's jobs, shared by no other run."""
         readable = re.sub(r"[^\w-]+", "-", self.run.name)[:24]
         return f"ddgm-{readable}-{hashlib.sha256(str(self.run).encode()).hexdigest()[:6]}"
 
     def job_names(self) -> list[str]:
-        """Of the last submission's jobs, the driver's first; none where nothing was submitted.
+        """Names of the last submission's jobs, the driver's first; empty if there was none.
 
         Raises:
             SubmissionError: the file with the names is not one that ddgm wrote.
@@ -87,7 +87,7 @@ class SlurmFolder:
             raise SubmissionError(f"{path} is not one that ddgm wrote ({error})") from error
 
     def jobs(self) -> list[SlurmJob]:
-        """That were sent, in that order."""
+        """Jobs that were sent, in that order."""
         return [SlurmJob(*words) for words in self._lines("jobs", 2)]
 
     def record(self, job: SlurmJob) -> None:
@@ -96,7 +96,7 @@ class SlurmFolder:
             file.write(f"{job.id} {job.role}\n")
 
     def lost(self) -> list[Lost]:
-        """Jobs of workers that ended before their time, in that order."""
+        """Worker jobs that ended before their time, in that order."""
         return [Lost(*words) for words in self._lines("lost", 3)]
 
     @property
@@ -106,7 +106,7 @@ class SlurmFolder:
         return path.read_text().strip() or "ended" if path.exists() else ""
 
     def end(self, why: str) -> None:
-        """Let no worker start from now on."""
+        """Write that no worker may start any more, and why."""
         (self.path / "ended").write_text(f"{why}\n")
 
     def _lines(self, name: str, fields: int) -> list[list[str]]:
@@ -116,7 +116,7 @@ class SlurmFolder:
 
 
 def slurm_folder(run: str) -> SlurmFolder:
-    """Of a run, by its folder.
+    """The SLURM folder of a run.
 
     Raises:
         SubmissionError: the folder is no path.

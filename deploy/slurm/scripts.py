@@ -45,15 +45,15 @@ class Scripts:
         return {"driver": self.driver(), **{name: self.worker(name) for name in self.slurm.groups}}
 
     def names(self) -> list[str]:
-        """Of the jobs, the driver's first."""
+        """Names of the jobs, the driver's first."""
         return [f"{self.folder.name}-{role}" for role in ("driver", *self.slurm.groups)]
 
     def jobs(self, group: Group) -> int:
-        """Jobs that a group has in the queue."""
+        """Number of jobs of a group."""
         return group.jobs(self.blocks, self.slurm.processes(group))
 
     def driver(self) -> str:
-        """The driver's; in a single job, of the whole allocation."""
+        """Script of the driver; in a single job, of the whole allocation."""
         slurm = self.slurm
         single = next(iter(slurm.groups)) if slurm.single_job else ""
         request = slurm.groups[single] if single else slurm.driver
@@ -74,7 +74,7 @@ class Scripts:
         )
 
     def worker(self, name: str) -> str:
-        """A group's."""
+        """Script of a group's jobs."""
         group = self.slurm.groups[name]
         processes = self.slurm.processes(group)
         gpus = [f"--gres=gpu:{group.gpus}"] if isinstance(group, GpuGroup) else []
@@ -137,7 +137,7 @@ class Scripts:
         )
 
     def _allocation(self, group: Group) -> list[str]:
-        """All the jobs of a group as one; the driver shares the first one's cores and memory."""
+        """Options for a group's jobs as one; the driver shares the first task's resources."""
         gpus = [f"--gpus-per-task={group.gpus}"] if isinstance(group, GpuGroup) else []
         each = math.ceil(group.bytes / group.cpus / 2**20)
         return [

@@ -1,4 +1,4 @@
-"""How a submitted run stands with SLURM: what is pending and why, what runs, what died."""
+"""State of a submitted run in SLURM: pending jobs and why, running jobs, lost jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TAIL = 3  # lines of a log that say enough of a death
 
 
 def slurm_lines(run: str) -> list[str]:
-    """The jobs of a run by role, its logs and its dead; nothing for a run that was not submitted.
+    """Lines about the jobs of a run, its logs and its lost jobs; none if it was not submitted.
 
     Raises:
         DdgmError: the run's folder holds a submission that is not ddgm's.
@@ -63,7 +63,7 @@ def _states(jobs: list[Queued]) -> str:
 
 
 def _driver_log(folder: SlurmFolder) -> str:
-    """Where to look first."""
+    """Path of the driver's log, the first place to look."""
     sent = [job for job in folder.jobs() if job.role == "driver"]
     log = folder.logs / f"driver-{sent[-1].id}.log" if sent else None
     return "none yet" if log is None or not log.exists() else str(log)

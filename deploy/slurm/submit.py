@@ -1,4 +1,4 @@
-"""Sends a run's jobs to SLURM, and takes them back."""
+"""Submits a run's jobs to SLURM, and cancels them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GONE = 60.0  # seconds that cancelled jobs may take to leave the queue
 
 
 def scripts_of(spec: Spec) -> Scripts:
-    """What `submit` would send, with nothing written.
+    """The scripts that `submit` would send; writes nothing.
 
     Raises:
         DdgmError: the spec is not one for SLURM, or does not fit its volume.
@@ -70,7 +70,7 @@ def submit(spec: Spec, overwrite: bool = False, other_versions: bool = False) ->
 
 
 def cancel(run: str) -> int:
-    """End a run's jobs, and see them go; returns how many there were.
+    """Cancel a run's jobs and wait until they are gone; returns how many there were.
 
     Raises:
         DdgmError: the run was not submitted, or jobs do not go.
@@ -107,7 +107,7 @@ def _send(folder: SlurmFolder, role: str, *options: str) -> SlurmJob:
 
 
 def _write(scripts: Scripts, spec: Spec) -> None:
-    """All that the jobs read, in place of an earlier submission's; its logs stay."""
+    """Write all that the jobs read, replacing an earlier submission's files but its logs."""
     folder = scripts.folder
     folder.logs.mkdir(parents=True, exist_ok=True)
     folder.path.chmod(0o700)  # scripts and the key are nobody else's
@@ -131,7 +131,7 @@ def _write(scripts: Scripts, spec: Spec) -> None:
 
 
 def dask_settings(key: str) -> dict[str, Any]:
-    """What Dask is told in every job: ddgm's settings, and to speak only to who has the key."""
+    """Dask's settings in every job: ddgm's own, and TLS with the submission's key."""
     from dask import config
 
     role = {"key": key, "cert": key}

@@ -169,7 +169,7 @@ def _launch(folder: Path, name: str, words: list[str], environment: dict[str, st
 
 
 def _idle(environment: dict[str, str]) -> bool:
-    """Whether both nodes have reported."""
+    """True once both nodes have reported."""
     found = subprocess.run(
         ["sinfo", "--noheader", "--Node", "--format=%T"],
         capture_output=True,
@@ -224,7 +224,7 @@ def _end(pid: int, folder: Path) -> None:
 
 
 def _alive(pid: int, folder: Path) -> bool:
-    """Whether a process lives, and is the one that was started: numbers are given again."""
+    """True if the process that was started is alive; process numbers are reused."""
     with suppress(ChildProcessError):  # not ours, where `start` was another process
         os.waitpid(pid, os.WNOHANG)
     try:
@@ -246,7 +246,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _path() -> str:
-    """Where programs are looked for: Debian keeps daemons where users do not look."""
+    """Search path for programs, with the folders where Debian keeps daemons."""
     return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 

@@ -1,4 +1,4 @@
-"""What a GPU runs instead of the plain network: fused kernels, replayed as a graph."""
+"""The network on a GPU: fused kernels, replayed as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BFLOAT16, FLOAT8 = (8, 0), (9, 0)  # compute capabilities that have them
 
 
 def runs(precision: str, device: torch.device) -> bool:
-    """Whether a device can run `FusedUNet` in bfloat16 or float8.
+    """True if a device can run `FusedUNet` in a precision, bfloat16 or float8.
 
     Triton compiles its launcher where it runs, so it wants a C compiler there.
     """

@@ -54,7 +54,7 @@ class FusedUNet:
         self.head_bias = _floats(network.head.bias)
 
     def supports(self, x: Tensor) -> bool:
-        """Whether the kernels can work on such images: sides that are powers of two, few enough."""
+        """True if the kernels support such images: sides that are powers of two, not too many."""
         height, width = x.shape[-2:]
         powers = all(n & (n - 1) == 0 and n >= 4 * self.coarsest for n in (height, width))
         narrow, wide = (32, 128) if self.float8 else (16, 256)

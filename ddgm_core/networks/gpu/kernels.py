@@ -1,4 +1,4 @@
-"""What the network does on a GPU between two reads of its feature maps: kernels in Triton.
+"""Triton kernels for all that lies between the convolutions of the network.
 
 Feature maps are (B, H, W, C) bfloat16, C a power of two from 16 to 256. A GroupNorm needs the sums
 of all that a kernel before it wrote; each kernel leaves those of its own tile in `sums`,
@@ -23,7 +23,7 @@ def _leave_sums(sums, value, image, tile, tiles, C: tl.constexpr):
 
 @triton.jit
 def measure(x, sums, pixels, C: tl.constexpr, PIXELS: tl.constexpr):
-    """The sums of x."""
+    """Sums of x."""
     image, tile = tl.program_id(0), tl.program_id(1)
     p, n = tile * PIXELS + tl.arange(0, PIXELS), tl.arange(0, C)
     v = tl.load(x + (image * pixels + p)[:, None] * C + n[None, :]).to(tl.float32)
@@ -171,7 +171,7 @@ def stem(x, scale, weight, bias, out, sums, H, W, C: tl.constexpr, PIXELS: tl.co
 
 @triton.jit
 def head(x, scale, shift, weight, out, pixels, C: tl.constexpr, PIXELS: tl.constexpr):
-    """The last norm, silu and what each of the last convolution's taps makes of each pixel.
+    """The last norm and silu, and the product of each pixel with each tap of the last convolution.
 
     weight is (C, 16), 9 of them taps; out (B, pixels, 16) float32, to be shifted and added.
     """

@@ -17,7 +17,7 @@ SHAPES = 4  # recordings kept: each holds the memory that its work needs
 
 
 class CudaGraphed(Generic[Work]):
-    """What `work` does, for a few shapes of its input; beyond these it is done unrecorded.
+    """`work` as a CUDA graph for each of a few input shapes; other shapes run without one.
 
     Args:
         work: (B, …) tensor on a GPU → another, always by the same kernels for the same shape.
@@ -30,7 +30,7 @@ class CudaGraphed(Generic[Work]):
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, …) → what `work` makes of it, in memory of its own; from any thread."""
+        """Run `work` on x and return its result in new memory; safe to call from any thread."""
         kind = x.shape, x.dtype, x.device
         with self._lock, torch.cuda.device(x.device):
             if kind not in self._recorded:
