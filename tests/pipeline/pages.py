@@ -15,7 +15,7 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.html, self.text, self.tags = html, "", []
+        self.html, self.text, self.tags, self.in_cell = html, "", [], False
         self.rows: list[list[str]] = []
         self.images: list[np.ndarray] = []
         self.links: list[str] = []
@@ -28,15 +28,19 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
+            self.in_cell = True
         for name, value in attrs:
             if name in ("src", "href", "srcset", "data"):
                 self.links.append(value or "")
         if tag == "img":
             self.images.append(decoded(base64.b64decode(self.links[-1].split("base64,")[1])))
 
+    def handle_endtag(self, tag: str) -> None:
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
     def handle_data(self, data: str) -> None:
         self.text += data
-        if self.rows and self.rows[-1] and self.tags[-1] in ("td", "th"):
+        if self.in_cell:
             self.rows[-1][-1] += data
 
     def row(self, start: str) -> list[str]:
