@@ -11,15 +11,16 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 HTTP = r"(?:(?<=http:)|(?<=https:))"
-SECRET = re.compile(
-    rf"""(?<!http:)(?<!https:)//[^/@\s:\[]*:(?!//)\S*@      # who:password, and not scheme://
-    | {HTTP}//[^/@\s:\[]*:(?!\d+(?:/|$))\S*@                # and not host:port/
+SECRET = re.compile(  # up to the last @ of a line: passwords hold all kinds of characters
+    rf"""(?<!http:)(?<!https:)//[^/@\s:\[]*:(?!//).*@       # who:password, and not scheme://
+    | {HTTP}//[^/@\s:\[]*:(?!\d+(?:/|$)).*@                 # and not host:port/
     | {HTTP}//[^/@\s]+@                                     # a token
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-SIGNED = re.compile(  # a link that lets in whoever has it
-    r"([?&](?:[\w-]*(?:signature|token|credential|password|secret)|sig|key)=)[^&\s]+",
+NAMES = r"signature|token|credential|passw|passphrase|pwd|secret|jwt|bearer|(?:api|access)[_-]?key"
+SIGNED = re.compile(  # a link that lets in whoever has it, by the name of a parameter
+    rf"([?&#;](?:[\w-]*(?:{NAMES})[\w-]*|sig|key|auth|authorization|pass)=)[^&\s]+",
     re.IGNORECASE,
 )
 

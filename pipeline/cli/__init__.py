@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -46,6 +47,7 @@ for commands in (run, outputs, inputs, priors, evaluation, slurm):
 
 def main() -> None:
     """The `ddgm` command: what a user can mend is one line and exit status 1."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # no child imports from the folder that this is started in
     try:
         app()
     except DdgmError as error:

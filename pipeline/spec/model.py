@@ -94,7 +94,7 @@ class Tilts(StrictModel):
 class PriorSpec(StrictModel):
     """The denoiser, and how it is run over slices wider than its patch."""
 
-    weights: str = Field(
+    weights: Url = Field(
         default="small", description="a shipped prior's name, or a .safetensors file"
     )
     sha256: str | None = Field(default=None, description="refuse any other weights")

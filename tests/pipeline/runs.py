@@ -68,6 +68,7 @@ def run_ddgm(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, s
     """Exit status, stdout and stderr of `ddgm` with these words, run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["ddgm", *map(str, words)])
+        patch.setenv("PYTHONSAFEPATH", "1")  # `main` sets it, and it ends with the context
         try:
             cli.main()
             status = 0

@@ -119,3 +119,26 @@ def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert out.stdout.strip() == "[]"
+
+
+def test_no_process_of_a_run_imports_from_the_folder_that_it_is_started_in(
+    tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    command = tmp_path / "command.py"  # like the installed one: its own folder comes first
+    command.write_text(
+        "from ddgm.pipeline.cli import main\n\nif __name__ == '__main__':\n    main()\n"
+    )
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("pickle", "multiprocessing", "socket", "selectors"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / name)!r}, 'w').close()\n")
+    data = spec_data(volume, tmp_path / "run", tiny_prior, cluster={"workers": 1})
+    ran = subprocess.run(
+        [sys.executable, command, "run", write_spec(tmp_path, data)],
+        cwd=here,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    imported = [path.name for path in tmp_path.iterdir() if f"{path.name}.py" in os.listdir(here)]
+    assert imported == []

@@ -63,6 +63,8 @@ PASSWORD = "Xy1/z+9"
         ("source.url", "source: {url: 'HTTPS://Xy1@host/em'}\noutput: {path: run}"),
         ("output.path", "source: {url: a}\noutput: {path: 's3://key:12/PW@bucket/run'}"),
         ("source.url", "source: {url: 'https://host/em?X-Amz-Signature=PW'}\noutput: {path: run}"),
+        ("output.path", "source: {url: a}\noutput: {path: 's3://key:a PW@bucket/run'}"),
+        ("prior.weights", MINIMAL + "prior: {weights: 'https://me:PW@host/w.safetensors'}"),
         ("source", "source: s3://key:PW@bucket/em\noutput: {path: run}"),
         ("cluster.address", MINIMAL + "cluster: {kind: address, address: 'tls://me:PW@host:8786'}"),
         ("not YAML", "source: {url: http://me:PW@host/em: [}"),
@@ -82,8 +84,35 @@ def test_a_password_in_a_url_is_refused_and_never_shown(
 
 
 @pytest.mark.parametrize(
+    "parameter",
+    [
+        "?apikey=",
+        "?api_key=",
+        "?auth=",
+        "?pwd=",
+        "?secret_key=",
+        "?jwt=",
+        "?bearer=",
+        "#token=",
+        ";token=",
+        "?a=b&Api-Key=",
+        "?key=",
+        "?AWSAccessKeyId=",
+        "?passwd=",
+        "?x-goog-credential=",
+    ],
+)
+def test_a_secret_by_the_name_of_its_parameter_is_refused(tmp_path: Path, parameter: str) -> None:
+    url = f"precomputed://https://host/em{parameter}{PASSWORD}"
+    with pytest.raises(SpecError, match=r"source\.url: .*take it out") as error:
+        load_spec(written(tmp_path, f"source: {{url: '{url}'}}\noutput: {{path: run}}\n"))
+    assert PASSWORD not in str(error.value)
+
+
+@pytest.mark.parametrize(
     "url",
     [
+        "precomputed://https://host/em?version=3&keyboard=no#section",
         "precomputed://http://localhost:8080/em@v1",
         "precomputed://file:///home/me@lab:2/em",
         "s3://bucket/em@a:b",
