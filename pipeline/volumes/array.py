@@ -48,7 +48,7 @@ class ArrayVolume:
 
 
 def opened(url: str, mip: int = 0) -> tuple[Volume | ArrayVolume, Box]:
-    """What a URL or the path of a .npy file names, and its bounds.
+    """Open the volume that a URL or the path of a .npy file names; returns it with its bounds.
 
     Raises:
         SourceError: it cannot be opened.

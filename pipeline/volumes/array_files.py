@@ -36,7 +36,7 @@ class ArrayFile:
 
 
 def is_clutter(path: Path) -> bool:
-    """Whether a file is one that a system leaves: .DS_Store, ._slice.tif, .nfs0012, Thumbs.db."""
+    """True for files that systems leave: .DS_Store, ._slice.tif, .nfs0012, Thumbs.db."""
     return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
 
 

@@ -22,7 +22,7 @@ class Box:
         return z, y, x
 
     def inside(self, other: "Box") -> bool:
-        """Whether no voxel of this box lies outside `other`."""
+        """True if no voxel of this box lies outside `other`."""
         low = all(a >= b for a, b in zip(self.start, other.start, strict=True))
         return low and all(a <= b for a, b in zip(self.stop, other.stop, strict=True))
 

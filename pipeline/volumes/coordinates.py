@@ -1,4 +1,4 @@
-"""Where voxels lie, in nanometres: the one conversion between corners and centres.
+"""Positions of voxels in nanometres: the one conversion between corners and centres.
 
 Precomputed volumes give the corner of their first voxel, as a whole number of voxels; OME-Zarr
 gives its centre, in units of length. Both are turned here into the volume's origin: the corner of

@@ -25,7 +25,7 @@ JPEG_SIDE = 65500  # libjpeg's largest; a chunk is stored as one image, chunk² 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What was written, and as what the array was understood; triples are in z, y, x order."""
+    """The volume that was written, and how the array was read; triples are in z, y, x order."""
 
     axes: str  # of the array, slowest first; those that are not z, y or x have length 1
     shape: Triple
@@ -151,7 +151,7 @@ def _bricks(shape: Triple, chunk: int, itemsize: int) -> Iterator[Box]:
 
 
 def _place(box: Box, volume: Any) -> tuple[slice, slice, slice]:
-    """Where a box of the array lies in the volume, as the library's x, y, z index."""
+    """Index in the volume, x, y, z, of a box of the array in z, y, x."""
     x, y, z = (int(first) for first in volume.voxel_offset)
     z_range, y_range, x_range = box.slices((-z, -y, -x))
     return x_range, y_range, z_range

@@ -1,4 +1,4 @@
-"""What an OME-Zarr image, 0.4 or 0.5, says of its axes, its voxels and its place."""
+"""Axes, voxel size and offset of an OME-Zarr image, 0.4 or 0.5."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class SourceError(DdgmError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same read may succeed later with nothing changed by the user."""
+        """True if the same read may succeed later with nothing changed by the user."""
         return self.kind == "unreachable"
 
     def __reduce__(self) -> tuple[type["SourceError"], tuple[str, Kind]]:
@@ -49,7 +49,7 @@ class SourceError(DdgmError):
 
 @dataclass(frozen=True)
 class VolumeInfo:
-    """What a volume says of itself at one mip; triples are in z, y, x order."""
+    """Metadata of a volume at one mip; triples are in z, y, x order."""
 
     bounds: Box
     voxel_size_nm: tuple[float, float, float]
