@@ -17,7 +17,7 @@ class StrictModel(BaseModel):
 
 
 def check_box(box: Mapping[Axis, tuple[int, int]] | None) -> None:
-    """Whether a box, start and stop by axis, is one.
+    """Check that a box has a start and a stop by axis.
 
     Raises:
         ValueError: an axis is missing, or does not rise.

@@ -1,4 +1,4 @@
-"""What a plan will cost: bytes to fetch and write, memory of a worker, time."""
+"""Cost of a plan: bytes to fetch and write, and memory of a worker."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def slices_that_fit(plan: Plan, limit: int, network: bool = True) -> int:
 
 
 def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
-    """Whether a worker of this memory can hold a block.
+    """Check that a worker of this memory can hold a block.
 
     Raises:
         PlanError: it cannot.
@@ -138,7 +138,7 @@ def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
 
 @dataclass(frozen=True)
 class NetworkBatch:
-    """What the network is called with.
+    """Batches that the network is called with.
 
     Attributes:
         height, width: of an image, in pixels.
@@ -153,7 +153,7 @@ class NetworkBatch:
 
     @property
     def pixels(self) -> int:
-        """Of an image."""
+        """Pixels of an image."""
         return self.height * self.width
 
 

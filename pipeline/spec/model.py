@@ -50,7 +50,7 @@ class Source(StrictModel):
 
 
 class Slab(StrictModel):
-    """How the box is cut into slabs, and these into slices."""
+    """The cut of the box into slabs, and of these into slices."""
 
     thickness_axis: Axis = Field(default="z", description="the beam runs along it at tilt 0")
     width_axis: Axis = Field(default="y", description="the detector's bins lie along it")
@@ -114,7 +114,7 @@ class PriorSpec(StrictModel):
 
 
 class Output(StrictModel):
-    """What is written, and where."""
+    """Layers to write, and where to write them."""
 
     path: Url = Field(description="the run's folder, or a URL that fsspec writes")
     dtype: Literal["uint8", "float32"] = "uint8"
@@ -125,7 +125,7 @@ class Output(StrictModel):
     compression: int = Field(default=3, ge=1, le=22, description="zstd level")
 
     def dtype_of(self, layer: Layer) -> str:
-        """What a layer is stored as."""
+        """Data type of a layer as it is stored."""
         return self.dtype if layer in GREY else "float32"
 
     @model_validator(mode="after")

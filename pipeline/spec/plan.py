@@ -1,4 +1,4 @@
-"""What can be known before a run: blocks, layers and chunks; pure functions of spec and volume."""
+"""The plan of a run: blocks, layers and chunks, pure functions of spec and volume."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Plan:
 
     @cached_property
     def geometry(self) -> TiltGeometry:
-        """Of every slice."""
+        """Tilt geometry of every slice."""
         s, t = self.spec.slab, self.spec.tilts
         width = s.width or self.box.shape[self.axes[2]]
         return TiltGeometry.uniform(s.thickness, width, t.count, t.range, t.detector)
@@ -145,13 +145,13 @@ class Plan:
         return z, y, x
 
     def layer_shape(self, layer: Layer) -> tuple[int, ...]:
-        """Of a layer's array: (z, y, x); sinograms: (slabs, slices, views, bins)."""
+        """Shape of a layer's array: (z, y, x); of sinograms: (slabs, slices, views, bins)."""
         if layer != "sinogram":
             return self.region.shape
         return self.grid[0] * self.grid[1], self.slices, self.geometry.views, self.geometry.bins
 
     def layer_shard(self, layer: Layer) -> tuple[int, ...]:
-        """What a full block covers of a layer's array."""
+        """Shape of the part of a layer's array that a full block covers."""
         if layer != "sinogram":
             return self.shard
         return 1, self.spec.block.slices, self.geometry.views, self.geometry.bins
@@ -161,7 +161,7 @@ class Plan:
         return self.chunks if layer != "sinogram" else (1, 1, *self.layer_shard(layer)[2:])
 
     def layer_index(self, layer: Layer, block: Block) -> tuple[slice, ...]:
-        """Where a block lies in a layer's array."""
+        """Index of a block in a layer's array."""
         if layer != "sinogram":
             return block.box.slices(self.region.start)
         last = block.first + len(block.origins)
@@ -174,11 +174,11 @@ class Plan:
         )
 
     def bytes_to_write(self) -> int:
-        """Of all layers, before compression."""
+        """Bytes of all layers, before compression."""
         return sum(self.layer_bytes(layer) for layer in self.spec.output.layers)
 
     def layer_bytes(self, layer: Layer) -> int:
-        """Of the chosen slabs of one layer, before compression."""
+        """Bytes of the chosen slabs of one layer, before compression."""
         g = self.geometry
         pixels = g.views * g.bins if layer == "sinogram" else g.thickness * g.width
         size = 1 if self.spec.output.dtype_of(layer) == "uint8" else 4
