@@ -1,4 +1,4 @@
-"""What the methods of a comparison have in common: patches, tilts, prior."""
+"""The common ground of a comparison of methods: patches, tilts and prior."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BenchmarkError(DdgmError):
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """With a method's settings, all that decides a result.
+    """All that decides a result, beside a method's settings.
 
     Attributes:
         detector: of the tilts.
@@ -49,7 +49,7 @@ class ComparisonSettings:
     data: str
 
     def described(self, shape: tuple[int, ...]) -> str:
-        """For the head of a table; `shape` is that of all patches."""
+        """Description for the head of a table; `shape` is that of all patches."""
         return (
             f"{shape[0]} slices of {shape[1]} x {shape[2]}, detector {self.detector}, "
             f"σ_y = {self.tilt_noise:g}, prior {self.prior} ({self.digest[:12]}…, "
@@ -59,7 +59,7 @@ class ComparisonSettings:
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """What methods are compared on.
+    """The data and prior that methods are compared on.
 
     Attributes:
         url: a precomputed volume, or a .npy file, that the prior was not trained on.

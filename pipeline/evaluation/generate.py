@@ -47,7 +47,7 @@ class GenerationError(DdgmError):
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """Which images to make.
+    """A request for generated images.
 
     Attributes:
         prior: a shipped prior's name, or a weights file.
@@ -96,12 +96,12 @@ class GenerationRequest:
 
     @property
     def side(self) -> int:
-        """Of the square patches that are scored, in pixels."""
+        """Side of the square patches that are scored, in pixels."""
         return min(self.weights.card.patch, *self.shape)
 
     @property
     def patches(self) -> int:
-        """How many patches are scored: as many as lie side by side in the images."""
+        """Number of patches that are scored: as many as fit side by side into the images."""
         height, width = self.shape
         return self.count * (height // self.side) * (width // self.side)
 

@@ -27,7 +27,7 @@ class MethodError(DdgmError):
 
 @dataclass(frozen=True)
 class Problem:
-    """What a method is given: measurements of a batch of slices, and the means to solve them.
+    """The problem that a method solves: a batch of sinograms, with projector and denoiser.
 
     Attributes:
         projector: A; a `Spectral` where a method needs the singular values.
@@ -201,7 +201,7 @@ class Setting:
         return setting
 
     def given(self, name: str, text: str) -> Setting:
-        """With one more value, from text.
+        """Return a copy with one more value, read from text.
 
         Raises:
             MethodError: the family has no such parameter, or it cannot have that value.
@@ -222,7 +222,7 @@ class Setting:
 
     @property
     def method(self) -> Method:
-        """What it stands for."""
+        """The method that this setting names."""
         return FAMILIES[self.family](**dict(self.values))
 
     def __str__(self) -> str:
