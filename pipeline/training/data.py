@@ -1,4 +1,4 @@
-"""What a training learns from: volumes in bricks, and the numbers that normalise them."""
+"""Data of a training: volumes in bricks, and the numbers that normalise them."""
 
 from __future__ import annotations
 

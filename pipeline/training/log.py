@@ -1,4 +1,4 @@
-"""What a training leaves to read: two tables that go on over restarts, and its pictures."""
+"""Logs of a training: two tables that continue over restarts, and its pictures."""
 
 from __future__ import annotations
 

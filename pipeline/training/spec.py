@@ -48,7 +48,7 @@ class Phantom(StrictModel):
 
 
 class Validation(Region):
-    """What the network is tried on as it learns, and never learns from."""
+    """The part of a volume that the network is validated on and never learns from."""
 
     patches: int = Field(default=64, ge=1, description="at random but fixed places")
     every: int = Field(default=5000, ge=1, description="updates from one to the next")
@@ -58,7 +58,7 @@ class Validation(Region):
 
 
 class Cache(StrictModel):
-    """Where what is read is kept on this machine."""
+    """The cache of bricks on this machine."""
 
     folder: str | None = Field(
         default=None, description="a fast local disk; default: `bricks` in the output"
@@ -71,7 +71,7 @@ class Cache(StrictModel):
 
 
 class Data(StrictModel):
-    """What is learnt from."""
+    """The data that the network learns from."""
 
     volumes: tuple[TrainingRegion, ...] = Field(min_length=1)
     origin: str = Field(min_length=1, description="of the data, with its licence, for the card")
