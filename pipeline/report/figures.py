@@ -33,7 +33,7 @@ def images(layers: Mapping[str, np.ndarray], titles: Mapping[str, str]) -> list[
 def differences(
     layers: Mapping[str, np.ndarray], titles: Mapping[str, str], truth: np.ndarray
 ) -> list[Panel]:
-    """How far each layer that has a title is from the truth, all in the same colours."""
+    """Panels of the error of each titled layer, all on the same colour scale."""
     off = {k: np.abs(layers[k].astype(float) - truth) for k in titles if k in layers}
     top = max((float(np.percentile(d, 99.5)) for d in off.values()), default=0.0) or 1.0
     return [Panel(titles[k], d, (0.0, top), "inferno") for k, d in off.items()]

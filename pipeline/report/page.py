@@ -71,7 +71,7 @@ def _pictures(run: RunData, views: dict[str, SliceView]) -> dict[str, bytes | No
 
 
 def _provenance(run: RunData) -> dict[str, str]:
-    """What the run was made of and with, by name."""
+    """Provenance of the run, by name."""
     m, plan = run.manifest, run.plan
     g, tilts, card = plan.geometry, plan.spec.tilts, dict(m["weights"]["card"])
     training = card.pop("training")
@@ -126,7 +126,7 @@ def _ratio(series: Sequence[Series]) -> float | None:
 
 
 def _plain(value: Any) -> str:
-    """What JSON holds, as a reader likes it."""
+    """JSON's values in readable form."""
     if isinstance(value, dict):
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):

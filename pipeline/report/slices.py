@@ -69,14 +69,14 @@ def _stack(run: RunData, view: SliceView, panels: list[Panel], remark: str = "")
 
 
 def place_of(run: RunData, view: SliceView) -> str:
-    """Where a slice is, in words."""
+    """Place of a slice, in words."""
     slab = run.plan.block(int(run.columns["block"][view.row])).slab
     several = f", slab {slab}" if len(run.plan.slabs) > 1 else ""
     return f"slice {run.tilt_axis} = {run.columns['slice'][view.row]:.0f}{several}"
 
 
 def _titles(run: RunData, view: SliceView) -> dict[str, str]:
-    """Of a slice by each method, with its scores, and in truth."""
+    """Titles of a slice's panels: each method with its scores, and the truth."""
     scores = {
         prefix: "MSE {:.4f}, SSIM {:.4f}".format(
             *(run.columns[prefix + m][view.row] for m in ("mse", "ssim"))
@@ -91,7 +91,7 @@ def _titles(run: RunData, view: SliceView) -> dict[str, str]:
 
 
 def slice_picture(run: RunData, view: SliceView, measured: bool) -> bytes | None:
-    """What was `measured`, what was made of it, what was there: as the paper's Fig. 1."""
+    """Picture of a slice's sinogram, reconstruction and truth, as in the paper's Fig. 1."""
     panels = figures.images(view.layers, _titles(run, view))
     if measured and panels and "sinogram" in view.layers:
         y = view.layers["sinogram"]
@@ -112,7 +112,7 @@ def difference_picture(run: RunData, view: SliceView) -> bytes | None:
 
 
 def trust_picture(run: RunData, view: SliceView) -> bytes | None:
-    """What the chains disagree on and what was measured, below the error where truth is stored."""
+    """Picture of a slice's spread and measured share, below the error where truth is stored."""
     layers, panels = view.layers, []
     if "truth" in layers and "reconstruction" in layers:
         title = f"|{run.method} − truth|"
@@ -129,6 +129,6 @@ def trust_picture(run: RunData, view: SliceView) -> bytes | None:
 
 
 def _key(panels: list[Panel]) -> str:
-    """What black and yellow mean, in grey levels."""
+    """Legend of black and yellow, in grey levels."""
     tops = [p.window[1] for p in panels if p.colours == "inferno"]
     return f" · black: 0, yellow: {tops[0]:.3g} grey levels or more" if tops else ""

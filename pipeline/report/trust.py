@@ -1,4 +1,4 @@
-"""Whether the spread of a run's chains predicts how wrong its slices are."""
+"""Calibration: does the spread of a run's chains predict the error of its slices?"""
 
 from __future__ import annotations
 
