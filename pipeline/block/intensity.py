@@ -32,7 +32,7 @@ class Grey:
 
 
 def grey_scale(plan: Plan, weights_digest: str) -> Grey:
-    """What normalises the volume: the spec's intensity, or else the prior's."""
+    """Mean and standard deviation that normalise the volume: the spec's, or else the prior's."""
     chosen = plan.spec.source.intensity
     card = cached_prior(plan.spec.prior, weights_digest).card
     return Grey(chosen.mean, chosen.std) if chosen else Grey(card.mean, card.std)

@@ -123,7 +123,7 @@ class Solver:
         return self._in_batches(work, x, [(0, 0, 0)] * len(x))
 
     def data_step(self, y: Tensor, sigma: float) -> DataStep:
-        """What the spec's method does to slices at a noise level before it denoises them."""
+        """The data step of the spec's method, which comes before a denoising."""
         method, a = self.spec.method, self.projector
         if isinstance(method, Ddx):
             solve, mu = (

@@ -84,7 +84,7 @@ def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dic
 
 @dataclass(frozen=True)
 class StageOutput(Generic[T]):
-    """What one stage hands to the next, in numpy, with the seconds it took, by name."""
+    """Output of a stage in numpy, with the seconds that its steps took."""
 
     data: T
     seconds: dict[str, float]
@@ -204,7 +204,7 @@ def run_block(job: Job, index: int) -> Record:
 
 
 def load_tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
-    """What a stage works with, loaded once per process."""
+    """The solver and the intensity that a stage works with, loaded once per process."""
     torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
     with clock("load"):
         solver = cached_solver(job.plan, job.weights_digest, trial.calls)

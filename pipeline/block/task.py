@@ -1,4 +1,4 @@
-"""What the tasks of a run are told."""
+"""Arguments of a run's tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddgm.pipeline.spec.plan import Plan
 
 @dataclass(frozen=True)
 class Job:
-    """What every task of a run is told; small, and the same for all blocks.
+    """The run, as every task is told of it; small, and the same for all blocks.
 
     Attributes:
         plan: spec and volume.

@@ -79,7 +79,7 @@ def _without_float8(spec: Spec) -> Spec:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Of one call, the better of two after one to warm up."""
+    """Seconds of one call, the better of two after one to warm up."""
 
     def whole() -> None:
         work()
