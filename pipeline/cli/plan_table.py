@@ -27,7 +27,7 @@ FULL = 0.95  # share of the network's batches from which on they count as full
 
 
 def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
-    """What a run would do and cost.
+    """Table of what a run would do and cost.
 
     Raises:
         DdgmError: the spec does not fit its volume, or the prior is not there.
@@ -43,7 +43,7 @@ def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
 
 
 def _info_or_assumed(spec: Spec, console: Console) -> VolumeInfo:
-    """What the volume says of itself; where it cannot be asked, what the spec implies."""
+    """Metadata of the volume; where it cannot be read, as the spec implies it."""
     try:
         with console.status("asking the source"):
             return source_volume(spec).info
@@ -84,7 +84,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
 
 
 def _fill(plan: Plan) -> str:
-    """How full the network's batches are, and what would fill them."""
+    """Line on how full the network's batches are, and what would fill them."""
     fill, filling = batch_fill(plan)
     size = f"batches of {network_batch(plan).batch}, {fill:.0%} full"
     better = fill < FULL
@@ -122,7 +122,7 @@ def _time_rows(plan: Plan, cost: RunTime) -> list[Row]:
 
 
 def _room_rows(plan: Plan) -> list[Row]:
-    """Whether a local cluster's workers hold such blocks, and which they would hold."""
+    """Line on whether a local cluster's workers can hold such blocks, and which they could hold."""
     cluster, pool = plan.spec.cluster, plan.spec.pool
     if not isinstance(cluster, Local):
         return []

@@ -1,4 +1,4 @@
-"""How a person sees a run go: a bar on a terminal, a line now and then in a log."""
+"""Progress of a run: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 

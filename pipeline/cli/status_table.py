@@ -1,4 +1,4 @@
-"""How a run stands, and how it ended, as tables for the terminal."""
+"""Tables for the terminal: the state of a run, and its result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTED = 8  # blocks at work that are named
 
 
 def status_table(root: str) -> Table:
-    """How far a run is: while a driver lives from what it wrote down, else from the ledger.
+    """State of a run: from the state file while a driver lives, else from the ledger.
 
     Raises:
         StoreError: there is no run there.
@@ -58,7 +58,7 @@ def result_table(summary: Summary, root: str) -> Table:
 
 
 def predicted_rows(predicted: Mapping[str, Any], seconds: float, peak: int) -> list[Row]:
-    """What the plan said, and how far off it was."""
+    """Rows of the predicted time and memory, and how far off they were."""
     rows = []
     if planned := predicted["seconds"]:
         off = _off(seconds, planned)
@@ -80,7 +80,7 @@ def _off(real: float, planned: float) -> str:
 
 
 def tallied(store: RunStore, digest: str) -> RunStatistics:
-    """What a run's ledger comes to."""
+    """Statistics of a run's ledger."""
     tally = RunStatistics()
     for record in store.records():
         if record.digest == digest:
@@ -129,7 +129,7 @@ def _driver(driven: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
 
 
 def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
-    """What the latest start wrote down of itself."""
+    """Rows of the state that the latest start wrote."""
     workers = f"{state['homes']} that hold blocks, {state['pool']} in the pool"
     rows = [("workers", f"{workers}; placement: {state['placement']}")]
     if state["busy"] is not None:
