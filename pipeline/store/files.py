@@ -151,7 +151,7 @@ class Folder:
         return 0
 
     def names(self, folder: str) -> list[str]:
-        """What is in a folder, files and folders, by their own names, sorted; none if not there."""
+        """Names of the files and folders in a folder, sorted; empty if it is not there."""
         fs, path = self._at(folder)
         found: list[str] = []
         with suppress(FileNotFoundError), self.store_errors():

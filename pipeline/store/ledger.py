@@ -1,4 +1,4 @@
-"""What is known of each block: the records by which a run resumes and is verified."""
+"""The ledger: a record for each block, by which a run resumes and is verified."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Record:
     peak: int = 0
 
     def to_json(self) -> bytes:
-        """As it lies in the ledger."""
+        """The record as JSON, as it lies in the ledger."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod

@@ -104,7 +104,7 @@ def refuse_if_alive(folder: Folder) -> None:
 
 
 def driver(folder: Folder) -> dict[str, Any]:
-    """Who drives a run; empty where nobody does, or where it is known to be dead."""
+    """The driver of a run; empty where there is none, or it is known to be dead."""
     theirs = _read(folder)
     if theirs.get("host") == socket.gethostname() and _started(theirs["pid"]) != theirs["started"]:
         return {}
@@ -112,13 +112,13 @@ def driver(folder: Folder) -> dict[str, Any]:
 
 
 def is_lock(folder: Folder) -> bool:
-    """Whether driver.json is one that a driver wrote, or had begun to write when it was killed."""
+    """True if a driver wrote this driver.json, or had begun to when it was killed."""
     data = folder.read(NAME)
     return not data or bool(_read(folder))
 
 
 def _taken(folder: Folder, mine: dict[str, Any]) -> bool:
-    """Whether the run is ours now; also where a first answer to that was lost on the network."""
+    """True if the run is ours now, even if the first answer was lost on the network."""
     return folder.create(NAME, _text(mine)) or _read(folder).get("token") == mine["token"]
 
 

@@ -1,4 +1,4 @@
-"""What each process did: RUN/logs/NAME.jsonl, one line of JSON an event, bounded in size."""
+"""Worker logs: RUN/logs/NAME.jsonl, one line of JSON for each event, bounded in size."""
 
 from __future__ import annotations
 

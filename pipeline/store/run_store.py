@@ -53,7 +53,7 @@ class RunStore:
 
     @property
     def folder(self) -> Folder:
-        """For the small files."""
+        """The folder of the small files."""
         return Folder(self.root)
 
     # run.json
@@ -78,7 +78,7 @@ class RunStore:
         return manifest
 
     def check(self, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
-        """Whether there is an earlier start of this run to go on with; writes nothing.
+        """True if there is an earlier start of this run to continue; writes nothing.
 
         Raises:
             StoreError: the folder belongs to another spec, or holds something else.
@@ -164,7 +164,7 @@ class RunStore:
     # metadata
 
     def wrong_metadata(self, plan: Plan) -> dict[str, bytes]:
-        """What is to be written, by name, where a zarr.json is missing or not as the plan gives."""
+        """The zarr.json files, by name, that are missing or differ from the plan's."""
         found = {f"{VOLUME}/{name}": data for name, data in metadata(plan).items()}
         return {name: d for name, d in found.items() if not _same_json(self.folder.read(name), d)}
 
@@ -216,7 +216,7 @@ class RunStore:
         return f"{VOLUME}/{layer}/0/c/{key}"
 
     def _zarr(self, name: str) -> dict[str, Any]:
-        """Where zarr finds something, as its functions take it."""
+        """Location of an array or group, as zarr's functions take it."""
         if local := self.folder.local_path(name):
             return {"store": local}
         return {"store": f"{self.root.rstrip('/')}/{name}", "storage_options": OPTIONS}
@@ -287,7 +287,7 @@ def metadata(plan: Plan) -> dict[str, bytes]:
 
 
 def _same_json(found: bytes | None, wanted: bytes) -> bool:
-    """Whether two files say the same, however they are laid out."""
+    """True if two JSON files have the same content, however they are laid out."""
     try:
         return found is not None and json.loads(found) == json.loads(wanted)
     except (ValueError, RecursionError):
@@ -295,7 +295,7 @@ def _same_json(found: bytes | None, wanted: bytes) -> bool:
 
 
 def _is_metadata(path: str) -> bool:
-    """Whether a file of a volume is a zarr.json, or half of one."""
+    """True if a file of a volume is a zarr.json, or half of one."""
     return PARTIAL.sub("", path.rsplit("/", 1)[-1]) == "zarr.json"
 
 

@@ -1,4 +1,4 @@
-"""What many records come to, in memory that does not grow with them."""
+"""Statistics of many records, in memory that does not grow with them."""
 
 from __future__ import annotations
 
