@@ -1,4 +1,4 @@
-"""What happens in a run; progress and reports subscribe."""
+"""Events of a run; progress and reports subscribe to them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class RunStarted:
     """Blocks are about to be submitted."""
 
     blocks: int
-    """Of the whole plan."""
+    """Blocks of the whole plan."""
     done: int
-    """That an earlier start finished."""
+    """Blocks that an earlier start finished."""
     voxels: int
-    """Of a full block."""
+    """Voxels of a full block."""
     dashboard: str
     """Dask's address for the browser."""
 
@@ -35,7 +35,7 @@ class BlockRetried:
 
     block: int
     attempt: int
-    """That failed."""
+    """The attempt that failed."""
     cause: str
 
 
@@ -68,7 +68,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Beat:
-    """How things stand; told every few seconds."""
+    """State of the cluster, emitted every few seconds."""
 
     placement: str
     homes: int
@@ -77,7 +77,7 @@ class Beat:
     """Workers that run the network for them."""
     running: tuple[Running, ...] = ()
     pool_seconds: float = 0.0
-    """That the pool has spent in network calls for others."""
+    """Seconds that the pool has spent in network calls for others."""
 
 
 @dataclass(frozen=True)

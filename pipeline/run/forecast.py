@@ -1,4 +1,4 @@
-"""How long a run should take: calls timed by one of its workers, over the workers there were."""
+"""Predicted time of a run: calls timed by one worker, divided by the mean number of workers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Forecast:
         return self._shifts
 
     def seconds(self) -> float | None:
-        """Of the run, the method alone; None while nothing has been timed."""
+        """Predicted seconds of the method; None while nothing has been timed."""
         timing = self._timing
         if self._slice is None and timing is not None and timing.status == "finished":
             with suppress(Exception):  # lost with its worker
@@ -78,7 +78,7 @@ class Forecast:
         self._seen = now
 
     def _timed(self) -> Future | None:
-        """Where the method runs: with `calls`, the network's are timed from there, too."""
+        """Time the calls on a worker that runs the method; with `calls`, network calls, too."""
         fleet = fleet_of(self.client)
         members = fleet.pool if self._placement == "whole" else fleet.homes
         if not members:  # gone since
@@ -92,5 +92,5 @@ class Forecast:
 
 
 def seconds_a_slice(job: Job, calls: bool) -> float:
-    """Of the method, by one timed call of each kind from this process."""
+    """Seconds of the method for a slice, by one timed call of each kind from this process."""
     return time_calls(job.plan, calls).slice

@@ -65,7 +65,7 @@ class Flight:
 
 
 def deadly(flight: Flight) -> DeadlyError:
-    """What is said of a block that workers die at."""
+    """The error of a block at which workers die."""
     return DeadlyError(
         f"{DEATHS} workers died at it, the last at stage {flight.stage or 'unknown'}; look for "
         "memory (`ddgm plan` says what a block needs) and for crashes in their logs"
@@ -73,7 +73,7 @@ def deadly(flight: Flight) -> DeadlyError:
 
 
 def beat_of(client: Client, fleet: Fleet, placement: str, flights: Collection[Flight]) -> Beat:
-    """How things stand, for those who watch."""
+    """State of the cluster, for observers."""
     spent = 0.0
     if placement == "calls":
         scheduler: Any = client.scheduler
@@ -143,7 +143,7 @@ class Traffic:
             self.client.unsubscribe_topic(self.job.topic)
 
     def home(self, room: Mapping[str, int]) -> str | None:
-        """Of the workers that hold so many blocks, the one with the most room for another."""
+        """Pick the worker with the most free slots; None where all are full."""
         left = {address: n - self._load[address] for address, n in room.items()}
         best = max(left, key=left.__getitem__, default=None)
         return best if best is not None and left[best] > 0 else None

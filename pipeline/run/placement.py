@@ -1,4 +1,4 @@
-"""How a block goes through the cluster: which stages run where, and how many blocks at once."""
+"""Placement of blocks: which stages run where, and how many blocks at once."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ POOL_AHEAD = 3  # blocks for each pool worker: one at work, one going there, one
 
 
 def placement_of(pool: PoolSpec, fleet: Fleet, before: Placement) -> Placement:
-    """What the spec says, or else what the cluster has; once there is a pool, it is waited for."""
+    """The placement of the spec, or else the one that suits the cluster."""
     if pool.placement is not None:
         return pool.placement
     return "whole" if fleet.pool else before
 
 
 def capacities(plan: Plan, fleet: Fleet, placement: Placement) -> dict[str, int]:
-    """How many blocks each home may hold at once, by address; none where the pool is not there."""
+    """Blocks that each worker may hold at once, by address; empty where the pool is not there."""
     homes = fleet.homes
     if placement != "here" and not fleet.pool:
         return {}
@@ -85,7 +85,7 @@ def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placeme
 
 
 def check_room(plan: Plan, fleet: Fleet, placement: str) -> None:
-    """Whether every worker can hold a block, before any is begun.
+    """Check, before any block is begun, that every worker can hold one.
 
     Raises:
         PlanError: one cannot.

@@ -1,4 +1,4 @@
-"""What went wrong, sorted by what can be done about it."""
+"""Classify the errors of a block: which are worth another attempt, which end the run."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class DeadlyError(DdgmError):
 
 
 def ends_the_run(error: BaseException) -> bool:
-    """Whether every other block would fail as well: the output cannot be written."""
+    """True if every other block would fail as well: the output cannot be written."""
     full = isinstance(error, OSError) and error.errno in DISK_ERRORS
     return full or bool(getattr(error, "final", False))
 
 
 def worth_retrying(error: BaseException) -> bool:
-    """Whether the same block may succeed at another try with nothing mended."""
+    """True if the same block may succeed at another attempt with nothing changed."""
     if isinstance(error, DdgmError):
         return bool(getattr(error, "retryable", False))
     return not isinstance(error, ImportError | TypeError | AttributeError)
 
 
 def blameless(error: BaseException) -> bool:
-    """Whether the block had nothing to do with it, so that the try does not count."""
+    """True if the block had nothing to do with it, so that the attempt does not count."""
     return bool(getattr(error, "blameless", False))
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Summary:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
         blocks: of the plan.

@@ -1,4 +1,4 @@
-"""Which blocks are begun, and which are tried again or given up."""
+"""The scheduler of blocks: which are begun, and which are tried again or given up."""
 
 from __future__ import annotations
 

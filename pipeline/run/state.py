@@ -1,4 +1,4 @@
-"""How a run stands, for those who look at it from elsewhere: RUN/state.json."""
+"""The state file RUN/state.json, read by those who look at a run from elsewhere."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class StateFile:
 
 
 def read_state(store: RunStore, digest: str) -> dict[str, Any] | None:
-    """What the latest start of a run wrote down; None where none did."""
+    """The state that the latest start of a run wrote; None if there is none."""
     try:
         state = json.loads(store.folder.read(NAME) or b"{}")
     except ValueError:

@@ -21,7 +21,7 @@ from ddgm.pipeline.terminal import bar
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair did, and what it left.
+    """Result of a repair: what it did, and what it left.
 
     Attributes:
         metadata: files of the volume that were written again.
@@ -38,7 +38,7 @@ class Repaired:
 
 @dataclass
 class Found:
-    """What a verification found.
+    """Result of a verification.
 
     Attributes:
         blocks: of the plan.
