@@ -1,4 +1,4 @@
-"""What went wrong, sorted by what can be done about it."""
+"""Classify errors of volumes and stores by what can be done about them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def one_line(error: BaseException) -> str:
 
 
 def kind_of(error: Exception) -> Kind:
-    """What is wrong with a volume or a store, from the error's HTTP status or its class.
+    """Name the kind of an error of a volume or a store, by its HTTP status or its class.
 
     A failed decoding has no class of its own: what is not known is taken for corrupt.
     """

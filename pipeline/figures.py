@@ -60,7 +60,7 @@ class Panel:
 
 
 def grey_window(image: np.ndarray) -> tuple[float, float]:
-    """What a picture's grey shades span: all but its outermost half percents, which are noise."""
+    """Grey levels shown as black and white: all but the outermost half percents (noise)."""
     low, high = np.percentile(image, (0.5, 99.5)).tolist()
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 

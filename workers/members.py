@@ -1,4 +1,4 @@
-"""Who is there: the workers of a cluster, as its scheduler knows them now."""
+"""The workers of a cluster, as its scheduler knows them now."""
 
 from __future__ import annotations
 
