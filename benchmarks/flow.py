@@ -16,13 +16,13 @@ import psutil
 
 from benchmarks.common import report
 from ddgm.pipeline.block.code import code_digest
-from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import StageOutput
-from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run import placement as flow
 from ddgm.pipeline.run.events import BlockDone, Event
 from ddgm.pipeline.run.placement import Placement
-from ddgm.pipeline.run.scheduler import Window
+from ddgm.pipeline.run.scheduler import BlockScheduler
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.ledger import Record
@@ -48,21 +48,23 @@ about 35 MB: until then the driver grows by that.
 """
 
 
-def fetch_nothing(job: Job, trial: Trial) -> StageOutput[None]:
-    with at_work(job, trial, "fetch") as clock:
+def fetch_nothing(context: RunContext, task: BlockTask) -> StageOutput[None]:
+    with running_stage(context, task, "fetch") as clock:
         return StageOutput(None, clock.seconds)
 
 
-def solve_nothing(job: Job, trial: Trial, _: StageOutput[None]) -> Record:
-    with at_work(job, trial, "solve"):
+def solve_nothing(context: RunContext, task: BlockTask, _: StageOutput[None]) -> Record:
+    with running_stage(context, task, "solve"):
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Record(trial.block, job.digest, "done", metrics=[{"mse": 0.5}] * 4, finished=now)
+        return Record(task.block, context.digest, "done", metrics=[{"mse": 0.5}] * 4, finished=now)
 
 
-def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
-    where: dict[str, Any] = {"workers": [home], "priority": -trial.block, "pure": False}
-    nothing = client.submit(fetch_nothing, job, trial, key=f"fetch-{trial.name}", **where)
-    return client.submit(solve_nothing, job, trial, nothing, key=f"solve-{trial.name}", **where)
+def submit(
+    client: Client, context: RunContext, task: BlockTask, pinned_worker: str, placement: Placement
+) -> Future:
+    where: dict[str, Any] = {"workers": [pinned_worker], "priority": -task.block, "pure": False}
+    nothing = client.submit(fetch_nothing, context, task, key=f"fetch-{task.name}", **where)
+    return client.submit(solve_nothing, context, task, nothing, key=f"solve-{task.name}", **where)
 
 
 def planned(blocks: int) -> Plan:
@@ -79,7 +81,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ahead", type=int, default=32, help="blocks in flight for each worker")
     a = parser.parse_args()
-    flow.AHEAD = a.ahead  # a cluster of many workers, as its driver and scheduler see it
+    flow.BLOCKS_PER_THREAD = (
+        a.ahead
+    )  # a cluster of many workers, as its driver and scheduler see it
     start = time.perf_counter()
     million = planned(1_000_000)
     last = million.block(999_999).box
@@ -91,7 +95,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as root,
         connect(Local(workers=a.workers, memory="4GiB")) as client,
     ):
-        job = Job(plan, root, "digest", "weights", code_digest(), "ddgm-benchmark")
+        context = RunContext(plan, root, "digest", "weights", code_digest(), "ddgm-benchmark")
         began = before = time.perf_counter()
         counted = 0
 
@@ -116,9 +120,9 @@ def main() -> None:
                 )
                 before, counted = now, tally.done
 
-        Window(client, job, RunStore(root), count, submit).drain(iter(range(a.blocks)))
-    flying = a.workers * a.ahead
-    title = f"{a.blocks} blocks that do nothing: {a.workers} workers, {flying} in flight"
+        BlockScheduler(client, context, RunStore(root), count, submit).drain(iter(range(a.blocks)))
+    in_flight = a.workers * a.ahead
+    title = f"{a.blocks} blocks that do nothing: {a.workers} workers, {in_flight} in flight"
     report("flow", title, rows, NOTES)
 
 

@@ -18,7 +18,7 @@ from ddgm.core.device import default_device
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.prior import load_prior
 from ddgm.workers.connect import connect
-from ddgm.workers.members import fleet_of
+from ddgm.workers.members import current_workers
 from ddgm.workers.pool_worker import STATS, NetworkSpec
 from ddgm.workers.pooled_denoiser import PooledDenoiser
 from ddgm.workers.specs import Local, PoolSpec
@@ -102,9 +102,9 @@ def main() -> None:
 
 
 def measured(client: Client, network: NetworkSpec, a: argparse.Namespace) -> list[dict[str, Any]]:
-    fleet = fleet_of(client)
-    (pool,) = (m.address for m in fleet.pool)
-    callers = [m.address for m in fleet.homes]
+    workers = current_workers(client)
+    (pool,) = (m.address for m in workers.pool)
+    callers = [m.address for m in workers.block_workers]
 
     def there(work: Any, *words: Any) -> float:
         done: Any = client.submit(work, *words, workers=[pool], pure=False).result()

@@ -13,7 +13,7 @@ RESOURCE = "GPU"  # that Dask workers of the pool have one of
 
 
 @dataclass(frozen=True)
-class Member:
+class WorkerInfo:
     """One worker process.
 
     Attributes:
@@ -32,38 +32,38 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class Workers:
     """Workers by address.
 
     Attributes:
-        members: those that take on tasks.
-        known: these, and those that are starting, paused or on their way out.
+        running: those that take on tasks.
+        all_addresses: of these, and those that are starting, paused or on their way out.
     """
 
-    members: dict[str, Member]
-    known: frozenset[str]
+    running: dict[str, WorkerInfo]
+    all_addresses: frozenset[str]
 
     @property
-    def pool(self) -> list[Member]:
+    def pool(self) -> list[WorkerInfo]:
         """Those that run networks."""
-        return [m for m in self.members.values() if m.pool]
+        return [m for m in self.running.values() if m.pool]
 
     @property
-    def homes(self) -> list[Member]:
+    def block_workers(self) -> list[WorkerInfo]:
         """Those that fetch, score and write: all of the pool, too, where there are no others."""
-        return [m for m in self.members.values() if not m.pool] or self.pool
+        return [m for m in self.running.values() if not m.pool] or self.pool
 
 
-def fleet_of(client: Client) -> Fleet:
-    """The fleet as it is now."""
+def current_workers(client: Client) -> Workers:
+    """The workers as they are now."""
     found: Any = client.scheduler_info(n_workers=-1)
-    return fleet_from(found["workers"])
+    return workers_from(found["workers"])
 
 
-def fleet_from(identities: Mapping[str, dict[str, Any]]) -> Fleet:
-    """The fleet that a scheduler's identity lists, by address."""
-    members = {
-        address: Member(
+def workers_from(identities: Mapping[str, dict[str, Any]]) -> Workers:
+    """The workers that a scheduler's identity lists, by address."""
+    running = {
+        address: WorkerInfo(
             address=address,
             name=str(w["name"]),
             threads=w["nthreads"],
@@ -73,4 +73,4 @@ def fleet_from(identities: Mapping[str, dict[str, Any]]) -> Fleet:
         for address, w in identities.items()
         if w["status"] == "running"
     }
-    return Fleet(members, frozenset(identities))
+    return Workers(running, frozenset(identities))

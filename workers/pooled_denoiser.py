@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ddgm.core.errors import DdgmError
-from ddgm.workers.members import RESOURCE, fleet_from
+from ddgm.workers.members import RESOURCE, workers_from
 from ddgm.workers.pool_worker import HANDLER, NetworkSpec
 from ddgm.workers.process_cache import cached_in_process
 
@@ -29,8 +29,8 @@ PATIENCE = 1800.0  # seconds that a caller waits for some pool worker to be ther
 class PoolError(DdgmError):
     """Raised when no pool worker answers; not counted against the block that asked."""
 
-    retryable = True
-    blameless = True
+    is_retryable = True
+    counts_as_attempt = False
 
 
 class PoolMembers:
@@ -57,7 +57,7 @@ class PoolMembers:
         if now - self.looked > (REFRESH if self.under_way else REFRESH / 4):
             self.looked = now
             identity: Any = await worker.scheduler.identity(n_workers=-1)
-            pool = fleet_from(identity["workers"]).pool
+            pool = workers_from(identity["workers"]).pool
             self.under_way = {m.address: self.under_way.get(m.address, 0) for m in pool}
         return self.under_way
 
@@ -116,33 +116,33 @@ class PooledDenoiser:
         return np.concatenate([call.result() for call in calls])
 
     async def _call(self, worker: Worker, images: np.ndarray) -> np.ndarray:
-        members = cached_in_process("pool members", PoolMembers)
+        running = cached_in_process("pool members", PoolMembers)
         seen, pause = time.monotonic(), 0.002
-        while (address := await members.pick(worker)) or time.monotonic() - seen < PATIENCE:
+        while (address := await running.pick(worker)) or time.monotonic() - seen < PATIENCE:
             if address is None:
                 await asyncio.sleep(0.5)
                 continue
             seen = time.monotonic()
-            members.under_way[address] += 1
+            running.under_way[address] += 1
             try:
-                answer = await self._ask(members, worker, address, images)
+                answer = await self._ask(running, worker, address, images)
                 if answer is not None:
                     return answer
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 0.5)
             except (OSError, TimeoutError):
-                members.suspend(address)
+                running.suspend(address)
                 await asyncio.sleep(0.1)  # Dask needs a moment to notice who has gone
             finally:
-                if address in members.under_way:
-                    members.under_way[address] -= 1
+                if address in running.under_way:
+                    running.under_way[address] -= 1
         raise PoolError(
             f"pool: no worker with the resource {RESOURCE} for {PATIENCE:g} s; start one with "
             f"`dask worker --resources {RESOURCE}=1`"
         )
 
     async def _ask(
-        self, members: PoolMembers, worker: Worker, address: str, images: np.ndarray
+        self, running: PoolMembers, worker: Worker, address: str, images: np.ndarray
     ) -> np.ndarray | None:
         """Images denoised by one worker; None if its queue is full."""
         from distributed.protocol.serialize import to_serialize
@@ -154,7 +154,7 @@ class PooledDenoiser:
         late = time.monotonic() + self.call_seconds
         while not (await asyncio.wait({asked}, timeout=REFRESH))[0]:
             # Dask goes on calling a number where nobody is for half a minute
-            if time.monotonic() > late or address not in await members.addresses(worker):
+            if time.monotonic() > late or address not in await running.addresses(worker):
                 asked.cancel()  # not awaited: closing a line to a process that hangs can hang, too
                 raise TimeoutError
         if (reply := asked.result()) is None:

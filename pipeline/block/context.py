@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.block.code import code_digest
-from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.errors import one_line
 from ddgm.pipeline.store.log import worker_log
 
@@ -20,20 +20,20 @@ class CodeError(DdgmError):
 
 
 @contextmanager
-def at_work(job: Job, trial: Trial, stage: str) -> Iterator[Clock]:
+def running_stage(context: RunContext, task: BlockTask, stage: str) -> Iterator[Clock]:
     """Say that this process is at a stage of a block, until it is not; gives it a clock.
 
     Raises:
         CodeError: this process has other code than the driver.
     """
-    if code_digest() != job.code:
+    if code_digest() != context.code:
         raise CodeError(
             f"cluster: {worker_name()} has another version of ddgm than the one that started the "
             "run; install the same on all machines"
         )
-    clock, log = Clock(), worker_log(job.root, worker_name())
-    about = {"block": trial.block, "attempt": trial.attempt, "stage": stage}
-    say(job.topic, {"trial": trial.name, "stage": stage})
+    clock, log = Clock(), worker_log(context.root, worker_name())
+    about = {"block": task.block, "attempt": task.attempt, "stage": stage}
+    report_to_driver(context.topic, {"task": task.name, "stage": stage})
     log("begun", **about)
     try:
         yield clock
@@ -43,10 +43,10 @@ def at_work(job: Job, trial: Trial, stage: str) -> Iterator[Clock]:
     else:
         log("ended", **about, seconds=clock.seconds)
     finally:
-        say(job.topic, {"trial": trial.name, "stage": ""})
+        report_to_driver(context.topic, {"task": task.name, "stage": ""})
 
 
-def say(topic: str, message: dict[str, str]) -> None:
+def report_to_driver(topic: str, message: dict[str, str]) -> None:
     """Tell the driver, if a Dask worker does the saying and a driver wants to hear."""
     from distributed import get_worker
 
@@ -55,7 +55,7 @@ def say(topic: str, message: dict[str, str]) -> None:
         worker.log_event(topic, {**message, "worker": worker.address})
 
 
-def leave_the_slot() -> None:
+def release_slot() -> None:
     """Let the worker begin another task while this one waits for bytes."""
     from distributed import get_worker, secede
 
@@ -64,7 +64,7 @@ def leave_the_slot() -> None:
         secede()
 
 
-def added(*parts: dict[str, float]) -> dict[str, float]:
+def sum_seconds(*parts: dict[str, float]) -> dict[str, float]:
     """Seconds by name, over all parts."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: round(sum(p.get(name, 0.0) for p in parts), 4) for name in names}

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.memory import peak_bytes
-from ddgm.pipeline.block.context import Clock, added, at_work, leave_the_slot, worker_name
+from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_seconds, worker_name
 from ddgm.pipeline.block.intensity import Grey, grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
-from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Block, Plan, source_volume
 from ddgm.pipeline.store.ledger import Record
@@ -93,57 +93,59 @@ class StageOutput(Generic[T]):
 Stack = Mapping[Layer, np.ndarray]
 
 
-def fetch_stage(job: Job, trial: Trial) -> StageOutput[Cutout]:
+def fetch_stage(context: RunContext, task: BlockTask) -> StageOutput[Cutout]:
     """Read a block's voxels, one block at a time in a process, beside what it computes.
 
     Raises:
         DdgmError: they cannot be read; or this worker's code is not the driver's.
     """
-    leave_the_slot()
-    with _reading, at_work(job, trial, "fetch") as clock, clock("fetch"):
-        return StageOutput(fetch(job.plan, job.plan.block(trial.block)), clock.seconds)
+    release_slot()
+    with _reading, running_stage(context, task, "fetch") as clock, clock("fetch"):
+        return StageOutput(fetch(context.plan, context.plan.block(task.block)), clock.seconds)
 
 
-def simulate_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> StageOutput[np.ndarray]:
+def simulate_stage(
+    context: RunContext, task: BlockTask, cutout: StageOutput[Cutout]
+) -> StageOutput[np.ndarray]:
     """A block's tilt series, (n, views, bins)."""
-    with at_work(job, trial, "simulate") as clock:
-        solver, grey = load_tools(job, trial, clock)
+    with running_stage(context, task, "simulate") as clock:
+        solver, grey = load_tools(context, task, clock)
         with clock("simulate"):
             truth = grey.normalised(cutout.data.data)
-            y = solver.simulate(truth, job.plan.block(trial.block).origins)
+            y = solver.simulate(truth, context.plan.block(task.block).origins)
         return StageOutput(y.numpy(), clock.seconds)
 
 
 def reconstruct_stage(
-    job: Job, trial: Trial, sinogram: StageOutput[np.ndarray]
+    context: RunContext, task: BlockTask, sinogram: StageOutput[np.ndarray]
 ) -> StageOutput[Stack]:
     """A block's slices by the spec's method.
 
     Raises:
         NumericalError: the result is not finite.
     """
-    with at_work(job, trial, "reconstruct") as clock:
-        solver, _ = load_tools(job, trial, clock)
+    with running_stage(context, task, "reconstruct") as clock:
+        solver, _ = load_tools(context, task, clock)
         y = torch.from_numpy(sinogram.data)
         with clock("reconstruct"):
-            x, spread = solver.sample(y, job.plan.block(trial.block).origins)
+            x, spread = solver.sample(y, context.plan.block(task.block).origins)
         if not torch.isfinite(x).all():
             raise NumericalError(
-                f"block {trial.block}: the reconstruction is not finite; check method.step and "
+                f"block {task.block}: the reconstruction is not finite; check method.step and "
                 "method.sigma"
             )
         stacks: dict[Layer, np.ndarray] = {"reconstruction": x.numpy()}
-        if "spread" in job.plan.spec.output.layers:
+        if "spread" in context.plan.spec.output.layers:
             stacks["spread"] = spread.numpy()
-        if "measured" in job.plan.spec.output.layers:
+        if "measured" in context.plan.spec.output.layers:
             with clock("measured"):
                 stacks["measured"] = solver.measured(x).numpy()
         return StageOutput(stacks, clock.seconds)
 
 
 def finish_stage(
-    job: Job,
-    trial: Trial,
+    context: RunContext,
+    task: BlockTask,
     cutout: StageOutput[Cutout],
     sinogram: StageOutput[np.ndarray],
     made: StageOutput[Stack],
@@ -153,9 +155,9 @@ def finish_stage(
     Raises:
         DdgmError: the output cannot be written.
     """
-    plan, block, store = job.plan, job.plan.block(trial.block), RunStore(job.root)
-    with at_work(job, trial, "finish") as clock:
-        solver, grey = load_tools(job, trial, clock)
+    plan, block, store = context.plan, context.plan.block(task.block), RunStore(context.root)
+    with running_stage(context, task, "finish") as clock:
+        solver, grey = load_tools(context, task, clock)
         stacks: dict[Layer, Tensor] = {
             "truth": grey.normalised(cutout.data.data),
             "sinogram": torch.from_numpy(sinogram.data),
@@ -170,13 +172,13 @@ def finish_stage(
             checksums = store.write(plan, block, layers_of(plan, grey, stacks))
         record = Record(
             block=block.index,
-            digest=job.digest,
+            digest=context.digest,
             state="done",
-            attempts=trial.attempt,
+            attempts=task.attempt,
             checksums=checksums,
             missing_voxels=cutout.data.missing_voxels,
             metrics=metrics,
-            seconds=added(cutout.seconds, sinogram.seconds, made.seconds, clock.seconds),
+            seconds=sum_seconds(cutout.seconds, sinogram.seconds, made.seconds, clock.seconds),
             worker=worker_name(),
             peak=peak_bytes(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -185,27 +187,27 @@ def finish_stage(
         return record
 
 
-def solve_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
+def solve_stage(context: RunContext, task: BlockTask, cutout: StageOutput[Cutout]) -> Record:
     """All that follows the fetching, on one worker."""
-    sinogram = simulate_stage(job, trial, cutout)
-    made = reconstruct_stage(job, trial, sinogram)
-    return finish_stage(job, trial, cutout, sinogram, made)
+    sinogram = simulate_stage(context, task, cutout)
+    made = reconstruct_stage(context, task, sinogram)
+    return finish_stage(context, task, cutout, sinogram, made)
 
 
-def run_block(job: Job, index: int) -> Record:
+def run_block(context: RunContext, index: int) -> Record:
     """All stages of one block, one after the other, in this process.
 
     Raises:
         DdgmError: what a user can mend: the source, the weights, the step, the output.
         NumericalError: the result is not finite.
     """
-    trial = Trial(index)
-    return solve_stage(job, trial, fetch_stage(job, trial))
+    task = BlockTask(index)
+    return solve_stage(context, task, fetch_stage(context, task))
 
 
-def load_tools(job: Job, trial: Trial, clock: Clock) -> tuple[Solver, Grey]:
+def load_tools(context: RunContext, task: BlockTask, clock: Clock) -> tuple[Solver, Grey]:
     """The solver and the intensity that a stage works with, loaded once per process."""
-    torch.set_num_threads(job.plan.spec.cluster.threads)  # nannies set it to 1
+    torch.set_num_threads(context.plan.spec.cluster.threads)  # nannies set it to 1
     with clock("load"):
-        solver = cached_solver(job.plan, job.weights_digest, trial.calls)
-        return solver, grey_scale(job.plan, job.weights_digest)
+        solver = cached_solver(context.plan, context.weights_digest, task.calls)
+        return solver, grey_scale(context.plan, context.weights_digest)

@@ -12,7 +12,7 @@ from ddgm.pipeline.spec.plan import Plan
 
 
 @dataclass(frozen=True)
-class Job:
+class RunContext:
     """The run, as every task is told of it; small, and the same for all blocks.
 
     Attributes:
@@ -31,9 +31,9 @@ class Job:
     code: str
     topic: str = ""
 
-    def __reduce__(self) -> tuple[Callable[[bytes], Job], tuple[bytes]]:
+    def __reduce__(self) -> tuple[Callable[[bytes], RunContext], tuple[bytes]]:
         """Every task has it with it: as bytes, which a process makes a job of once."""
-        return _job, (self._bytes,)
+        return _context, (self._bytes,)
 
     @cached_property
     def _bytes(self) -> bytes:
@@ -41,13 +41,13 @@ class Job:
 
 
 @lru_cache(maxsize=8)
-def _job(data: bytes) -> Job:
+def _context(data: bytes) -> RunContext:
     parts: dict[str, Any] = pickle.loads(data)
-    return Job(**parts)
+    return RunContext(**parts)
 
 
 @dataclass(frozen=True)
-class Trial:
+class BlockTask:
     """One try of a block.
 
     Attributes:

@@ -12,7 +12,7 @@ from ddgm.pipeline.cli.options import OtherVersions, Run
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
-    from ddgm.pipeline.run.runner import Summary
+    from ddgm.pipeline.run.runner import RunResult
     from ddgm.pipeline.spec.model import Spec
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]
@@ -108,7 +108,7 @@ def _load(path: Path) -> Spec:
     return load_spec(path)
 
 
-def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Summary:
+def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> RunResult:
     from ddgm.pipeline.cli.progress import RunProgress
     from ddgm.pipeline.run.runner import run as run_spec
 
@@ -122,7 +122,7 @@ def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> S
         ) from None
 
 
-def _finish(summary: Summary, spec: Path, loaded: Spec) -> None:
+def _finish(result: RunResult, spec: Path, loaded: Spec) -> None:
     """Say how a run ended; exit non-zero if any block failed."""
     from ddgm.pipeline.cli.status_table import result_table
     from ddgm.pipeline.report.write import write_report
@@ -131,21 +131,21 @@ def _finish(summary: Summary, spec: Path, loaded: Spec) -> None:
 
     root = loaded.output.path
     logged = Folder(root).local_path() is not None  # object stores have no logs
-    for record in summary.failed:
+    for record in result.failed:
         console.print(f"block {record.block} failed, attempt {record.attempts}: {record.cause}")
         console.print(f"  alone, to see why: ddgm block {spec} --id {record.block}")
         if record.worker and logged:
             console.print(f"  log: {root.rstrip('/')}/{log_name(record.worker)}")
-    if unlisted := summary.failures - len(summary.failed):
+    if unlisted := result.failures - len(result.failed):
         console.print(f"and {unlisted} more; see the ledger")
-    if summary.done or summary.resumed:
-        console.print(result_table(summary, root))
+    if result.done or result.resumed:
+        console.print(result_table(result, root))
         write_report(root)
         names = {"volume": "volume.zarr", "report": "report.html", "picture": "preview.png"}
         for what, name in names.items():
             console.print(f"{what}: {root.rstrip('/')}/{name}")
-    if summary.failures:
+    if result.failures:
         raise DdgmError(
-            f"{summary.failures} of {summary.blocks} blocks failed; mend the causes and run the "
+            f"{result.failures} of {result.blocks} blocks failed; mend the causes and run the "
             "same spec again: finished blocks are kept"
         )

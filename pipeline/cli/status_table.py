@@ -9,7 +9,7 @@ from typing import Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from ddgm.pipeline.run.runner import Summary
+from ddgm.pipeline.run.runner import RunResult
 from ddgm.pipeline.run.state import read_state
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.lock import driver
@@ -47,13 +47,13 @@ def status_table(root: str) -> Table:
     return table("run", rows)
 
 
-def result_table(summary: Summary, root: str) -> Table:
+def result_table(result: RunResult, root: str) -> Table:
     """A finished run's scores."""
-    tally = summary.tally.summary()
-    counts = f"{summary.done} done, {summary.resumed} before, {summary.failures} failed"
-    rows = [("blocks", counts), ("time", duration(summary.seconds))]
-    if summary.predicted is not None:
-        rows += predicted_rows(summary.predicted, summary.seconds, tally["peak"])
+    tally = result.tally.summary()
+    counts = f"{result.done} done, {result.resumed} before, {result.failures} failed"
+    rows = [("blocks", counts), ("time", duration(result.seconds))]
+    if result.predicted is not None:
+        rows += predicted_rows(result.predicted, result.seconds, tally["peak"])
     return table("result", [*rows, *metric_rows(tally)])
 
 
@@ -130,7 +130,7 @@ def _driver(driven: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
 
 def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
     """Rows of the state that the latest start wrote."""
-    workers = f"{state['homes']} that hold blocks, {state['pool']} in the pool"
+    workers = f"{state['block_workers']} that hold blocks, {state['pool']} in the pool"
     rows = [("workers", f"{workers}; placement: {state['placement']}")]
     if state["busy"] is not None:
         who = "workers" if state["placement"] == "here" else "pool"
@@ -148,7 +148,7 @@ def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
             f"{r['block']} ({r['stage']} on {r['worker']}, {duration(r['seconds'])})"
             for r in state["running"][:LISTED]
         ]
-        rows.append(("at work on", f"{state['at_work']} blocks: {', '.join(shown) or 'none'}"))
+        rows.append(("at work on", f"{state['active']} blocks: {', '.join(shown) or 'none'}"))
     return rows
 
 

@@ -55,7 +55,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Running:
+class ActiveBlock:
     """A block that a worker is at."""
 
     block: int
@@ -67,15 +67,15 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Beat:
+class ClusterStatus:
     """State of the cluster, emitted every few seconds."""
 
     placement: str
-    homes: int
+    block_workers: int
     """Workers that hold blocks."""
     pool: int
     """Workers that run the network for them."""
-    running: tuple[Running, ...] = ()
+    running: tuple[ActiveBlock, ...] = ()
     pool_seconds: float = 0.0
     """Seconds that the pool has spent in network calls for others."""
 
@@ -85,5 +85,5 @@ class Stopping:
     """Ctrl-C: begun blocks are finished, and no others are begun."""
 
 
-Event = RunStarted | BlockDone | BlockRetried | BlockFailed | Waiting | Beat | Stopping
+Event = RunStarted | BlockDone | BlockRetried | BlockFailed | Waiting | ClusterStatus | Stopping
 Subscriber = Callable[[Event], None]

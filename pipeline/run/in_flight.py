@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ddgm.pipeline.run.events import Beat, Running
-from ddgm.pipeline.run.retry import DeadlyError
-from ddgm.workers.members import Fleet
+from ddgm.pipeline.run.events import ActiveBlock, ClusterStatus
+from ddgm.pipeline.run.retry import WorkerKillerError
+from ddgm.workers.members import Workers
 from ddgm.workers.pool_worker import STATS
 
 if TYPE_CHECKING:
@@ -20,43 +20,43 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run.placement import Placement, Submit
 from ddgm.pipeline.store.ledger import Record
 
-DEATHS = 2  # of workers at work on a block, before it is taken for the cause
+MAX_WORKER_DEATHS = 2  # of workers at work on a block, before it is taken for the cause
 
 
 @dataclass
-class Case:
+class BlockState:
     """A block that has not ended, over all of its tries.
 
     Attributes:
         attempt: under way; one that failed through no fault of the block does not count.
         deaths: of workers that were at work on it.
-        restarts: through no fault of its own.
+        resubmits: through no fault of its own.
     """
 
     block: int
     attempt: int = 1
     deaths: int = 0
-    restarts: int = 0
+    resubmits: int = 0
 
 
 @dataclass
-class Flight:
+class Attempt:
     """One try of a block, with Dask.
 
     Attributes:
-        home: address of the worker that has the block.
+        pinned_worker: address of the worker that has the block.
         stage: that a worker is at now; empty while none is.
         worker: address of who is at it, or was at the last one.
         since: monotonic seconds.
         begun: whether any stage has been.
     """
 
-    case: Case
-    home: str
+    state: BlockState
+    pinned_worker: str
     future: Future
     stage: str = ""
     worker: str = ""
@@ -64,39 +64,41 @@ class Flight:
     begun: bool = False
 
 
-def deadly(flight: Flight) -> DeadlyError:
+def worker_killer(attempt: Attempt) -> WorkerKillerError:
     """The error of a block at which workers die."""
-    return DeadlyError(
-        f"{DEATHS} workers died at it, the last at stage {flight.stage or 'unknown'}; look for "
-        "memory (`ddgm plan` says what a block needs) and for crashes in their logs"
+    return WorkerKillerError(
+        f"{MAX_WORKER_DEATHS} workers died at it, the last at stage {attempt.stage or 'unknown'}; "
+        "look for memory (`ddgm plan` says what a block needs) and for crashes in their logs"
     )
 
 
-def beat_of(client: Client, fleet: Fleet, placement: str, flights: Collection[Flight]) -> Beat:
+def cluster_status(
+    client: Client, workers: Workers, placement: str, attempts: Collection[Attempt]
+) -> ClusterStatus:
     """State of the cluster, for observers."""
     spent = 0.0
     if placement == "calls":
         scheduler: Any = client.scheduler
-        pool = [m.address for m in fleet.pool]
-        told: Any = client.sync(
+        pool = [m.address for m in workers.pool]
+        answers: Any = client.sync(
             scheduler.broadcast, msg={"op": STATS}, workers=pool, on_error="return"
         )
-        spent = sum(t.get("busy", 0.0) for t in told.values() if isinstance(t, dict))
-    names, now = {a: m.name for a, m in fleet.members.items()}, time.monotonic()
+        spent = sum(t.get("busy", 0.0) for t in answers.values() if isinstance(t, dict))
+    names, now = {a: m.name for a, m in workers.running.items()}, time.monotonic()
     running = tuple(
-        Running(f.case.block, f.stage, names.get(f.worker, f.worker), now - f.since)
-        for f in flights
+        ActiveBlock(f.state.block, f.stage, names.get(f.worker, f.worker), now - f.since)
+        for f in attempts
         if f.stage
     )
-    return Beat(placement, len(fleet.homes), len(fleet.pool), running, spent)
+    return ClusterStatus(placement, len(workers.block_workers), len(workers.pool), running, spent)
 
 
 GATHER_SECONDS = 30.0  # that a worker is given to hand over a record
-TIDIED = 1000  # tries between two tidyings of the scheduler
+TIDY_EVERY = 1000  # tries between two tidyings of the scheduler
 
 
 @dataclass(frozen=True)
-class At:
+class StageMessage:
     """A worker began a stage of a try, or, with none named, is through with it."""
 
     name: str
@@ -105,32 +107,34 @@ class At:
 
 
 @dataclass(frozen=True)
-class Ended:
+class AttemptEnded:
     """A try ended; without a record where it failed, or where its worker died with it."""
 
     name: str
     record: Record | None
 
 
-class Traffic:
+class InFlight:
     """Tries of blocks that are with Dask, and the news of them.
 
     Attributes:
-        flying: tries by name.
-        heard: monotonic seconds of the last news.
+        attempts: tries by name.
+        last_message: monotonic seconds of the last message.
     """
 
-    def __init__(self, client: Client, job: Job, submit: Submit) -> None:
-        self.client, self.job, self.submit = client, job, submit
-        self.flying: dict[str, Flight] = {}
-        self.heard = time.monotonic()
-        self._load: Counter[str] = Counter()  # tries by home
-        self._news: queue.SimpleQueue[At | Ended] = queue.SimpleQueue()
+    def __init__(self, client: Client, context: RunContext, submit: Submit) -> None:
+        self.client, self.context, self._submit_block = client, context, submit
+        self.attempts: dict[str, Attempt] = {}
+        self.last_message = time.monotonic()
+        self._load: Counter[str] = Counter()  # attempts by pinned worker
+        self._messages: queue.SimpleQueue[StageMessage | AttemptEnded] = queue.SimpleQueue()
         self._tries = 0
 
     def listen(self) -> None:
         """From now on, what the workers say of this run is news."""
-        self.client.subscribe_topic(self.job.topic, lambda event: self._news.put(_at(event[1])))
+        self.client.subscribe_topic(
+            self.context.topic, lambda event: self._messages.put(_stage_message(event[1]))
+        )
 
     def close(self) -> None:
         """Call off what is flying, and hear no more of it.
@@ -138,25 +142,25 @@ class Traffic:
         A worker may still speak of a try that was called off, and a scheduler that would pass it on
         to a client that has just gone complains on the user's screen.
         """
-        self.cancel(list(self.flying))
+        self.cancel(list(self.attempts))
         if self.client.status == "running":
-            self.client.unsubscribe_topic(self.job.topic)
+            self.client.unsubscribe_topic(self.context.topic)
 
-    def home(self, room: Mapping[str, int]) -> str | None:
+    def pick_worker(self, slots: Mapping[str, int]) -> str | None:
         """Pick the worker with the most free slots; None where all are full."""
-        left = {address: n - self._load[address] for address, n in room.items()}
+        left = {address: n - self._load[address] for address, n in slots.items()}
         best = max(left, key=left.__getitem__, default=None)
         return best if best is not None and left[best] > 0 else None
 
-    def launch(self, case: Case, home: str, placement: Placement) -> None:
+    def submit(self, state: BlockState, pinned_worker: str, placement: Placement) -> None:
         """Hand a block to Dask."""
         self._tries += 1
-        name = f"{case.block:06d}-{self.job.topic[-8:]}-{self._tries}"
-        trial = Trial(case.block, case.attempt, name, placement == "calls")
-        future = self.submit(self.client, self.job, trial, home, placement)
-        self.flying[name] = Flight(case, home, future)
-        self._load[home] += 1
-        if self._tries % TIDIED == 0:
+        name = f"{state.block:06d}-{self.context.topic[-8:]}-{self._tries}"
+        task = BlockTask(state.block, state.attempt, name, placement == "calls")
+        future = self._submit_block(self.client, self.context, task, pinned_worker, placement)
+        self.attempts[name] = Attempt(state, pinned_worker, future)
+        self._load[pinned_worker] += 1
+        if self._tries % TIDY_EVERY == 0:
             with suppress(Exception):  # a scheduler that cannot keeps the list, and grows
                 self.client.run_on_scheduler(forget_submissions)
         loop: Any = self.client.loop
@@ -169,34 +173,34 @@ class Traffic:
             if await future.exception(asynchronous=True) is None:
                 fetched: Any = self.client.gather(future, asynchronous=True)
                 record = await asyncio.wait_for(fetched, GATHER_SECONDS)
-        self._news.put(Ended(name, record))
+        self._messages.put(AttemptEnded(name, record))
 
-    def land(self, name: str) -> Flight:
+    def remove(self, name: str) -> Attempt:
         """Forget a try."""
-        flight = self.flying.pop(name)
-        self._load[flight.home] -= 1
-        flight.future.release()
-        return flight
+        attempt = self.attempts.pop(name)
+        self._load[attempt.pinned_worker] -= 1
+        attempt.future.release()
+        return attempt
 
-    def cancel(self, names: list[str]) -> list[Flight]:
+    def cancel(self, names: list[str]) -> list[Attempt]:
         """Call tries off, and forget them."""
         if names and self.client.status == "running":
-            self.client.cancel([self.flying[name].future for name in names], force=True)
-        return [self.land(name) for name in names]
+            self.client.cancel([self.attempts[name].future for name in names], force=True)
+        return [self.remove(name) for name in names]
 
-    def news(self, seconds: float) -> Iterator[At | Ended]:
+    def messages(self, seconds: float) -> Iterator[StageMessage | AttemptEnded]:
         """All news there is of what is flying; waits for some, so long at most."""
         with suppress(queue.Empty):
-            news = self._news.get(timeout=seconds)
+            message = self._messages.get(timeout=seconds)
             while True:
-                self.heard = time.monotonic()
-                if news.name in self.flying:
-                    yield news
-                news = self._news.get_nowait()
+                self.last_message = time.monotonic()
+                if message.name in self.attempts:
+                    yield message
+                message = self._messages.get_nowait()
 
 
-def _at(said: Mapping[str, str]) -> At:
-    return At(said["trial"], said["stage"], said["worker"])
+def _stage_message(said: Mapping[str, str]) -> StageMessage:
+    return StageMessage(said["task"], said["stage"], said["worker"])
 
 
 def forget_submissions(dask_scheduler: Any) -> None:

@@ -13,7 +13,7 @@ from ddgm.core.projectors import Spectral, checked_step
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
-from ddgm.pipeline.block.task import Job
+from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.spec.method import Ddgm, Ddx
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
@@ -29,10 +29,10 @@ DECIDING = "torch", "astra-toolbox", "numpy", "scipy"  # whose versions can chan
 AND = " and "  # between the versions of a run that several had a part in
 
 
-LOOK = 64  # side of the box whose grey levels are looked at before a run, in voxels
+PROBE_SIDE = 64  # side of the box whose grey levels are looked at before a run, in voxels
 
 
-STRANGE = 4.0  # normalised mean or std at which they cannot be what the prior learnt
+MAX_NORMALISED = 4.0  # normalised mean or std at which they cannot be what the prior learnt
 
 
 class LayerError(DdgmError):
@@ -47,11 +47,11 @@ class VersionError(DdgmError):
 class Checked:
     """A run whose spec, source, weights, step and output have been found good."""
 
-    job: Job
+    context: RunContext
     manifest: dict[str, Any]
 
 
-def prepare(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Job:
+def prepare(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> RunContext:
     """Check all that can be checked before any block, and create or find the output.
 
     Raises:
@@ -59,13 +59,13 @@ def prepare(spec: Spec, overwrite: bool = False, other_versions: bool = False) -
     """
     checked = check(spec, overwrite, other_versions)
     create(checked, overwrite)
-    return checked.job
+    return checked.context
 
 
 def create(checked: Checked, overwrite: bool = False) -> None:
     """Create the output, or find that of an earlier start and note the versions that are new."""
-    store = RunStore(checked.job.root)
-    if store.prepare(checked.job.plan, checked.manifest, overwrite):
+    store = RunStore(checked.context.root)
+    if store.prepare(checked.context.plan, checked.manifest, overwrite):
         found, ours = store.manifest(), checked.manifest["versions"]
         if others := _other_versions(found, checked.manifest):
             found["versions"] |= {p: f"{v}{AND}{ours[p]}" for p, v in others.items()}
@@ -107,8 +107,8 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     _check_space(plan, store)
     if store.check(manifest, overwrite) and not other_versions:
         _check_versions(store, manifest)
-    job = Job(plan, root, manifest["digest"], prior.digest, manifest["code"])
-    return Checked(job, manifest)
+    context = RunContext(plan, root, manifest["digest"], prior.digest, manifest["code"])
+    return Checked(context, manifest)
 
 
 def _settled(spec: Spec) -> Spec:
@@ -131,8 +131,8 @@ def _check_grey(plan: Plan, prior: Prior) -> None:
     """One read here, before a hundred thousand fail elsewhere: can it be what the prior knows?"""
     box = plan.block(0).box
     middle = [(a + b) // 2 for a, b in zip(box.start, box.stop, strict=True)]
-    start = [max(a, m - LOOK // 2) for a, m in zip(box.start, middle, strict=True)]
-    stop = [min(b, m + LOOK // 2) for b, m in zip(box.stop, middle, strict=True)]
+    start = [max(a, m - PROBE_SIDE // 2) for a, m in zip(box.start, middle, strict=True)]
+    stop = [min(b, m + PROBE_SIDE // 2) for b, m in zip(box.stop, middle, strict=True)]
     try:
         voxels = source_volume(plan.spec).read(Box(tuple(start), tuple(stop))).data  # type: ignore[arg-type]
     except SourceError as error:
@@ -142,7 +142,7 @@ def _check_grey(plan: Plan, prior: Prior) -> None:
     grey = grey_scale(plan, prior.digest)
     x = grey.normalised(voxels)
     mean, std = float(x.mean()), float(x.std())
-    strange = abs(mean) > STRANGE or std > STRANGE  # NaN is not: the blocks say so themselves
+    strange = max(abs(mean), std) > MAX_NORMALISED  # NaN is not: the blocks say so themselves
     if not strange or voxels.min() == voxels.max():  # nor is the emptiness beside a tissue
         return
     chosen = plan.spec.source.intensity

@@ -11,32 +11,32 @@ if TYPE_CHECKING:
 from ddgm.pipeline.errors import DISK_ERRORS
 
 
-class LateError(DdgmError):
+class StageTimeoutError(DdgmError):
     """A worker that was at a stage of a block for too long."""
 
-    retryable = True
+    is_retryable = True
 
 
-class DeadlyError(DdgmError):
+class WorkerKillerError(DdgmError):
     """A block at which workers die."""
 
 
-def ends_the_run(error: BaseException) -> bool:
+def is_fatal(error: BaseException) -> bool:
     """True if every other block would fail as well: the output cannot be written."""
     full = isinstance(error, OSError) and error.errno in DISK_ERRORS
-    return full or bool(getattr(error, "final", False))
+    return full or bool(getattr(error, "is_fatal", False))
 
 
-def worth_retrying(error: BaseException) -> bool:
+def is_retryable(error: BaseException) -> bool:
     """True if the same block may succeed at another attempt with nothing changed."""
     if isinstance(error, DdgmError):
-        return bool(getattr(error, "retryable", False))
+        return bool(getattr(error, "is_retryable", False))
     return not isinstance(error, ImportError | TypeError | AttributeError)
 
 
-def blameless(error: BaseException) -> bool:
-    """True if the block had nothing to do with it, so that the attempt does not count."""
-    return bool(getattr(error, "blameless", False))
+def counts_as_attempt(error: BaseException) -> bool:
+    """True if the block may be the cause, so that it has one attempt fewer left."""
+    return bool(getattr(error, "counts_as_attempt", True))
 
 
 def killed(error: BaseException) -> KilledWorker | None:

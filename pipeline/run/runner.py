@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ddgm.core.errors import Stopped
 from ddgm.pipeline.block.stages import run_block
-from ddgm.pipeline.block.task import Job
+from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, Event, RunStarted, Subscriber
 from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.run.placement import Submit, submit
 from ddgm.pipeline.run.preflight import check, create, prepare
-from ddgm.pipeline.run.scheduler import RunError, Window
+from ddgm.pipeline.run.scheduler import BlockScheduler, RunError
 from ddgm.pipeline.run.state import StateFile
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Summary:
+class RunResult:
     """Result of a run.
 
     Attributes:
@@ -77,7 +77,7 @@ def run(
     only: Sequence[int] | None = None,
     submit: Submit = submit,
     other_versions: bool = False,
-) -> Summary:
+) -> RunResult:
     """Run a spec to its end, or go on where an earlier start of the same spec stopped.
 
     Args:
@@ -95,44 +95,46 @@ def run(
     """
     start = time.monotonic()
     checked = check(spec, overwrite, other_versions)
-    job = replace(checked.job, topic=f"ddgm-{uuid.uuid4().hex}")
-    store, summary = RunStore(job.root), Summary(job.plan.block_count)
+    context = replace(checked.context, topic=f"ddgm-{uuid.uuid4().hex}")
+    store, result = RunStore(context.root), RunResult(context.plan.block_count)
     with run_lock(store.folder) as lock:
         create(checked, overwrite)
         for block in only or ():
             store.forget(block)
-        done = _known(store, job, summary)
-        wanted = range(summary.blocks) if only is None else only
+        done = _known(store, context, result)
+        wanted = range(result.blocks) if only is None else only
         pending = (i for i in wanted if not done[i])
         stopped = False
         if left := sum(1 for i in wanted if not done[i]):
             with connect(spec.cluster, spec.pool) as client:
-                forecast = Forecast(client, job, left)
-                stopped = _drain(client, job, store, summary, forecast, emit, lock, pending, submit)
-                summary.predicted = forecast.as_json()
-        store.write_metrics(list(summary.tally.columns))
-    summary.seconds = time.monotonic() - start
+                forecast = Forecast(client, context, left)
+                stopped = _drain(
+                    client, context, store, result, forecast, emit, lock, pending, submit
+                )
+                result.predicted = forecast.as_json()
+        store.write_metrics(list(result.tally.columns))
+    result.seconds = time.monotonic() - start
     if stopped:
         raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
-    return summary
+    return result
 
 
-def _known(store: RunStore, job: Job, summary: Summary) -> bytearray:
+def _known(store: RunStore, context: RunContext, result: RunResult) -> bytearray:
     """A 1 for every block that an earlier start finished; counts them in the summary."""
-    done = bytearray(summary.blocks)
+    done = bytearray(result.blocks)
     for record in store.records():
-        if record.state == "done" and record.digest == job.digest:
+        if record.state == "done" and record.digest == context.digest:
             done[record.block] = 1
-            summary.tally.add(record)
-            summary.resumed += 1
+            result.tally.add(record)
+            result.resumed += 1
     return done
 
 
 def _drain(
     client: Client,
-    job: Job,
+    context: RunContext,
     store: RunStore,
-    summary: Summary,
+    result: RunResult,
     forecast: Forecast,
     emit: Subscriber,
     lock: RunLock,
@@ -140,24 +142,24 @@ def _drain(
     submit: Submit,
 ) -> bool:
     """Run all pending blocks; whether they were stopped before their end."""
-    state = StateFile(store, job, summary.tally, forecast)
+    state = StateFile(store, context, result.tally, forecast)
 
     def tell(event: Event) -> None:
         lock.check()
-        for subscriber in (summary, forecast, state, emit):
+        for subscriber in (result, forecast, state, emit):
             subscriber(event)
 
-    z, y, x = job.plan.shard
-    local = isinstance(job.plan.spec.cluster, Local)  # which has none
+    z, y, x = context.plan.shard
+    local = isinstance(context.plan.spec.cluster, Local)  # which has none
     dashboard = "" if local else client.dashboard_link or ""
-    tell(RunStarted(summary.blocks, summary.resumed, z * y * x, dashboard))
-    window = Window(client, job, store, tell, submit)
+    tell(RunStarted(result.blocks, result.resumed, z * y * x, dashboard))
+    scheduler = BlockScheduler(client, context, store, tell, submit)
     try:
-        with _interrupts(window.stop):
-            window.drain(pending)
+        with _interrupts(scheduler.stop):
+            scheduler.drain(pending)
     finally:
         state.write(ended=True)
-    return window.stopping
+    return scheduler.stopping
 
 
 @contextmanager

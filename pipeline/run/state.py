@@ -9,8 +9,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ddgm.pipeline.block.task import Job
-from ddgm.pipeline.run.events import Beat, BlockDone, BlockRetried, Event
+from ddgm.pipeline.block.task import RunContext
+from ddgm.pipeline.run.events import BlockDone, BlockRetried, ClusterStatus, Event
 from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.run_store import RunStore
@@ -26,17 +26,19 @@ class StateFile:
 
     Args:
         store: of the run.
-        job: what is run.
+        context: what is run.
         tally: kept by the runner, of all records.
         forecast: of this start.
     """
 
-    def __init__(self, store: RunStore, job: Job, tally: RunStatistics, forecast: Forecast) -> None:
-        self.store, self.job, self.tally, self.forecast = store, job, tally, forecast
+    def __init__(
+        self, store: RunStore, context: RunContext, tally: RunStatistics, forecast: Forecast
+    ) -> None:
+        self.store, self.context, self.tally, self.forecast = store, context, tally, forecast
         self.began = time.monotonic()
         self.started = _now()
         self.written = float("-inf")
-        self.beat = Beat("here", 0, 0)
+        self.status = ClusterStatus("here", 0, 0)
         self.retries = self.done = 0
         self.reconstructing = 0.0
 
@@ -47,35 +49,35 @@ class StateFile:
             self.reconstructing += event.record.seconds.get("reconstruct", 0.0)
         elif isinstance(event, BlockRetried):
             self.retries += 1
-        elif isinstance(event, Beat):
-            self.beat = event
+        elif isinstance(event, ClusterStatus):
+            self.status = event
             if time.monotonic() - self.written > WRITE_SECONDS:
                 self.write()
 
     def busy(self) -> float | None:
         """Share of the time that the processes which run networks were at it, since the start."""
-        beat = self.beat
-        spent = beat.pool_seconds if beat.placement == "calls" else self.reconstructing
-        return spent / self.forecast.shifts if self.forecast.shifts else None
+        status = self.status
+        spent = status.pool_seconds if status.placement == "calls" else self.reconstructing
+        return spent / self.forecast.worker_seconds if self.forecast.worker_seconds else None
 
     def write(self, ended: bool = False) -> None:
         """Write it down; an output that cannot be written is told of by those who
         write data."""
         self.written = time.monotonic()
-        running = [] if ended else [asdict(r) for r in self.beat.running[:LISTED]]
+        running = [] if ended else [asdict(r) for r in self.status.running[:LISTED]]
         state = {
-            "digest": self.job.digest,
+            "digest": self.context.digest,
             "started": self.started,
             "updated": _now(),
             "ended": ended,
             "seconds": time.monotonic() - self.began,
             "blocks_this_start": self.done,
-            "placement": self.beat.placement,
-            "homes": self.beat.homes,
-            "pool": self.beat.pool,
+            "placement": self.status.placement,
+            "block_workers": self.status.block_workers,
+            "pool": self.status.pool,
             "busy": self.busy(),
             "retries": self.retries,
-            "at_work": 0 if ended else len(self.beat.running),
+            "active": 0 if ended else len(self.status.running),
             "running": running,
             "predicted": self.forecast.as_json(),
             "tally": self.tally.summary(),

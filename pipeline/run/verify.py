@@ -122,8 +122,8 @@ def repair_run(
         console.print(f"block {block} is damaged, and done again")
     spec = plan.spec
     here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
-    summary = run(here, emit, only=found.damaged, other_versions=other_versions)
-    return Repaired(metadata, summary.done, len(found.damaged) - summary.done, found.missing)
+    result = run(here, emit, only=found.damaged, other_versions=other_versions)
+    return Repaired(metadata, result.done, len(found.damaged) - result.done, found.missing)
 
 
 def _array(layer: Layer) -> str:

@@ -24,14 +24,14 @@ OPTIONS = {"use_listings_cache": False}  # for fsspec: other processes write her
 class FolderError(DdgmError):
     """A folder that cannot be opened, or may not be used."""
 
-    final = True  # for all blocks of a run
+    is_fatal = True  # for all blocks of a run
 
 
 class UnreachableError(FolderError):
     """A store over the network that does not answer as it should."""
 
-    final = False
-    retryable = True
+    is_fatal = False
+    is_retryable = True
 
 
 @dataclass(frozen=True)

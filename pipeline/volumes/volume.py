@@ -39,7 +39,7 @@ class SourceError(DdgmError):
         self.kind: Kind = kind
 
     @property
-    def retryable(self) -> bool:
+    def is_retryable(self) -> bool:
         """True if the same read may succeed later with nothing changed by the user."""
         return self.kind == "unreachable"
 

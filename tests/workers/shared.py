@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ddgm.workers.members import Fleet, fleet_of
+from ddgm.workers.members import Workers, current_workers
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -27,19 +27,19 @@ class Shared:
         self.whole()
         return {"kind": "address", "address": str(self.client.scheduler.address)}  # type: ignore[union-attr]
 
-    def whole(self) -> Fleet:
+    def whole(self) -> Workers:
         """Its workers, once all are there."""
         deadline = time.monotonic() + 120
         while True:
-            fleet = fleet_of(self.client)
-            homes = [m for m in fleet.members.values() if not m.pool]
-            if (len(homes), len(fleet.pool)) == SIZE:
-                return fleet
+            workers = current_workers(self.client)
+            block_workers = [m for m in workers.running.values() if not m.pool]
+            if (len(block_workers), len(workers.pool)) == SIZE:
+                return workers
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
     def pids(self) -> dict[str, int]:
         """Process numbers by the workers' names, as they are now."""
-        fleet = self.whole()
+        workers = self.whole()
         found: Any = self.client.run(os.getpid)
-        return {fleet.members[address].name: pid for address, pid in found.items()}
+        return {workers.running[address].name: pid for address, pid in found.items()}

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import file_digest, load_prior
-from ddgm.pipeline.run.retry import blameless, worth_retrying
+from ddgm.pipeline.run.retry import counts_as_attempt, is_retryable
 from ddgm.workers import pooled_denoiser as pool_module
 from ddgm.workers.connect import connect
-from ddgm.workers.members import Fleet, fleet_of
+from ddgm.workers.members import Workers, current_workers
 from ddgm.workers.pool_worker import HANDLER, STATS, NetworkSpec
 from ddgm.workers.pooled_denoiser import PooledDenoiser, PoolError
 from ddgm.workers.specs import Local, PoolSpec
@@ -55,9 +55,9 @@ def addresses(client: Client) -> tuple[list[str], list[str]]:
     """Of the caller and of the pool, once all are there."""
     deadline = time.monotonic() + 60
     while True:
-        fleet: Fleet = fleet_of(client)
-        if (len(fleet.homes), len(fleet.pool)) == (1, 2):
-            return [m.address for m in fleet.homes], [m.address for m in fleet.pool]
+        workers: Workers = current_workers(client)
+        if (len(workers.block_workers), len(workers.pool)) == (1, 2):
+            return [m.address for m in workers.block_workers], [m.address for m in workers.pool]
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -128,5 +128,5 @@ def test_a_caller_without_a_pool_waits_and_is_not_blamed(network: NetworkSpec) -
         error: Any = future.exception(timeout=60)
     assert isinstance(error, PoolError)
     assert str(error).startswith("pool: no worker with the resource GPU for 1 s; start one with ")
-    assert blameless(error)
-    assert worth_retrying(error)
+    assert not counts_as_attempt(error)
+    assert is_retryable(error)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddgm.pipeline.run import scheduler as window_module
+from ddgm.pipeline.run import scheduler as scheduler_module
 from ddgm.pipeline.run.runner import run_alone
 from tests.pipeline.run.disturbed import BLOCKS, METHOD
 from tests.pipeline.runs import layers, phantom_volume, small_spec
@@ -33,5 +33,5 @@ def reference(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window_module, "TICK", 0.2)
-    monkeypatch.setattr(window_module, "BACK_OFF", 0.1)
+    monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(scheduler_module, "BACK_OFF_SECONDS", 0.1)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ddgm.pipeline.run.events import Beat, Event
+from ddgm.pipeline.run.events import ClusterStatus, Event
 from ddgm.pipeline.spec.model import Spec
 from tests.pipeline.runs import small_spec
 from tests.workers.shared import Shared
@@ -43,7 +43,7 @@ class Events(list[Event]):
 def at_stage(stage: str, worker: str = "") -> Callable[[Event], bool]:
     """Whether an event tells that a worker is at a stage."""
     return lambda event: (
-        isinstance(event, Beat)
+        isinstance(event, ClusterStatus)
         and any(r.stage == stage and worker in r.worker for r in event.running)
     )
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import StageOutput, fetch_stage
-from ddgm.pipeline.block.task import Job, Trial
-from ddgm.pipeline.run import scheduler as window_module
-from ddgm.pipeline.run.events import Beat, BlockDone, BlockRetried, Event
+from ddgm.pipeline.block.task import BlockTask, RunContext
+from ddgm.pipeline.run import scheduler as scheduler_module
+from ddgm.pipeline.run.events import BlockDone, BlockRetried, ClusterStatus, Event
 from ddgm.pipeline.run.placement import Placement, submit
 from ddgm.pipeline.run.runner import run
-from ddgm.pipeline.run.scheduler import Window
+from ddgm.pipeline.run.scheduler import BlockScheduler
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.volume import Cutout
@@ -43,7 +43,9 @@ def test_workers_that_are_killed_at_work_change_no_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One of the pool and one that holds blocks, in the middle of a block."""
-    monkeypatch.setattr(window_module, "DEATHS", 3)  # both may have been at the same block
+    monkeypatch.setattr(
+        scheduler_module, "MAX_WORKER_DEATHS", 3
+    )  # both may have been at the same block
     spec = spec_for(shared, tmp_path / "run", tiny_prior, volume, pool={"placement": placement})
     pids = shared.pids()
     pool = Events(at_stage("reconstruct"), lambda: os.kill(pids["pool-0"], signal.SIGKILL))
@@ -55,15 +57,15 @@ def test_workers_that_are_killed_at_work_change_no_byte(
         pool(event)
         home(event)
 
-    summary = run(spec, emit)
+    result = run(spec, emit)
     assert pool.acted
     assert home.acted
-    assert (summary.done, summary.failed) == (BLOCKS, [])
+    assert (result.done, result.failed) == (BLOCKS, [])
     assert layers(tmp_path / "run") == reference
-    beats = [e for e in pool if isinstance(e, Beat)]
-    assert {b.placement for b in beats} == {placement}
+    statuses = [e for e in pool if isinstance(e, ClusterStatus)]
+    assert {b.placement for b in statuses} == {placement}
     if placement == "calls":
-        assert max(b.pool_seconds for b in beats) > 0
+        assert max(b.pool_seconds for b in statuses) > 0
 
 
 def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(
@@ -78,18 +80,18 @@ def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(
     pid = shared.pids()["pool-0"]
     address = shared.whole().pool[0].address
     events = Events(at_stage("reconstruct"), lambda: os.kill(pid, signal.SIGSTOP))
-    look = Window._end_what_hangs
+    look = BlockScheduler._end_what_hangs
 
-    def an_hour_later(window: Window) -> None:
+    def an_hour_later(scheduler: BlockScheduler) -> None:
         """For the worker that was stopped; all else is as quick as the machine is."""
-        for flight in window.flying.values():
-            if events.acted and (flight.stage, flight.worker) == ("reconstruct", address):
-                flight.since -= 3600
-        look(window)
+        for attempt in scheduler.in_flight.attempts.values():
+            if events.acted and (attempt.stage, attempt.worker) == ("reconstruct", address):
+                attempt.since -= 3600
+        look(scheduler)
 
-    monkeypatch.setattr(Window, "_end_what_hangs", an_hour_later)
-    summary = run(spec, events)
-    assert (summary.done, summary.failed) == (BLOCKS, [])
+    monkeypatch.setattr(BlockScheduler, "_end_what_hangs", an_hour_later)
+    result = run(spec, events)
+    assert (result.done, result.failed) == (BLOCKS, [])
     retried = [e.cause for e in events if isinstance(e, BlockRetried)]
     late = f"limits.block_seconds: {address} was at reconstruct for 3600 s; it was restarted"
     assert retried == [late] * len(retried)
@@ -98,25 +100,31 @@ def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(
     assert layers(tmp_path / "run") == reference
 
 
-def deadly_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
+def deadly_stage(context: RunContext, task: BlockTask, cutout: StageOutput[Cutout]) -> Record:
     """What running out of memory looks like from outside."""
-    with at_work(job, trial, "reconstruct"):
+    with running_stage(context, task, "reconstruct"):
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
 
 def submit_deadly(
-    client: Client, job: Job, trial: Trial, home: str, placement: Placement
+    client: Client, context: RunContext, task: BlockTask, pinned_worker: str, placement: Placement
 ) -> Future:
     """Block 3 kills whoever works at it."""
-    if trial.block != 3:
-        return submit(client, job, trial, home, placement)
+    if task.block != 3:
+        return submit(client, context, task, pinned_worker, placement)
     cutout = client.submit(
-        fetch_stage, job, trial, key=f"fetch-{trial.name}", workers=[home], priority=-3
+        fetch_stage, context, task, key=f"fetch-{task.name}", workers=[pinned_worker], priority=-3
     )
     return client.submit(
-        deadly_stage, job, trial, cutout, key=f"solve-{trial.name}", workers=[home], priority=-3
+        deadly_stage,
+        context,
+        task,
+        cutout,
+        key=f"solve-{task.name}",
+        workers=[pinned_worker],
+        priority=-3,
     )
 
 
@@ -125,9 +133,9 @@ def test_a_block_that_kills_its_worker_twice_is_given_up_and_the_others_are_done
 ) -> None:
     spec = spec_for(shared, tmp_path / "run", tiny_prior, volume)
     before = set(shared.pids().values())
-    summary = run(spec, lambda event: None, submit=submit_deadly)
-    assert (summary.done, summary.failures) == (BLOCKS - 1, 1)
-    (record,) = summary.failed
+    result = run(spec, lambda event: None, submit=submit_deadly)
+    assert (result.done, result.failures) == (BLOCKS - 1, 1)
+    (record,) = result.failed
     assert record.block == 3
     assert "2 workers died at it, the last at stage reconstruct" in record.cause
     assert record.worker.startswith("cpu-")

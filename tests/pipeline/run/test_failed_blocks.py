@@ -9,7 +9,7 @@ import torch
 
 from ddgm.core.networks.prior import load_prior, save_prior
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
-from ddgm.pipeline.run.runner import RunError, Summary, run, run_alone
+from ddgm.pipeline.run.runner import RunError, RunResult, run, run_alone
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.run.disturbed import BLOCKS, Events, spec_for
@@ -42,9 +42,9 @@ def test_a_source_that_fails_is_asked_again_and_a_block_that_never_comes_is_give
             del server.faults["11-15_20-160_10-42"]
 
         events = Events(lambda e: isinstance(e, BlockRetried) and e.block == 1, mend_one)
-        summary = run(spec, events)
-        assert [r.block for r in summary.failed] == [6]
-        assert summary.failed[0].attempts == 2
+        result = run(spec, events)
+        assert [r.block for r in result.failed] == [6]
+        assert result.failed[0].attempts == 2
         assert {e.block for e in events if isinstance(e, BlockRetried)} == {1, 6}
         server.faults.clear()
         again = run(spec, lambda event: None)
@@ -83,8 +83,8 @@ def test_events_tell_of_every_block_once(
     """The summary is made of them."""
     spec = spec_for(shared, tmp_path / "run", tiny_prior, volume, block={"slices": 16})
     events: list[Event] = []
-    summary = run(spec, events.append)
-    assert summary == Summary(2, done=2, seconds=summary.seconds)
+    result = run(spec, events.append)
+    assert result == RunResult(2, done=2, seconds=result.seconds)
     assert sorted(e.record.block for e in events if isinstance(e, BlockDone)) == [0, 1]
     assert not [e for e in events if isinstance(e, BlockFailed)]
     with pytest.raises(RunError, match="there is no block 2"):

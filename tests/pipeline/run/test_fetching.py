@@ -7,19 +7,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import fetch_stage
-from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run.preflight import prepare
 from tests.pipeline.run.disturbed import BLOCKS, has_begun, spec_for, withheld
 from tests.pipeline.sample_volumes import chunk_file
 from tests.workers.shared import Shared
 
 
-def held_block(job: Job, trial: Trial) -> int:
+def held_block(context: RunContext, task: BlockTask) -> int:
     """What a worker computes meanwhile."""
-    with at_work(job, trial, "reconstruct"):
-        return trial.block
+    with running_stage(context, task, "reconstruct"):
+        return task.block
 
 
 def test_a_worker_computes_while_it_fetches(
@@ -27,16 +27,18 @@ def test_a_worker_computes_while_it_fetches(
 ) -> None:
     """A worker of one thread: the fetching has left its slot."""
     shutil.copytree(volume, tmp_path / "em")
-    job = prepare(spec_for(shared, tmp_path / "run", tiny_prior, tmp_path / "em"))
-    member, last = shared.whole().homes[0], BLOCKS - 1
+    context = prepare(spec_for(shared, tmp_path / "run", tiny_prior, tmp_path / "em"))
+    member, last = shared.whole().block_workers[0], BLOCKS - 1
     assert member.threads == 1
     here: dict[str, Any] = {"workers": [member.address], "pure": False}
     with withheld(chunk_file(tmp_path / "em", (42, 20, 19))):
-        fetching = shared.client.submit(fetch_stage, job, Trial(last), **here)
+        fetching = shared.client.submit(fetch_stage, context, BlockTask(last), **here)
         deadline = time.monotonic() + 60
         while not has_begun(tmp_path / "run", last):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert shared.client.submit(held_block, job, Trial(0), **here).result(timeout=60) == 0
+        assert (
+            shared.client.submit(held_block, context, BlockTask(0), **here).result(timeout=60) == 0
+        )
         assert not fetching.done()
     assert fetching.result(timeout=60).data.missing_voxels == 0

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ddgm.pipeline.block.code import code_digest
-from ddgm.pipeline.block.context import at_work
-from ddgm.pipeline.block.task import Job, Trial
-from ddgm.pipeline.run import in_flight as traffic_module
-from ddgm.pipeline.run.events import Beat, BlockDone, Event
+from ddgm.pipeline.block.context import running_stage
+from ddgm.pipeline.block.task import BlockTask, RunContext
+from ddgm.pipeline.run import in_flight as in_flight_module
+from ddgm.pipeline.run.events import BlockDone, ClusterStatus, Event
 from ddgm.pipeline.run.forecast import Forecast
-from ddgm.pipeline.run.placement import AHEAD, POOL_AHEAD, Placement, capacities, placement_of
-from ddgm.pipeline.run.scheduler import Window
+from ddgm.pipeline.run.placement import (
+    BLOCKS_PER_POOL_WORKER,
+    BLOCKS_PER_THREAD,
+    Placement,
+    capacities,
+    placement_of,
+)
+from ddgm.pipeline.run.scheduler import BlockScheduler
 from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.ledger import Record
@@ -25,7 +31,7 @@ from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RECENT, SAMPLE, SHOWN, RunStatistics
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
-from ddgm.workers.members import Fleet, Member
+from ddgm.workers.members import WorkerInfo, Workers
 from ddgm.workers.specs import PoolSpec
 from tests.pipeline.runs import small_spec
 from tests.workers.shared import Shared
@@ -40,29 +46,33 @@ def plan(tiny_prior: Path) -> Plan:
     return make_plan(small_spec("a", "run", tiny_prior), info)
 
 
-def fleet(homes: int, pool: int, memory: int = 0) -> Fleet:
-    members = [Member(f"c{i}", f"cpu-{i}", 1, memory, pool=False) for i in range(homes)]
-    members += [Member(f"p{i}", f"pool-{i}", 1, memory, pool=True) for i in range(pool)]
-    return Fleet({m.address: m for m in members}, frozenset(m.address for m in members))
+def workers(block_workers: int, pool: int, memory: int = 0) -> Workers:
+    running = [WorkerInfo(f"c{i}", f"cpu-{i}", 1, memory, pool=False) for i in range(block_workers)]
+    running += [WorkerInfo(f"p{i}", f"pool-{i}", 1, memory, pool=True) for i in range(pool)]
+    return Workers({m.address: m for m in running}, frozenset(m.address for m in running))
 
 
 def test_a_pool_is_used_where_there_is_one_and_waited_for_once_it_was_seen() -> None:
     unsaid = PoolSpec()
-    assert placement_of(unsaid, fleet(2, 0), "here") == "here"
-    assert placement_of(unsaid, fleet(2, 1), "here") == "whole"
-    assert placement_of(unsaid, fleet(2, 0), "whole") == "whole"
-    assert placement_of(PoolSpec(placement="calls"), fleet(2, 0), "here") == "calls"
+    assert placement_of(unsaid, workers(2, 0), "here") == "here"
+    assert placement_of(unsaid, workers(2, 1), "here") == "whole"
+    assert placement_of(unsaid, workers(2, 0), "whole") == "whole"
+    assert placement_of(PoolSpec(placement="calls"), workers(2, 0), "here") == "calls"
 
 
 def test_blocks_in_flight_are_bounded_by_threads_by_the_pool_and_by_memory(plan: Plan) -> None:
-    assert capacities(plan, fleet(3, 0), "here") == {f"c{i}": AHEAD for i in range(3)}
-    assert capacities(plan, fleet(3, 0), "whole") == {}
-    assert capacities(plan, fleet(3, 0), "calls") == {}
-    assert capacities(plan, fleet(2, 4), "whole") == {f"c{i}": POOL_AHEAD for i in range(2)}
+    assert capacities(plan, workers(3, 0), "here") == {f"c{i}": BLOCKS_PER_THREAD for i in range(3)}
+    assert capacities(plan, workers(3, 0), "whole") == {}
+    assert capacities(plan, workers(3, 0), "calls") == {}
+    assert capacities(plan, workers(2, 4), "whole") == {
+        f"c{i}": BLOCKS_PER_POOL_WORKER for i in range(2)
+    }
     memory = worker_memory(plan, network=False)
     scarce = memory.total + memory.block  # room for one more block
-    assert capacities(plan, fleet(1, 4, scarce), "whole") == {"c0": 2}
-    assert capacities(plan, fleet(0, 2), "whole") == {f"p{i}": POOL_AHEAD for i in range(2)}
+    assert capacities(plan, workers(1, 4, scarce), "whole") == {"c0": 2}
+    assert capacities(plan, workers(0, 2), "whole") == {
+        f"p{i}": BLOCKS_PER_POOL_WORKER for i in range(2)
+    }
 
 
 def test_a_million_blocks_are_planned_at_once_and_told_apart(plan: Plan) -> None:
@@ -73,21 +83,25 @@ def test_a_million_blocks_are_planned_at_once_and_told_apart(plan: Plan) -> None
 
 
 def test_tasks_of_one_job_find_it_made_already(plan: Plan) -> None:
-    job = Job(plan, "run", "digest", "weights", "code", "topic")
-    there, again = (pickle.loads(pickle.dumps((job, Trial(i))))[0] for i in range(2))
+    context = RunContext(plan, "run", "digest", "weights", "code", "topic")
+    there, again = (pickle.loads(pickle.dumps((context, BlockTask(i))))[0] for i in range(2))
     assert there is again
-    assert there == job
-    assert pickle.loads(pickle.dumps(replace(job, topic="another"))).topic == "another"
+    assert there == context
+    assert pickle.loads(pickle.dumps(replace(context, topic="another"))).topic == "another"
 
 
-def nothing(job: Job, trial: Trial) -> Record:
-    with at_work(job, trial, "solve"):
+def nothing(context: RunContext, task: BlockTask) -> Record:
+    with running_stage(context, task, "solve"):
         finished = "2026-01-01T00:00:00+00:00"
-        return Record(trial.block, job.digest, "done", finished=finished)
+        return Record(task.block, context.digest, "done", finished=finished)
 
 
-def hand_over(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
-    return client.submit(nothing, job, trial, key=f"solve-{trial.name}", workers=[home], pure=False)
+def hand_over(
+    client: Client, context: RunContext, task: BlockTask, pinned_worker: str, placement: Placement
+) -> Future:
+    return client.submit(
+        nothing, context, task, key=f"solve-{task.name}", workers=[pinned_worker], pure=False
+    )
 
 
 def test_every_block_is_heard_of_once_and_none_is_kept(
@@ -96,14 +110,14 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
     """Neither by the driver nor by Dask, however many there are."""
     shared.whole()
     client, events, count = shared.client, list[Event](), 200
-    monkeypatch.setattr(traffic_module, "TIDIED", 50)
-    job = Job(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-nothing")
-    window = Window(client, job, RunStore(str(tmp_path)), events.append, hand_over)
-    window.drain(iter(range(count)))
+    monkeypatch.setattr(in_flight_module, "TIDY_EVERY", 50)
+    context = RunContext(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-nothing")
+    scheduler = BlockScheduler(client, context, RunStore(str(tmp_path)), events.append, hand_over)
+    scheduler.drain(iter(range(count)))
     done = sorted(event.record.block for event in events if isinstance(event, BlockDone))
     assert done == list(range(count))
-    assert window.traffic.flying == {}
-    assert window.traffic.home(window.room) is not None
+    assert scheduler.in_flight.attempts == {}
+    assert scheduler.in_flight.pick_worker(scheduler.slots) is not None
 
     def kept(dask_scheduler: Any) -> int:
         return sum(key.startswith("solve-") for key in dask_scheduler.tasks)
@@ -125,19 +139,21 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
 
 def test_nothing_is_heard_once_a_run_has_ended(shared: Shared, plan: Plan, tmp_path: Path) -> None:
     shared.whole()
-    job = Job(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-ended")
-    window = Window(shared.client, job, RunStore(str(tmp_path)), lambda event: None, hand_over)
-    window.drain(iter(range(2)))
-    list(window.traffic.news(0.5))
-    last = window.traffic.heard
-    late = {"trial": "000000-late-1", "stage": "solve", "worker": "w"}
-    shared.client.log_event(job.topic, late)
+    context = RunContext(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-ended")
+    scheduler = BlockScheduler(
+        shared.client, context, RunStore(str(tmp_path)), lambda event: None, hand_over
+    )
+    scheduler.drain(iter(range(2)))
+    list(scheduler.in_flight.messages(0.5))
+    last = scheduler.in_flight.last_message
+    late = {"task": "000000-late-1", "stage": "solve", "worker": "w"}
+    shared.client.log_event(context.topic, late)
     deadline = time.monotonic() + 20
-    while late not in [event for _, event in shared.client.get_events(job.topic)]:  # type: ignore[union-attr]
+    while late not in [event for _, event in shared.client.get_events(context.topic)]:  # type: ignore[union-attr]
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    list(window.traffic.news(0.5))
-    assert window.traffic.heard == last
+    list(scheduler.in_flight.messages(0.5))
+    assert scheduler.in_flight.last_message == last
 
 
 @pytest.mark.parametrize("placement", ["here", "whole", "calls"])
@@ -145,16 +161,16 @@ def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
     shared: Shared, plan: Plan, placement: str
 ) -> None:
     shared.whole()
-    job = Job(plan, "run", "digest", "weights", code_digest(), f"ddgm-{placement}")
+    context = RunContext(plan, "run", "digest", "weights", code_digest(), f"ddgm-{placement}")
     blocks = 8
-    forecast = Forecast(shared.client, job, blocks)
+    forecast = Forecast(shared.client, context, blocks)
     assert forecast.seconds() is None
-    forecast(Beat(placement, homes=1, pool=1))
+    forecast(ClusterStatus(placement, block_workers=1, pool=1))
     deadline = time.monotonic() + 60
     while (alone := forecast.seconds()) is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    forecast(Beat(placement, homes=100, pool=100))
+    forecast(ClusterStatus(placement, block_workers=100, pool=100))
     time.sleep(0.5)
     together = forecast.seconds()
     assert together is not None

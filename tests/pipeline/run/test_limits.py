@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ddgm.pipeline.block.context import at_work
+from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import StageOutput, fetch_stage
-from ddgm.pipeline.block.task import Job, Trial
+from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run import runner
-from ddgm.pipeline.run import scheduler as window_module
+from ddgm.pipeline.run import scheduler as scheduler_module
 from ddgm.pipeline.run.placement import Placement, submit
 from ddgm.pipeline.run.verify import verify_run
 from ddgm.pipeline.spec.model import Spec
@@ -58,10 +58,10 @@ def checksums(root: Path) -> dict[int, dict[str, str]]:
     return {r.block: r.checksums for r in records if r.state == "done"}
 
 
-def hungry_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
+def hungry_stage(context: RunContext, task: BlockTask, cutout: StageOutput[Cutout]) -> Record:
     """Takes memory until the worker is ended for it."""
     hoard = []
-    with at_work(job, trial, "reconstruct"):
+    with running_stage(context, task, "reconstruct"):
         for _ in range(64):  # 4 GiB, over twice the limit
             hoard.append(np.ones(2**26, np.uint8))
             time.sleep(0.02)
@@ -69,14 +69,14 @@ def hungry_stage(job: Job, trial: Trial, cutout: StageOutput[Cutout]) -> Record:
 
 
 def submit_hungry(
-    client: Client, job: Job, trial: Trial, home: str, placement: Placement
+    client: Client, context: RunContext, task: BlockTask, pinned_worker: str, placement: Placement
 ) -> Future:
     """As ever, but for one block."""
-    if trial.block != HUNGRY:
-        return submit(client, job, trial, home, placement)
-    here: dict[str, Any] = {"workers": [home], "priority": -HUNGRY}
-    cutout = client.submit(fetch_stage, job, trial, key=f"fetch-{trial.name}", **here)
-    return client.submit(hungry_stage, job, trial, cutout, key=f"solve-{trial.name}", **here)
+    if task.block != HUNGRY:
+        return submit(client, context, task, pinned_worker, placement)
+    here: dict[str, Any] = {"workers": [pinned_worker], "priority": -HUNGRY}
+    cutout = client.submit(fetch_stage, context, task, key=f"fetch-{task.name}", **here)
+    return client.submit(hungry_stage, context, task, cutout, key=f"solve-{task.name}", **here)
 
 
 def test_a_block_that_runs_out_of_memory_is_given_up_and_the_others_are_done(
@@ -88,7 +88,7 @@ def test_a_block_that_runs_out_of_memory_is_given_up_and_the_others_are_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Dask's nannies end a worker at its limit, as a batch system or the kernel would."""
-    monkeypatch.setattr(window_module, "TICK", 0.2)
+    monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(runner, "run", partial(runner.run, submit=submit_hungry))
     cluster = {"workers": 2, "memory": "1.5GiB"}
     data = spec_data(volume, tmp_path / "run", tiny_prior, method=METHOD, cluster=cluster)
@@ -171,6 +171,6 @@ def test_an_output_that_turns_read_only_ends_the_run_and_finished_blocks_are_kep
     found = verify_run(str(root), Console(quiet=True))
     assert (found.damaged, found.missing) == ([], BLOCKS - len(kept))
     again = Spec.model_validate(spec.model_dump() | {"cluster": shared.part})
-    summary = runner.run(again, lambda event: None)
-    assert (summary.resumed, summary.done) == (len(kept), BLOCKS - len(kept))
+    result = runner.run(again, lambda event: None)
+    assert (result.resumed, result.done) == (len(kept), BLOCKS - len(kept))
     assert layers(root) == reference[1]

@@ -13,7 +13,7 @@ import torch
 
 from ddgm.core.networks.prior import PriorError
 from ddgm.pipeline.block.stages import fetch_stage, reconstruct_stage, simulate_stage
-from ddgm.pipeline.block.task import Trial
+from ddgm.pipeline.block.task import BlockTask
 from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.run.preflight import VersionError, prepare
 from ddgm.pipeline.run.runner import run_alone
@@ -112,13 +112,13 @@ def test_a_precision_that_only_its_gpus_have_is_planned_for_anywhere(
     url = phantom_volume(tmp_path)
     data = spec_data(url, tmp_path / "run", tiny_prior)
     spec = Spec.model_validate(data | {"prior": data["prior"] | {"precision": "float8"}})
-    job = prepare(spec)
-    assert time_calls(job.plan).network_call > 0
-    trial = Trial(block=0, attempt=1, name="", calls=False)
-    sinogram = simulate_stage(job, trial, fetch_stage(job, trial))
+    context = prepare(spec)
+    assert time_calls(context.plan).network_call > 0
+    task = BlockTask(block=0, attempt=1, name="", calls=False)
+    sinogram = simulate_stage(context, task, fetch_stage(context, task))
     if not torch.cuda.is_available():
         with pytest.raises(PriorError, match="float8 needs a GPU"):
-            reconstruct_stage(job, trial, sinogram)
+            reconstruct_stage(context, task, sinogram)
 
 
 def begun_with(shared: Shared, folder: Path, prior: Path, **versions: str) -> Path:

@@ -21,8 +21,8 @@ from ddgm.pipeline.block.context import CodeError
 from ddgm.pipeline.block.stages import run_block
 from ddgm.pipeline.run.events import BlockDone, Event, RunStarted
 from ddgm.pipeline.run.preflight import prepare
-from ddgm.pipeline.run.retry import worth_retrying
-from ddgm.pipeline.run.runner import RunError, Summary, run, run_alone
+from ddgm.pipeline.run.retry import is_retryable
+from ddgm.pipeline.run.runner import RunError, RunResult, run, run_alone
 from ddgm.pipeline.run.verify import repair_run
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.yaml_file import dump_spec
@@ -45,8 +45,8 @@ def reference(
     """An undisturbed run: eight blocks of four slices, one worker."""
     spec = small_spec(volume, tmp_path_factory.mktemp("reference") / "run", tiny_prior)
     events: list[Event] = []
-    summary = run(spec, events.append)
-    assert (summary.done, summary.failed) == (8, [])
+    result = run(spec, events.append)
+    assert (result.done, result.failed) == (8, [])
     return spec, layers(Path(spec.output.path)), events
 
 
@@ -102,13 +102,13 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
         client.wait()
     before = {r.block: r.finished for r in store.records()}
     assert 2 <= len(before) < 8
-    summary = run(spec, lambda event: None)
-    assert (summary.resumed, summary.done) == (len(before), 8 - len(before))
+    result = run(spec, lambda event: None)
+    assert (result.resumed, result.done) == (len(before), 8 - len(before))
     after = {r.block: r.finished for r in store.records()}
     assert {block: after[block] for block in before} == before
     assert layers(tmp_path / "run") == expected
     again = run(spec, lambda event: None)
-    assert again == Summary(8, resumed=8, seconds=again.seconds)
+    assert again == RunResult(8, resumed=8, seconds=again.seconds)
 
 
 def test_a_missing_chunk_fails_its_blocks_alone_and_is_mended_by_running_again(
@@ -124,10 +124,10 @@ def test_a_missing_chunk_fails_its_blocks_alone_and_is_mended_by_running_again(
     spec = small_spec(url, tmp_path / "run", tiny_prior)
     spec = Spec.model_validate(spec.model_dump() | {"cluster": shared.part})
     events: list[Event] = []
-    summary = run(spec, events.append)
-    assert summary.done == 6
-    assert [r.block for r in sorted(summary.failed, key=lambda r: r.block)] == [6, 7]
-    assert all(r.attempts == 1 and "missing" in r.cause for r in summary.failed)
+    result = run(spec, events.append)
+    assert result.done == 6
+    assert [r.block for r in sorted(result.failed, key=lambda r: r.block)] == [6, 7]
+    assert all(r.attempts == 1 and "missing" in r.cause for r in result.failed)
     with pytest.raises(SourceError, match="missing"):
         run_alone(spec, 6)
     chunk.write_bytes(kept)
@@ -178,9 +178,9 @@ def test_any_axis_may_be_the_tilt_axis(
 
 
 def test_a_worker_with_other_code_refuses(tmp_path: Path, tiny_prior: Path, volume: str) -> None:
-    job = prepare(small_spec(volume, tmp_path / "run", tiny_prior))
+    context = prepare(small_spec(volume, tmp_path / "run", tiny_prior))
     with pytest.raises(CodeError, match="another version of ddgm"):
-        run_block(replace(job, code="older"), 0)
+        run_block(replace(context, code="older"), 0)
 
 
 def test_a_relative_output_is_the_same_place_for_every_worker(
@@ -205,8 +205,8 @@ def test_a_relative_prior_is_the_same_file_for_every_worker(
     data = base.model_dump() | {"cluster": shared.part, "pool": {"placement": "calls"}}
     data["prior"]["weights"] = "weights/x.safetensors"
     data["output"]["path"] = str(tmp_path / "run")
-    summary = run(Spec.model_validate(data), lambda event: None)
-    assert (summary.done, summary.failed) == (8, [])
+    result = run(Spec.model_validate(data), lambda event: None)
+    assert (result.done, result.failed) == (8, [])
     assert layers(tmp_path / "run") == expected
     monkeypatch.chdir("/")
     (tmp_path / "run/volume.zarr/truth/0/c/0/0/0").unlink()
@@ -244,17 +244,17 @@ def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(
             process.kill()
             process.wait()
     elsewhere = Spec.model_validate(spec.model_dump() | {"cluster": shared.part})
-    summary = run(elsewhere, lambda event: None)
-    assert summary.resumed >= 1
-    assert summary.resumed + summary.done == summary.blocks
+    result = run(elsewhere, lambda event: None)
+    assert result.resumed >= 1
+    assert result.resumed + result.done == result.blocks
     assert layers(tmp_path / "run") == expected
 
 
 def test_what_cannot_succeed_is_not_tried_again() -> None:
-    assert worth_retrying(SourceError("no answer", "unreachable"))
-    assert worth_retrying(MemoryError())
-    assert not worth_retrying(SourceError("gone", "missing"))
-    assert not worth_retrying(ModuleNotFoundError("ddgm"))
+    assert is_retryable(SourceError("no answer", "unreachable"))
+    assert is_retryable(MemoryError())
+    assert not is_retryable(SourceError("gone", "missing"))
+    assert not is_retryable(ModuleNotFoundError("ddgm"))
 
 
 def started(*words: str) -> subprocess.Popen[bytes]:

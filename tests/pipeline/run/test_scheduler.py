@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ddgm.pipeline.block.code import code_digest
-from ddgm.pipeline.block.context import at_work
-from ddgm.pipeline.block.task import Job, Trial
-from ddgm.pipeline.run import scheduler as window_module
+from ddgm.pipeline.block.context import running_stage
+from ddgm.pipeline.block.task import BlockTask, RunContext
+from ddgm.pipeline.run import scheduler as scheduler_module
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
 from ddgm.pipeline.run.placement import Placement, Submit
-from ddgm.pipeline.run.scheduler import RESTARTS, RunError, Window
+from ddgm.pipeline.run.scheduler import MAX_RESUBMITS, BlockScheduler, RunError
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
@@ -38,18 +38,18 @@ STRANGE = 2  # the block that something is wrong with
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window_module, "TICK", 0.1)
+    monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.1)
 
 
-def job_of(prior: Path, root: Path, **limits: Any) -> Job:
+def context_of(prior: Path, root: Path, **limits: Any) -> RunContext:
     """Four blocks of a volume that nobody reads."""
     info = VolumeInfo(Box((0, 0, 0), (32, 140, 16)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
     plan = make_plan(small_spec("a", root, prior, limits=limits), info)
     assert plan.block_count == BLOCKS
-    return Job(plan, str(root), "digest", "weights", code_digest(), f"ddgm-{root.name}")
+    return RunContext(plan, str(root), "digest", "weights", code_digest(), f"ddgm-{root.name}")
 
 
-def drained(shared: Shared, job: Job, submit: Submit) -> list[Event]:
+def drained(shared: Shared, context: RunContext, submit: Submit) -> list[Event]:
     """The events of all blocks; a run without an end is a failure."""
     shared.whole()
     events: list[Event] = []
@@ -59,43 +59,49 @@ def drained(shared: Shared, job: Job, submit: Submit) -> list[Event]:
         assert time.monotonic() < deadline
         events.append(event)
 
-    window = Window(shared.client, job, RunStore(job.root), emit, submit)
-    window.drain(iter(range(BLOCKS)))
+    scheduler = BlockScheduler(shared.client, context, RunStore(context.root), emit, submit)
+    scheduler.drain(iter(range(BLOCKS)))
     return events
 
 
-def done(job: Job, trial: Trial) -> Record:
+def done(context: RunContext, task: BlockTask) -> Record:
     """A block's work, of which there is none."""
-    with at_work(job, trial, "reconstruct"):
-        return Record(trial.block, job.digest, "done", finished="2026-01-01T00:00:00+00:00")
+    with running_stage(context, task, "reconstruct"):
+        return Record(task.block, context.digest, "done", finished="2026-01-01T00:00:00+00:00")
 
 
-def on_the_pool(client: Client, work: Any, job: Job, trial: Trial) -> Future:
+def on_the_pool(client: Client, work: Any, context: RunContext, task: BlockTask) -> Future:
     where: dict[str, Any] = {"resources": {RESOURCE: 1}}
-    return client.submit(work, job, trial, key=f"solve-{trial.name}", pure=False, **where)
+    return client.submit(work, context, task, key=f"solve-{task.name}", pure=False, **where)
 
 
 def test_a_run_in_which_nothing_moves_ends_and_says_so(
     shared: Shared, tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tasks that no worker may take on, as with resources that were spelt otherwise."""
-    monkeypatch.setattr(window_module, "RESTART_SECONDS", 0.1)
+    monkeypatch.setattr(scheduler_module, "RESTART_SECONDS", 0.1)
 
-    def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
+    def submit(
+        client: Client,
+        context: RunContext,
+        task: BlockTask,
+        pinned_worker: str,
+        placement: Placement,
+    ) -> Future:
         where: dict[str, Any] = {"resources": {"gpu": 1}}
-        return client.submit(done, job, trial, key=f"solve-{trial.name}", pure=False, **where)
+        return client.submit(done, context, task, key=f"solve-{task.name}", pure=False, **where)
 
-    job = job_of(tiny_prior, tmp_path / "still", block_seconds=0.5)
+    context = context_of(tiny_prior, tmp_path / "still", block_seconds=0.5)
     said = (
         r"^limits\.block_seconds: no worker has begun or ended anything for \d+ s; blocks "
         r"0, 1, 2(, 3)? were in flight; look at the workers, and run the same spec again"
     )
     with pytest.raises(RunError, match=said):
-        drained(shared, job, submit)
-    assert list(RunStore(job.root).records()) == []
+        drained(shared, context, submit)
+    assert list(RunStore(context.root).records()) == []
 
 
-def poolless(job: Job, trial: Trial) -> Record:
+def poolless(context: RunContext, task: BlockTask) -> Record:
     """A block that never finds a pool worker."""
     raise PoolError("pool: no worker with the resource GPU")
 
@@ -106,25 +112,31 @@ def test_a_block_that_is_begun_anew_too_often_is_given_up_without_an_attempt_cou
     """Through no fault of its own, again and again; the others are done."""
     tries = Counter[int]()
 
-    def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
-        tries[trial.block] += 1
-        assert (trial.attempt, tries[trial.block] <= 1 + RESTARTS) == (1, True)
-        return on_the_pool(client, poolless if trial.block == STRANGE else done, job, trial)
+    def submit(
+        client: Client,
+        context: RunContext,
+        task: BlockTask,
+        pinned_worker: str,
+        placement: Placement,
+    ) -> Future:
+        tries[task.block] += 1
+        assert (task.attempt, tries[task.block] <= 1 + MAX_RESUBMITS) == (1, True)
+        return on_the_pool(client, poolless if task.block == STRANGE else done, context, task)
 
-    job = job_of(tiny_prior, tmp_path / "anew", attempts=2)
-    events = drained(shared, job, submit)
-    assert tries == {0: 1, 1: 1, STRANGE: 1 + RESTARTS, 3: 1}
+    context = context_of(tiny_prior, tmp_path / "anew", attempts=2)
+    events = drained(shared, context, submit)
+    assert tries == {0: 1, 1: 1, STRANGE: 1 + MAX_RESUBMITS, 3: 1}
     assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}
     assert not [e for e in events if isinstance(e, BlockRetried)]
     (failed,) = [e.record for e in events if isinstance(e, BlockFailed)]
     assert (failed.block, failed.attempts) == (STRANGE, 1)
-    assert failed.cause == f"its workers were lost {RESTARTS} times; look at their logs"
-    assert RunStore(job.root).record(STRANGE) == failed
+    assert failed.cause == f"its workers were lost {MAX_RESUBMITS} times; look at their logs"
+    assert RunStore(context.root).record(STRANGE) == failed
 
 
-def deadly(job: Job, trial: Trial) -> Record:
+def worker_killer(context: RunContext, task: BlockTask) -> Record:
     """A block that kills whoever works at it."""
-    with at_work(job, trial, "reconstruct"):
+    with running_stage(context, task, "reconstruct"):
         time.sleep(0.5)  # what it is at has been said by then
         os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("it lives")
@@ -146,18 +158,24 @@ def test_workers_that_die_are_counted_where_dask_begins_a_block_anew_by_itself(
         before, dask_scheduler.allowed_failures = dask_scheduler.allowed_failures, count
         return before
 
-    def submit(client: Client, job: Job, trial: Trial, home: str, placement: Placement) -> Future:
-        return on_the_pool(client, deadly if trial.block == STRANGE else done, job, trial)
+    def submit(
+        client: Client,
+        context: RunContext,
+        task: BlockTask,
+        pinned_worker: str,
+        placement: Placement,
+    ) -> Future:
+        return on_the_pool(client, worker_killer if task.block == STRANGE else done, context, task)
 
-    job = job_of(tiny_prior, tmp_path / "deadly")
+    context = context_of(tiny_prior, tmp_path / "deadly")
     before: Any = shared.client.run_on_scheduler(allow, count=10)
     try:
-        events = drained(shared, job, submit)
+        events = drained(shared, context, submit)
     finally:
         shared.client.run_on_scheduler(allow, count=before)
     assert before == 0
     (failed,) = [e.record for e in events if isinstance(e, BlockFailed)]
     assert failed.block == STRANGE
     assert "2 workers died at it, the last at stage reconstruct" in failed.cause
-    assert begun(job.root, STRANGE) == 3  # the third is told of the second's death
+    assert begun(context.root, STRANGE) == 3  # the third is told of the second's death
     assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}

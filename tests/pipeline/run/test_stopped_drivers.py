@@ -80,8 +80,8 @@ def test_one_driver_at_a_time_and_none_is_missed(
     kept = {r.block: r.finished for r in store.records()}
     assert first < len(kept) < BLOCKS, "it stopped in the middle"
     assert {r.state for r in store.records()} == {"done"}
-    summary = run(spec, lambda event: None)
-    assert (summary.resumed, summary.done) == (len(kept), BLOCKS - len(kept))
+    result = run(spec, lambda event: None)
+    assert (result.resumed, result.done) == (len(kept), BLOCKS - len(kept))
     assert layers(tmp_path / "run") == reference
 
 
@@ -112,6 +112,6 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_can_be_gone_on_with(
     )
     assert said.count("error") == 1
     assert "Traceback" not in said
-    summary = run(spec, lambda event: None)
-    assert (summary.resumed, summary.done) == (last, 1)
+    result = run(spec, lambda event: None)
+    assert (result.resumed, result.done) == (last, 1)
     assert layers(tmp_path / "run") == reference

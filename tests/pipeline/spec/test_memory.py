@@ -21,7 +21,7 @@ from ddgm.pipeline.spec.memory import (
 from ddgm.pipeline.spec.plan import Plan, PlanError, make_plan
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
-from ddgm.workers.members import Fleet, Member
+from ddgm.workers.members import WorkerInfo, Workers
 from tests.pipeline.runs import small_spec
 
 
@@ -99,32 +99,32 @@ def test_a_block_that_does_not_fit_is_refused_with_the_slices_that_do(tiny_prior
     bounds = Box((0, 0, 0), (32, 140, 4096))
     large = plan(tiny_prior, bounds, 4096)
     limit = worker_memory(large).total
-    member = Member("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
-    fleet = Fleet({"tcp://a": member}, frozenset())
+    member = WorkerInfo("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
+    workers = Workers({"tcp://a": member}, frozenset())
     with pytest.raises(PlanError, match=r"block\.slices: 4096 need .* worker cpu-0 has") as error:
-        check_room(large, fleet, "here")
+        check_room(large, workers, "here")
     fits = slices_that_fit(large, limit)
     assert f"; {fits} fit" in str(error.value)
     assert 0 < fits < 4096
     assert fits % 4 == 0
-    check_room(plan(tiny_prior, bounds, fits), fleet, "here")
+    check_room(plan(tiny_prior, bounds, fits), workers, "here")
     with pytest.raises(PlanError):
-        check_room(plan(tiny_prior, bounds, fits + 4), fleet, "here")
-    check_room(large, Fleet({"tcp://a": replace(member, memory=0)}, frozenset()), "here")
+        check_room(plan(tiny_prior, bounds, fits + 4), workers, "here")
+    check_room(large, Workers({"tcp://a": replace(member, memory=0)}, frozenset()), "here")
 
 
 def test_nobody_who_runs_no_network_needs_memory_for_it(tiny_prior: Path) -> None:
     one = plan(tiny_prior, Box((0, 0, 0), (32, 140, 16)), prior={"batch": 4096})
     limit = 2 * worker_memory(one, network=False).total
     assert limit < worker_memory(one).total
-    home = Member("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
-    fleet = Fleet({"tcp://a": home}, frozenset())
-    check_room(one, fleet, "whole")
+    home = WorkerInfo("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
+    workers = Workers({"tcp://a": home}, frozenset())
+    check_room(one, workers, "whole")
     with pytest.raises(PlanError, match="not even one batch fits"):
-        check_room(one, fleet, "here")
+        check_room(one, workers, "here")
     pool = replace(home, address="tcp://b", pool=True)
     with pytest.raises(PlanError):
-        check_room(one, Fleet({"tcp://b": pool}, frozenset()), "whole")
+        check_room(one, Workers({"tcp://b": pool}, frozenset()), "whole")
 
 
 PEAK = """

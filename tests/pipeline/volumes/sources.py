@@ -26,7 +26,7 @@ def failure(read: Callable[[], Any], kind: str) -> str:
     with pytest.raises(SourceError) as caught:
         read()
     assert caught.value.kind == kind
-    assert caught.value.retryable == (kind == "unreachable")
+    assert caught.value.is_retryable == (kind == "unreachable")
     message = str(caught.value)
     assert "\n" not in message
     assert "\x1b" not in message

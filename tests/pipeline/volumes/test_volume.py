@@ -176,4 +176,4 @@ def test_volumes_and_their_errors_survive_pickling(folder: Path, data: np.ndarra
     assert again == volume
     np.testing.assert_array_equal(again.read(ALL).data, data)
     error = pickle.loads(pickle.dumps(SourceError("gone", "unreachable")))
-    assert (str(error), error.kind, error.retryable) == ("gone", "unreachable", True)
+    assert (str(error), error.kind, error.is_retryable) == ("gone", "unreachable", True)
