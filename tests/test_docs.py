@@ -1,8 +1,10 @@
-"""Documents: every file, module, link and section that they name is there."""
+"""Documents: all that they name is there; the picture is the code's; docstrings stand alone."""
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,3 +67,28 @@ def test_what_is_not_there_is_found() -> None:
     text = "see pipeline/none.py, workers/urls, `python -m benchmarks.none` and ddgm.core.errors"
     assert missing_paths(text) == ["pipeline/none.py"]
     assert missing_modules(text) == ["benchmarks.none"]
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_code() -> None:
+    """Where this fails, draw it anew with `python docs/architecture.py`, and look at it."""
+    drawn = runpy.run_path(str(ROOT / "docs/architecture.py"))["svg"]()
+    assert (ROOT / "docs/architecture.svg").read_text() == drawn
+
+
+# They go on from a function's name, and say nothing without it
+LEADS = ("What", "How", "Whether", "Where", "Of", "That", "As", "Who", "Which", "With", "For", "By")
+
+
+def public_docstrings(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text())
+    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    nodes = [n for n in ast.walk(tree) if isinstance(n, kinds) and not n.name.startswith("_")]
+    found = [ast.get_docstring(node) for node in (tree, *nodes)]
+    return [text for text in found if text]
+
+
+@pytest.mark.parametrize("room", ["ddgm_core", "workers", "pipeline", "deploy"])
+def test_public_docstrings_stand_alone(room: str) -> None:
+    files = sorted((ROOT / room).rglob("*.py"))
+    found = {f"{f.relative_to(ROOT)}: {d}" for f in files for d in public_docstrings(f)}
+    assert [d for d in sorted(found) if d.split(": ", 1)[1].split()[0] in LEADS] == []
