@@ -11,17 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"ddgm.core": "ddgm_core", "ddgm.workers": "workers", "ddgm.deploy": "deploy"}
+FOLDERS = {"ddgm.core": "ddgm_core", "ddgm": "pipeline/api"}  # others have their own names
 
 Arrow = tuple[str, str]  # who imports whom
 
 
 def layers() -> list[list[str]]:
-    """The rooms, top to bottom, as `.importlinter` has them."""
+    """The rooms, top to bottom, as `.importlinter` has them; the files of `import ddgm` are one."""
     config = configparser.ConfigParser()
     config.read(ROOT / ".importlinter")
     lines = config["importlinter:contract:rooms"]["layers"].split("\n")
-    return [[room.strip() for room in line.split("|")] for line in lines if line.strip()]
+    floors = [[room.strip() for room in line.split("|")] for line in lines if line.strip()]
+    return [["ddgm"], *(rooms for rooms in floors if folder(rooms[0]).exists())]
 
 
 def folder(room: str) -> Path:
@@ -53,7 +54,7 @@ def arrows() -> set[Arrow]:
         for path in sources(room)
         for name in imported(path)
         for other in rooms
-        if other != room and f"{name}.".startswith(f"{other}.")
+        if other not in (room, "ddgm") and f"{name}.".startswith(f"{other}.")
     }
 
 
@@ -81,7 +82,7 @@ def on_workers(arrows: set[Arrow]) -> set[str]:
 
 WIDTH, GAP, HEIGHT, MARGIN = 980, 34, 66, 16
 COLUMN = 210  # width of a room that is alone on its floor
-BROAD = {"ddgm.pipeline.cli": 948, "ddgm.workers": 868, "ddgm.core": 948}
+BROAD = {"ddgm": 948, "ddgm.pipeline.cli": 868, "ddgm.workers": 868, "ddgm.core": 948}
 CLEAR = 6  # between an arrow and the boxes that it passes
 
 Box = tuple[float, float, float]  # left, top and width

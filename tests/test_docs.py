@@ -81,9 +81,10 @@ LEADS = ("What", "How", "Whether", "Where", "Of", "That", "As", "Who", "Which", 
 
 def public_docstrings(path: Path) -> list[str]:
     tree = ast.parse(path.read_text())
-    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    nodes = [n for n in ast.walk(tree) if isinstance(n, kinds) and not n.name.startswith("_")]
-    found = [ast.get_docstring(node) for node in (tree, *nodes)]
+    found = [ast.get_docstring(tree)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found += [ast.get_docstring(node)] if not node.name.startswith("_") else []
     return [text for text in found if text]
 
 
