@@ -79,7 +79,12 @@ def _remote(cluster: Address | SchedulerFile) -> Iterator[Client]:
     security = security_of(cluster.security)
     try:
         client = Client(**where, timeout=ANSWER, security=security)  # type: ignore[arg-type]
-    except (OSError, ValueError, TypeError) as error:  # a TypeError: TLS asked for without files
+    except TypeError as error:  # Dask's answer where TLS is asked for and no files are given
+        raise ClusterError(
+            f"cluster: the scheduler at {next(iter(where.values()))} speaks TLS; name its files in "
+            "cluster.security"
+        ) from error
+    except (OSError, ValueError) as error:
         raise ClusterError(
             f"cluster: no scheduler answers at {next(iter(where.values()))} "
             f"({type(error).__name__}); start one with `dask scheduler`, or correct the spec"

@@ -128,9 +128,9 @@ def test_with_tls_only_those_with_the_files_get_in(tmp_path: Path) -> None:
             assert other.submit(sum, (1, 2)).result(timeout=60) == 3
         (tmp_path / "other").mkdir()
         stranger = Tls(**certificate(tmp_path / "other"))
-        for wrong in (None, stranger):
+        for wrong, message in ((None, "name its files in"), (stranger, "no scheduler answers")):
             there = Address(kind="address", address=address, security=wrong)
-            with pytest.raises(ClusterError) as error, connect(there):
+            with pytest.raises(ClusterError, match=message) as error, connect(there):
                 pass
             assert "\n" not in str(error.value)
 
