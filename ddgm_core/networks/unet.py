@@ -55,7 +55,7 @@ class UNet(nn.Module):
     Blocks of residual units at each level going down and up; average pooling down, nearest
     neighbour up, skips added, so every block has the same width. 7,986,049 parameters at
     width 128, 503,521 at width 32. The input is divided by its own standard deviation, image
-    by image: σ spans three decades, and the net is told of it in no other way.
+    by image: σ spans three decades, and the net learns it in no other way.
     """
 
     def __init__(self, architecture: Architecture) -> None:

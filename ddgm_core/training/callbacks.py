@@ -27,7 +27,7 @@ class TrainingError(DdgmError):
 
 
 class TrainingCallback(Callback):
-    """Checks the losses, tells observers, and keeps a checkpoint that can be gone on from.
+    """Checks the losses, tells observers, and keeps a checkpoint to resume from.
 
     A loss that is no number stops the training before a checkpoint could hold what follows
     from it. SIGTERM and SIGINT have it save and stop after the update that is under way.
@@ -35,7 +35,7 @@ class TrainingCallback(Callback):
     Args:
         checkpoint: the file; put in place whole, the one before stays until then.
         save_every: updates from one checkpoint to the next.
-        observers: told of every event, in the first device's process alone.
+        observers: called with every event, in the first device's process alone.
         validate: makes an event of the module and the update's number; None for no validation.
         validate_every: updates from one validation to the next; the last update has one, too.
     """

@@ -71,7 +71,7 @@ def fit(
         folder: for the checkpoint, `last.ckpt`.
         options: how to do it.
         validation: (B, 1, patch, patch) clean patches, normalised, never trained on.
-        observers: told of every event.
+        observers: called with every event.
 
     Returns:
         The network with the averaged weights.

@@ -97,7 +97,7 @@ go_back() {
     stop
     trap - TERM
     scontrol requeue "$SLURM_JOB_ID" && sleep 600 # SLURM ends this script meanwhile
-    say "SLURM does not put this job back into the queue; go on with \`ddgm submit\`"
+    say "SLURM does not put this job back into the queue; resume with \`ddgm submit\`"
     exit 1
 }
 

@@ -42,7 +42,7 @@ def slurm_lines(run: str) -> list[str]:
     if folder.ended:
         lines.append(f"ended: {folder.ended}")
     elif queued == []:
-        lines.append("ended: by SLURM or by hand, before its time; go on with `ddgm submit`")
+        lines.append("ended: by SLURM or by hand, before its time; resume it with `ddgm submit`")
     return lines
 
 

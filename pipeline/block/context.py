@@ -21,7 +21,7 @@ class CodeError(DdgmError):
 
 @contextmanager
 def running_stage(context: RunContext, task: BlockTask, stage: str) -> Iterator[Clock]:
-    """Say that this process is at a stage of a block, until it is not; gives it a clock.
+    """Report the stage's start and end to the driver; yields a clock.
 
     Raises:
         CodeError: this process has other code than the driver.

@@ -13,7 +13,7 @@ from ddgm.pipeline.spec.plan import Plan
 
 @dataclass(frozen=True)
 class RunContext:
-    """The run, as every task is told of it; small, and the same for all blocks.
+    """The run, as passed to every task; small, and the same for all blocks.
 
     Attributes:
         plan: spec and volume.

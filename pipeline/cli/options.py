@@ -18,7 +18,7 @@ OtherVersions = Annotated[
     bool,
     typer.Option(
         "--other-versions",
-        help="go on with a run that was begun with another torch, ASTRA, numpy or scipy",
+        help="resume a run that was begun with another torch, ASTRA, numpy or scipy",
     ),
 ]
 

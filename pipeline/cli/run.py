@@ -1,4 +1,4 @@
-"""The commands about a run: what it would cost, begin it, go on with it, see how it stands."""
+"""The commands about a run: plan it, run it, resume it, see its state."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def run(
     ] = False,
     other_versions: OtherVersions = False,
 ) -> None:
-    """Run a spec, or go on where an earlier start of it stopped.
+    """Run a spec, or resume it where an earlier start stopped.
 
-    Ctrl-C once finishes the blocks that are begun; twice stops at once. Either can be gone on with.
+    Ctrl-C once finishes the blocks that are begun; twice stops at once. The run can be resumed.
 
     Example: `ddgm run my.yaml`
     """

@@ -1,4 +1,4 @@
-"""The commands about SLURM: send a run, and take it back."""
+"""The commands about SLURM: submit a run, and cancel it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def submit(
     ] = False,
     other_versions: OtherVersions = False,
 ) -> None:
-    """Send a spec to SLURM: a driver, and groups of workers that it keeps in the queue.
+    """Submit a spec to SLURM: a driver, and groups of workers that it keeps in the queue.
 
-    Goes on where an earlier run of the spec stopped. `ddgm status` shows how it goes.
+    Resumes where an earlier run of the spec stopped. `ddgm status` shows its progress.
 
     Example: `ddgm submit my.yaml --dry-run`
     """
@@ -49,14 +49,14 @@ def submit(
     console.print("preparing: source, weights, projector")
     for job in send(loaded, overwrite, other_versions):
         console.print(f"{job.role}: job {job.id}")
-    console.print(f"how it goes: ddgm status {loaded.output.path}")
+    console.print(f"to look at it: ddgm status {loaded.output.path}")
     console.print(f"to end it: ddgm cancel {loaded.output.path}")
 
 
 def cancel(
     run: Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")],
 ) -> None:
-    """End all jobs of a run that was submitted; finished blocks are kept.
+    """Cancel all jobs of a submitted run; finished blocks are kept.
 
     Example: `ddgm cancel runs/hemibrain`
     """

@@ -81,7 +81,7 @@ def tune(
     """Measure a grid, and write tune.json, tune.md and tune.png into `out`.
 
     A point whose result is there from an earlier start is not measured again, so that a grid can
-    be stopped, gone on with and made finer.
+    be stopped, resumed and made finer.
 
     Args:
         request: what is measured on; not what is reported on in the end.

@@ -50,7 +50,7 @@ class Forecast:
 
     @property
     def worker_seconds(self) -> float:
-        """Seconds that workers have been there, over all of those that run the network."""
+        """Worker-seconds so far, summed over the workers that run the network."""
         self._count()
         return self._worker_seconds
 

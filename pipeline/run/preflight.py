@@ -78,7 +78,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     Args:
         spec: what to do.
         overwrite: what an earlier run of another spec left.
-        other_versions: whether a run may be gone on with by other versions of `DECIDING`.
+        other_versions: whether a run may be resumed by other versions of `DECIDING`.
 
     Raises:
         DdgmError: the first thing that is wrong.

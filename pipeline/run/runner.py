@@ -82,7 +82,7 @@ def run(
 
     Args:
         spec: what to do.
-        emit: told of all that happens.
+        emit: called with every event.
         overwrite: what an earlier run of another spec left.
         only: these blocks, which are done again where they are done, and no others.
         submit: hands a block to Dask.

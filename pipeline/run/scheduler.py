@@ -68,9 +68,9 @@ class BlockScheduler:
 
     Args:
         client: of the cluster.
-        context: what every task is told.
+        context: passed to every task.
         store: for the records of failures.
-        emit: told of all that happens.
+        emit: called with every event.
         submit: hands a block to Dask.
     """
 

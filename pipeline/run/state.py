@@ -61,8 +61,7 @@ class StateFile:
         return spent / self.forecast.worker_seconds if self.forecast.worker_seconds else None
 
     def write(self, ended: bool = False) -> None:
-        """Write it down; an output that cannot be written is told of by those who
-        write data."""
+        """Write the state. Errors are ignored here; the data path reports them."""
         self.written = time.monotonic()
         running = [] if ended else [asdict(r) for r in self.status.running[:LISTED]]
         state = {

@@ -96,7 +96,7 @@ def repair_run(
     Args:
         root: the run's folder.
         console: for the progress.
-        emit: told of all that happens.
+        emit: called with every event.
         other_versions: whether to do so by other versions of torch and the like; see `check`.
 
     Raises:

@@ -59,7 +59,7 @@ class Folder:
 
     @contextmanager
     def store_errors(self) -> Iterator[None]:
-        """Says in one line what a store over the network did not do; a disk's errors stay."""
+        """Turn a remote store's errors into FolderError; local OSErrors pass."""
         try:
             yield
         except (FileNotFoundError, FileExistsError, DdgmError):

@@ -57,4 +57,4 @@ def _opened(root: str, name: str) -> LogFunction:
 
 class _Bounded(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk is told of by those who write data."""
+        """Errors are ignored here: the data path reports a full disk."""

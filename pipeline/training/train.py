@@ -53,7 +53,7 @@ def train(spec: TrainingSpec, console: Console) -> Path:
 
     Raises:
         DdgmError: data, recipe or output do not make sense, the loss is no number, or the
-            training was asked to stop, and can be gone on with.
+            training was asked to stop, and can be resumed.
     """
     folder = Path(spec.output).expanduser().absolute()
     first = os.environ.get("LOCAL_RANK", "0") == "0"
