@@ -12,7 +12,16 @@ if TYPE_CHECKING:
 
 
 Kind = Literal[
-    "not_found", "unreachable", "mip", "bounds", "missing", "corrupt", "credentials", "unsupported"
+    "not_found",
+    "unreachable",
+    "mip",
+    "bounds",
+    "missing",
+    "corrupt",
+    "invalid",
+    "library",
+    "credentials",
+    "unsupported",
 ]
 
 
@@ -25,8 +34,9 @@ ERROR_NAMES: dict[Kind, str] = {
     " Forbidden Unauthorized AuthorizationError PermissionError",
     "unreachable": "OSError HTTPError BotoCoreError ClientError GoogleAPIError GoogleAuthError"
     " HttpError AzureError",
-    "unsupported": "ImportError NotImplementedError",
-    "missing": "EmptyVolumeException",
+    "unsupported": "ImportError NotImplementedError OmeError UnknownCodecError RangesIgnoredError",
+    "missing": "EmptyVolumeException MissingChunkError",
+    "library": "AttributeError TypeError KeyError",
 }
 
 
@@ -47,7 +57,8 @@ def one_line(error: BaseException) -> str:
 def kind_of(error: Exception) -> Kind:
     """Name the kind of an error of a volume or a store, by its HTTP status or its class.
 
-    A failed decoding has no class of its own: what is not known is taken for corrupt.
+    A failed decoding has no class of its own: what is not known is taken for corrupt, but for the
+    classes that a mistake in a library's own code raises.
     """
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):  # boto's

@@ -28,7 +28,7 @@ from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.ingest import ingest
-from ddgm.pipeline.volumes.volume import Volume
+from ddgm.pipeline.volumes.opening import open_volume
 
 GRID = (10, 20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 300)
 
@@ -66,7 +66,7 @@ def main() -> None:
 def make_spec(volume: Path, out: Path, detector: str, precision: str, slices: int | None) -> Spec:
     """All slices along x of the volume's one slab."""
     source: dict[str, Any] = {"url": f"precomputed://file://{volume}"}
-    bounds = Volume(source["url"], 0).info.bounds
+    bounds = open_volume(source["url"], 0).info.bounds
     stop = bounds.stop[2] if slices is None else bounds.start[2] + slices
     spans = zip("zyx", bounds.start, (*bounds.stop[:2], stop), strict=True)
     source["box"] = {axis: (start, end) for axis, start, end in spans}

@@ -90,9 +90,9 @@ def generate(
 def _real(request: GenerationRequest, url: str, mip: int, box: Box | None) -> Real:
     from ddgm.pipeline.evaluation.generate import read_real
     from ddgm.pipeline.terminal import counted
-    from ddgm.pipeline.volumes.volume import Volume
+    from ddgm.pipeline.volumes.opening import open_volume
 
-    volume, voxel = Volume(url, mip), request.weights.card.voxel_size_nm
+    volume, voxel = open_volume(url, mip), request.weights.card.voxel_size_nm
     if any(abs(side / voxel - 1) > 0.01 for side in volume.info.voxel_size_nm):
         sides = " x ".join(f"{s:g}" for s in volume.info.voxel_size_nm)
         console.print(f"note: voxels of {sides} nm; {request.prior} was trained at {voxel:g}")

@@ -11,6 +11,7 @@ from ddgm.core.geometry import TiltGeometry
 from ddgm.core.simulation.noise import SliceOrigin
 from ddgm.pipeline.spec.model import Layer, Spec
 from ddgm.pipeline.volumes.box import Box, Triple
+from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
 from ddgm.workers.process_cache import cached_in_process
 
@@ -250,5 +251,5 @@ def source_volume(spec: Spec) -> Volume:
     s = spec.source
     missing = None if s.missing == "error" else s.missing
     return cached_in_process(
-        ("volume", s.url, s.mip, missing), lambda: Volume(s.url, s.mip, missing)
+        ("volume", s.url, s.mip, missing), lambda: open_volume(s.url, s.mip, missing)
     )

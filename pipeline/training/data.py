@@ -23,6 +23,7 @@ from ddgm.pipeline.terminal import bar
 from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
 from ddgm.pipeline.training.spec import Region, TrainingSpec
 from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.patches import random_patches
 from ddgm.pipeline.volumes.volume import Volume
 
@@ -44,7 +45,7 @@ def open_region(region: Region, patch: int, field: str) -> tuple[Volume, Box]:
     Raises:
         DdgmError: the volume cannot be read, or the box lies outside it or holds no patch.
     """
-    volume = Volume(region.url, region.mip, region.missing)
+    volume = open_volume(region.url, region.mip, region.missing)
     bounds = volume.info.bounds
     box = bounds
     if region.box is not None:

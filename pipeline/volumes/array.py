@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.volume import Cutout, SourceError, Volume
 
 
@@ -56,5 +57,5 @@ def opened(url: str, mip: int = 0) -> tuple[Volume | ArrayVolume, Box]:
     if url.endswith(".npy"):
         array = ArrayVolume(url)
         return array, array.bounds
-    volume = Volume(url, mip)
+    volume = open_volume(url, mip)
     return volume, volume.info.bounds

@@ -16,7 +16,8 @@ from ddgm.pipeline.volumes.array_files import ArrayFile, named, open_array
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.cloudvolume_fixes import cloud_volume
 from ddgm.pipeline.volumes.coordinates import Point, nearest_voxel
-from ddgm.pipeline.volumes.volume import SourceError, Volume
+from ddgm.pipeline.volumes.opening import open_volume
+from ddgm.pipeline.volumes.volume import SourceError
 
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
 BRICK_BYTES = 2**28  # about what is read at once
@@ -204,7 +205,7 @@ def _destination(url: str) -> Iterator[tuple[str, bool | None]]:
 
 def _volume_exists(url: str) -> bool:
     try:
-        return bool(Volume(url, 0).info)
+        return bool(open_volume(url, 0).info)
     except SourceError as error:
         if error.kind == "not_found":
             return False

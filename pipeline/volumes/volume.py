@@ -1,9 +1,12 @@
-"""Volumes read through cloud-volume: the one border where x, y, z becomes z, y, x.
+"""What every source of voxels is to the rest: its info, boxes of its voxels, and one error.
 
 Every failure becomes a `SourceError`: what was asked for, what went wrong and what to do."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,16 +21,18 @@ from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.cloudvolume_fixes import cloud_volume
 
 REMEDIES: dict[Kind, str] = {
-    "not_found": "give the folder that holds the `info` file, with its protocol, as in "
+    "not_found": "give the folder that holds the `info` file, or the OME-Zarr image, with its protocol, as in "
     "precomputed://https://HOST/VOLUME or precomputed://file:///VOLUME",
     "unreachable": "check the network and the server, then run again",
     "mip": "choose one of these",
     "bounds": "choose a box with at least one voxel, inside the bounds",
     "missing": "restore the chunk, or set `missing` to a grey value to fill with",
     "corrupt": "restore the file from its origin",
+    "invalid": "mend the volume, or set `source.invalid` to a grey value to put in their place",
+    "library": "the file may well be whole: convert the volume, or report this with its address",
     "credentials": "set up cloud-volume's credentials (AWS_SESSION_TOKEN too, if only to ''); a "
     "public bucket needs none as precomputed://https://storage.googleapis.com/BUCKET/VOLUME",
-    "unsupported": "install the codec named, or convert the volume to one channel, raw or jpeg",
+    "unsupported": "install what is named, or convert the volume, as with ddgm ingest",
 }
 
 
@@ -43,7 +48,7 @@ class SourceError(DdgmError):
         """True if the same read may succeed later with nothing changed by the user."""
         return self.kind == "unreachable"
 
-    def __reduce__(self) -> tuple[type["SourceError"], tuple[str, Kind]]:
+    def __reduce__(self) -> tuple[type[SourceError], tuple[str, Kind]]:
         return SourceError, (str(self), self.kind)  # an exception's own pickle loses the kind
 
 
@@ -57,6 +62,7 @@ class VolumeInfo:
     chunk_shape: Triple
     channels: int
     mip: int
+    origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the corner of voxel 0, 0, 0
 
 
 @dataclass(frozen=True)
@@ -68,96 +74,123 @@ class Cutout:
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A volume at one mip. It pickles as its three fields and opens itself where it is used.
+class Volume(ABC):
+    """A volume at one mip. It pickles as its fields and opens itself where it is used.
 
-    url: handed to cloud-volume untouched.
-    missing: the grey value that stands for chunks the source lacks; None makes them an error.
+    Attributes:
+        url: as the user gave it.
+        mip: level of resolution.
+        missing: grey value that stands for chunks the source lacks; None makes them an error.
+        invalid: grey value that stands for voxels that are NaN or infinite; None: an error.
     """
 
     url: str
-    mip: int
+    mip: int = 0
     missing: int | None = None
+    invalid: float | None = None
 
-    def __reduce__(self) -> tuple[type["Volume"], tuple[str, int, int | None]]:
-        return Volume, (self.url, self.mip, self.missing)
+    def __reduce__(self) -> tuple[type[Volume], tuple[str, int, int | None, float | None]]:
+        return type(self), (self.url, self.mip, self.missing, self.invalid)
 
     @cached_property
     def info(self) -> VolumeInfo:
-        """Read once. Raises SourceError for a volume that is not there or cannot be used."""
+        """What the volume says of itself, read once.
+
+        Raises:
+            SourceError: it is not there or cannot be used.
+        """
         with self._errors():
-            volume = self._volume
-            z, y, x = (float(size) for size in volume.resolution[::-1])
-            info = VolumeInfo(
-                bounds=Box(_zyx(volume.bounds.minpt), _zyx(volume.bounds.maxpt)),
-                voxel_size_nm=(z, y, x),
-                dtype=np.dtype(volume.dtype).name,
-                chunk_shape=_zyx(volume.chunk_size),
-                channels=int(volume.num_channels),
-                mip=self.mip,
-            )
+            info = self._read_info()
         self._check(info)
         return info
 
     def read(self, box: Box) -> Cutout:
-        """The voxels of `box`, in the volume's dtype. Raises SourceError."""
+        """The voxels of `box`, in the volume's dtype.
+
+        Raises:
+            SourceError: they cannot be read, or are no numbers.
+        """
         bounds = self.info.bounds
         if min(box.shape) < 1 or not box.inside(bounds):
             raise self._error("bounds", f"the volume's bounds are {bounds}", box)
+        cutout = self._read_or_fill(box)
+        if cutout.data.dtype.kind == "f":
+            self._mend_or_refuse(cutout.data, box)
+        return cutout
+
+    @abstractmethod
+    def _read_info(self) -> VolumeInfo:
+        """The volume's info; any error is turned into a SourceError."""
+
+    @abstractmethod
+    def _download(self, box: Box) -> np.ndarray:
+        """The voxels of `box`, (z, y, x), C-contiguous; any error is turned into a SourceError."""
+
+    @property
+    def _stored_shape(self) -> Triple:
+        """The shape, (z, y, x), of what is stored, or missing, in one piece."""
+        return self.info.chunk_shape
+
+    def _read_or_fill(self, box: Box) -> Cutout:
         try:
-            return Cutout(self._download(box), 0)
+            with self._errors(box):
+                return Cutout(self._download(box), 0)
         except SourceError as error:
             if error.kind != "missing" or self.missing is None:
                 raise
         return self._read_filled(box)
 
     def _read_filled(self, box: Box) -> Cutout:
-        """Reads chunk by chunk, so that only the chunks that are missing are filled."""
+        """Reads piece by piece, so that only those that are missing are filled."""
         data = np.full(box.shape, self.missing, dtype=self.info.dtype)
         lost = 0
-        for part in box.parts(self.info.bounds.start, self.info.chunk_shape):
+        for part in box.parts(self.info.bounds.start, self._stored_shape):
             try:
-                data[part.slices(box.start)] = self._download(part)
+                with self._errors(part):
+                    data[part.slices(box.start)] = self._download(part)
             except SourceError as error:
                 if error.kind != "missing":
                     raise
                 lost += prod(part.shape)
         return Cutout(data, lost)
 
-    def _download(self, box: Box) -> np.ndarray:
-        with self._errors(box):
-            from cloudvolume import Bbox
-
-            corners = Bbox(box.start[::-1], box.stop[::-1])
-            # With parallel=2 the children's errors are lost and zeros come back (measured).
-            xyzc = self._volume.download(corners, mip=self.mip, parallel=1)
-        return np.ascontiguousarray(np.asarray(xyzc)[..., 0].T)  # no copy: it is Fortran ordered
-
-    @cached_property
-    def _volume(self) -> Any:
-        options = {"bounded": True, "fill_missing": False, "parallel": 1, "progress": False}
-        # An empty provenance saves a request, and a malformed one would be an error.
-        volume: Any = cloud_volume()(self.url, cache=False, provenance={}, **options)
-        if self.mip not in range(len(volume.available_mips)):  # to the library -1 is the coarsest
-            sizes = [" x ".join(f"{s:g}" for s in r[::-1]) for r in volume.available_resolutions]
-            mips = ", ".join(f"mip {mip} ({size} nm)" for mip, size in enumerate(sizes))
-            raise self._error("mip", f"the volume has {mips}")
-        volume.mip = self.mip
-        volume.meta.rois = None  # outside the regions it lists the library returns zeros unasked
-        return volume
+    def _mend_or_refuse(self, data: np.ndarray, box: Box) -> None:
+        """Put `invalid` in place of what is no number, or raise."""
+        bad = ~np.isfinite(data)
+        count = int(bad.sum())
+        if count == 0:
+            return
+        if self.invalid is None:
+            first = np.unravel_index(int(bad.argmax()), data.shape)
+            at = ", ".join(
+                f"{a} {o + int(i)}" for a, o, i in zip("zyx", box.start, first, strict=True)
+            )
+            of = f"{count} of {data.size} voxels are NaN or infinite, the first at {at}"
+            raise self._error("invalid", of, box)
+        data[bad] = self.invalid
 
     def _check(self, info: VolumeInfo) -> None:
         if info.channels != 1:
             raise self._error("unsupported", f"{info.channels} channels where 1 is needed")
+        if np.dtype(info.dtype).kind not in "iuf":
+            raise self._error(
+                "unsupported", f"voxels of type {info.dtype}, which are no grey levels"
+            )
         if self.missing is not None and np.dtype(info.dtype).kind in "iu":
             grey = np.iinfo(info.dtype)
             if not grey.min <= self.missing <= grey.max:
                 fault = f"missing: {self.missing} is outside {grey.min} to {grey.max}"
                 raise self._error("unsupported", fault, remedy=f"set one that fits {info.dtype}")
 
+    def _no_such_mip(self, sizes_nm: Sequence[Sequence[float]]) -> SourceError:
+        """The error that lists the mips that there are, by their voxel sizes, (z, y, x)."""
+        sizes = [" x ".join(f"{s:g}" for s in size) for size in sizes_nm]
+        mips = ", ".join(f"mip {mip} ({size} nm)" for mip, size in enumerate(sizes))
+        return self._error("mip", f"the volume has {mips}")
+
     @contextmanager
     def _errors(self, box: Box | None = None) -> Iterator[None]:
-        """Turns whatever cloud-volume raises into a SourceError."""
+        """Turn whatever the libraries raise into a SourceError."""
         cloud_volume()
         from cloudfiles.interfaces import HttpInterface
 
@@ -181,8 +214,3 @@ class Volume:
         fault = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", fault).split())[:300]
         what = f"{kind.replace('_', ' ')}: {fault}"
         return SourceError(f"{where}: {what}; {remedy or REMEDIES[kind]}", kind)
-
-
-def _zyx(xyz: Any) -> Triple:
-    x, y, z = (int(value) for value in xyz)
-    return z, y, x

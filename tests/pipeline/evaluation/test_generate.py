@@ -22,8 +22,8 @@ from ddgm.pipeline.evaluation import generate as generation
 from ddgm.pipeline.evaluation.generate import GenerationRequest, cut, make, read_real
 from ddgm.pipeline.figures import grid
 from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.patches import random_planes
-from ddgm.pipeline.volumes.volume import Volume
 from tests.pipeline.runs import OFFSET, SHAPE, phantom_volume, run_ddgm
 
 PATCH = 32  # of the tiny prior
@@ -90,7 +90,7 @@ def test_progress_counts_noise_levels_of_all_batches(tiny_prior: Path) -> None:
 def test_real_patches_are_the_volumes_own_normalised_as_the_prior_has_them(
     tiny_prior: Path, volume: str
 ) -> None:
-    request, source = GenerationRequest(str(tiny_prior), 3, (40, 70)), Volume(volume, 0)
+    request, source = GenerationRequest(str(tiny_prior), 3, (40, 70)), open_volume(volume, 0)
     real = read_real(request, source)
     assert request.patches == 6  # two side by side in each image
     assert real.patches.shape == (12, PATCH, PATCH)
@@ -124,7 +124,7 @@ def test_the_command_writes_images_pictures_and_scores(
     assert grey.dtype == np.float32
     assert np.allclose(grey, images * 34 + 128, rtol=1e-5)
     part = Box((10, 20, 7), (74, 160, 15))
-    scores = compare(images, read_real(request, Volume(volume, 0), part).patches)
+    scores = compare(images, read_real(request, open_volume(volume, 0), part).patches)
     record = json.loads((out / "realism.json").read_text())
     for name in ("spectrum", "intensity", "gradient"):
         distance = getattr(scores, name)

@@ -27,7 +27,8 @@ from ddgm.pipeline.run.verify import repair_run
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.volumes.volume import SourceError, Volume
+from ddgm.pipeline.volumes.opening import open_volume
+from ddgm.pipeline.volumes.volume import SourceError
 from tests.pipeline.runs import OFFSET, layer, layers, phantom_volume, small_spec
 from tests.pipeline.sample_volumes import chunk_file, serve
 from tests.workers.shared import Shared
@@ -55,7 +56,7 @@ def test_a_run_writes_truth_scores_and_a_record_for_every_block(
 ) -> None:
     spec, _, events = reference
     root = Path(spec.output.path)
-    source = Volume(volume, 0)
+    source = open_volume(volume, 0)
     truth = source.read(source.info.bounds).data
     np.testing.assert_array_equal(layer(root, "truth"), truth)
     table = pq.read_table(root / "metrics.parquet").to_pydict()
@@ -167,7 +168,7 @@ def test_any_axis_may_be_the_tilt_axis(
         volume, tmp_path / "run", tiny_prior, slab={**slab, "thickness": 16}, block={"slices": 8}
     )
     record = run_alone(spec, 0)
-    source = Volume(volume, 0)
+    source = open_volume(volume, 0)
     truth = source.read(source.info.bounds).data
     index = [slice(None)] * 3
     index["zyx".index(axes[0])] = slice(0, 16)

@@ -29,7 +29,8 @@ from ddgm.pipeline.training.bricks import (
     moments,
 )
 from ddgm.pipeline.volumes.box import Box
-from ddgm.pipeline.volumes.volume import SourceError, Volume
+from ddgm.pipeline.volumes.opening import open_volume
+from ddgm.pipeline.volumes.volume import SourceError
 from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
 from tests.pipeline.training.specs import size
 
@@ -48,7 +49,7 @@ def data() -> np.ndarray:
 def bricks(tmp_path: Path, data: np.ndarray) -> Bricks:
     """Six bricks of a volume, none of them fetched."""
     url = write_volume(tmp_path / "em", data, offset=OFFSET)
-    volume = Volume(url, 0)
+    volume = open_volume(url, 0)
     return Bricks(volume, tuple(cut(volume.info.bounds, SIDE)), tmp_path / "bricks")
 
 
@@ -132,9 +133,9 @@ def test_a_brick_is_put_in_place_whole(bricks: Bricks, monkeypatch: pytest.Monke
 
 def test_a_name_says_what_a_brick_depends_on(bricks: Bricks) -> None:
     others = [
-        Volume(bricks.volume.url, 0, missing=7),
-        Volume(bricks.volume.url, 1),
-        Volume(bricks.volume.url + "/other", 0),
+        open_volume(bricks.volume.url, 0, missing=7),
+        open_volume(bricks.volume.url, 1),
+        open_volume(bricks.volume.url + "/other", 0),
     ]
     names = {Bricks(v, bricks.boxes, bricks.folder).path(0) for v in others}
     names |= {bricks.path(k) for k in range(6)}
@@ -144,7 +145,7 @@ def test_a_name_says_what_a_brick_depends_on(bricks: Bricks) -> None:
 def test_a_brick_with_a_voxel_that_is_no_number_is_named(tmp_path: Path) -> None:
     data = grey(SHAPE, "float32")
     data[1, 2, 3] = np.nan
-    volume = Volume(write_volume(tmp_path / "em", data), 0)
+    volume = open_volume(write_volume(tmp_path / "em", data), 0)
     bricks = Bricks(volume, tuple(cut(volume.info.bounds, SIDE)), tmp_path / "bricks")
     with pytest.raises(StatisticsError, match="NaN") as caught:
         fetch(bricks, 0, keep=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ddgm.pipeline.volumes.cloudvolume_fixes import cloud_volume
-from ddgm.pipeline.volumes.volume import Volume
+from ddgm.pipeline.volumes.opening import open_volume
 from tests.pipeline.volumes.sources import failure
 
 pytestmark = pytest.mark.usefixtures("short_waits")
@@ -34,7 +34,7 @@ def test_a_volume_bounds_http_by_itself(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(HTTPAdapter, "send", send)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     cloud_volume.cache_clear()  # as in a process that has read nothing yet
-    failure(lambda: Volume("precomputed://http://127.0.0.1/em", 0).info, "unreachable")
+    failure(lambda: open_volume("precomputed://http://127.0.0.1/em", 0).info, "unreachable")
     assert timeouts == [(5.0, 30.0)] * 4
 
 

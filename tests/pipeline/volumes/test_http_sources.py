@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddgm.pipeline.volumes.cloudvolume_fixes import bound_http
-from ddgm.pipeline.volumes.volume import Volume
+from ddgm.pipeline.volumes.opening import open_volume
 from tests.pipeline.sample_volumes import chunk_file, serve
 from tests.pipeline.volumes.sources import ALL, CHUNK, failure, local
 
@@ -22,15 +22,15 @@ def test_half_a_set_of_aws_keys_is_a_matter_of_credentials(monkeypatch: pytest.M
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
-    message = failure(lambda: Volume("precomputed://s3://ddgm-none/em", 0).info, "credentials")
+    message = failure(lambda: open_volume("precomputed://s3://ddgm-none/em", 0).info, "credentials")
     assert "AWS_SESSION_TOKEN" in message
     gc.collect()  # the library's half-made pool complains where it is collected
 
 
 def test_http_is_read_bit_for_bit_like_the_files(folder: Path, data: np.ndarray) -> None:
     with serve(folder) as server:
-        volume = Volume(server.url, 0)
-        assert volume.info == Volume(local(folder), 0).info
+        volume = open_volume(server.url, 0)
+        assert volume.info == open_volume(local(folder), 0).info
         np.testing.assert_array_equal(volume.read(ALL).data, data)
 
 
@@ -38,8 +38,8 @@ def test_a_chunk_missing_over_http_is_an_error_or_filled(folder: Path, data: np.
     chunk_file(folder, CHUNK).unlink()
     data[16:32, 16:32, 16:32] = 9
     with serve(folder) as server:
-        failure(lambda: Volume(server.url, 0).read(ALL), "missing")
-        cutout = Volume(server.url, 0, missing=9).read(ALL)
+        failure(lambda: open_volume(server.url, 0).read(ALL), "missing")
+        cutout = open_volume(server.url, 0, missing=9).read(ALL)
     np.testing.assert_array_equal(cutout.data, data)
     assert cutout.missing_voxels == 16**3
 
@@ -62,7 +62,7 @@ def test_http_failures_are_told_apart_and_none_is_filled(
 ) -> None:
     with serve(folder) as server:
         server.faults[path] = fault
-        message = failure(lambda: Volume(server.url, 0, missing=0).read(ALL), kind)
+        message = failure(lambda: open_volume(server.url, 0, missing=0).read(ALL), kind)
         assert server.address in message
 
 
@@ -70,7 +70,7 @@ def test_a_server_that_hangs_is_given_up_in_bounded_time(folder: Path) -> None:
     with serve(folder) as server:
         server.faults["info"] = "hang"
         started = time.monotonic()
-        failure(lambda: Volume(server.url, 0).info, "unreachable")
+        failure(lambda: open_volume(server.url, 0).info, "unreachable")
         assert time.monotonic() - started < 5
         assert server.requests == ["/info"] * 2  # the attempts
 
@@ -78,7 +78,7 @@ def test_a_server_that_hangs_is_given_up_in_bounded_time(folder: Path) -> None:
 def test_a_chunk_is_missing_though_another_was_denied_before(folder: Path) -> None:
     chunk_file(folder, CHUNK).unlink()
     with serve(folder) as server:
-        volume = Volume(server.url, 0)
+        volume = open_volume(server.url, 0)
         server.faults["23-39_22-38_21-37"] = 403
         failure(lambda: volume.read(ALL), "credentials")
         server.faults.clear()
@@ -93,5 +93,5 @@ def test_a_server_that_refuses_connections_is_unreachable(
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     bound_http(attempts=3, backoff=0.0)
-    failure(lambda: Volume(url, 0).info, "unreachable")
+    failure(lambda: open_volume(url, 0).info, "unreachable")
     assert waits == [0.0, 0.0]

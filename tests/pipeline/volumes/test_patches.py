@@ -9,8 +9,8 @@ import pytest
 
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.patches import random_patches, random_planes
-from ddgm.pipeline.volumes.volume import Volume
 from tests.pipeline.sample_volumes import write_volume
 
 
@@ -35,7 +35,7 @@ def test_orientations_that_do_not_fit_are_left_out() -> None:
 
 def test_patches_hold_the_volumes_voxels(tmp_path: Path) -> None:
     data = np.arange(20 * 21 * 22, dtype=np.uint16).reshape(20, 21, 22)
-    volume = Volume(write_volume(tmp_path / "em", data), 0)
+    volume = open_volume(write_volume(tmp_path / "em", data), 0)
     told: list[tuple[int, int]] = []
     box = Box((2, 0, 0), (20, 21, 22))
     patches = random_patches(volume, box, 16, 20, 0, lambda done, total: told.append((done, total)))

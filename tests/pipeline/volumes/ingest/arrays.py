@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.volumes.volume import Cutout, Volume
+from ddgm.pipeline.volumes.opening import open_volume
+from ddgm.pipeline.volumes.volume import Cutout
 
 SHAPE = (20, 40, 36)
 NM = (8.0, 8.0, 8.0)
@@ -21,7 +22,7 @@ def to(folder: Path) -> str:
 
 
 def whole(folder: Path) -> Cutout:
-    volume = Volume(to(folder), 0)
+    volume = open_volume(to(folder), 0)
     return volume.read(volume.info.bounds)
 
 

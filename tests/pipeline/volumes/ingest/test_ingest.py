@@ -16,7 +16,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.pipeline.volumes import ingest as module
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.ingest import ingest
-from ddgm.pipeline.volumes.volume import Volume
+from ddgm.pipeline.volumes.opening import open_volume
 from tests.pipeline.sample_volumes import chunk_file, grey, serve
 from tests.pipeline.volumes.ingest.arrays import NM, SHAPE, to, whole
 
@@ -27,13 +27,13 @@ def test_npy_is_copied_bit_for_bit(tmp_path: Path, folder: Path, dtype: str) -> 
     np.save(tmp_path / "array.npy", data)
     ingest(tmp_path / "array.npy", to(folder), NM, chunk=16)
     np.testing.assert_array_equal(whole(folder).data, data)
-    assert Volume(to(folder), 0).info.dtype == np.dtype(dtype).name
+    assert open_volume(to(folder), 0).info.dtype == np.dtype(dtype).name
     assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_offset_voxel_size_and_chunk_reach_the_volume(npy: Path, folder: Path) -> None:
     ingest(npy, to(folder), (40.0, 4.5, 4.0), chunk=8, offset=(3, 5, 7))
-    info = Volume(to(folder), 0).info
+    info = open_volume(to(folder), 0).info
     assert info.bounds == Box((3, 5, 7), (23, 45, 43))
     assert info.voxel_size_nm == (40.0, 4.5, 4.0)
     assert info.chunk_shape == (8, 8, 8)
@@ -42,7 +42,7 @@ def test_offset_voxel_size_and_chunk_reach_the_volume(npy: Path, folder: Path) -
 
 def test_a_volume_may_begin_below_0(npy: Path, folder: Path) -> None:
     ingest(npy, to(folder), NM, chunk=8, offset=(-64, -3, 0))
-    assert Volume(to(folder), 0).info.bounds == Box((-64, -3, 0), (-44, 37, 36))
+    assert open_volume(to(folder), 0).info.bounds == Box((-64, -3, 0), (-44, 37, 36))
     np.testing.assert_array_equal(whole(folder).data, np.load(npy))
 
 
@@ -119,7 +119,7 @@ def test_the_array_is_read_in_bricks_of_whole_chunks(
 def test_any_static_server_can_serve_the_result(npy: Path, folder: Path, data: np.ndarray) -> None:
     ingest(npy, to(folder), NM, chunk=16)
     with serve(folder) as server:
-        volume = Volume(server.url, 0)
+        volume = open_volume(server.url, 0)
         np.testing.assert_array_equal(volume.read(volume.info.bounds).data, data)
     mask = os.umask(0)
     os.umask(mask)
@@ -141,9 +141,9 @@ def test_in_a_bucket_the_info_comes_last(npy: Path, data: np.ndarray) -> None:
     with pytest.raises(DdgmError, match="mem://ddgm/em: cannot be written"):
         ingest(npy, url, NM, chunk=16, progress=fail)
     with pytest.raises(DdgmError, match="not found"):
-        _ = Volume(url, 0).info
+        _ = open_volume(url, 0).info
     ingest(npy, url, NM, chunk=16)
-    volume = Volume(url, 0)
+    volume = open_volume(url, 0)
     np.testing.assert_array_equal(volume.read(volume.info.bounds).data, data)
     with pytest.raises(DdgmError, match="exists"):
         ingest(npy, url, NM, chunk=16)

@@ -10,7 +10,7 @@ import pytest
 
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.ingest import ingest
-from ddgm.pipeline.volumes.volume import Volume
+from ddgm.pipeline.volumes.opening import open_volume
 from tests.pipeline.volumes.ingest.arrays import NM, refused, to, whole
 from tests.pipeline.volumes.ome_images import write_ome
 
@@ -30,7 +30,7 @@ def test_level_0_is_copied_whatever_the_order_of_its_axes(
     )
     taken = ingest(image, to(folder), chunk=16)
     np.testing.assert_array_equal(whole(folder).data, data)
-    assert Volume(to(folder), 0).info.voxel_size_nm == (40.0, 4.0, 9.8)
+    assert open_volume(to(folder), 0).info.voxel_size_nm == (40.0, 4.0, 9.8)
     assert (taken.axes, taken.shape, taken.offset) == (axes, data.shape, (0, 0, 0))
 
 
@@ -43,14 +43,14 @@ def test_units_are_turned_into_nanometres(
 ) -> None:
     image = write_ome(tmp_path / "a.zarr", data, unit=unit, scale=[scale] * 3)
     ingest(image, to(folder), chunk=16)
-    assert Volume(to(folder), 0).info.voxel_size_nm == (9.8, 9.8, 9.8)
+    assert open_volume(to(folder), 0).info.voxel_size_nm == (9.8, 9.8, 9.8)
 
 
 def test_its_place_is_kept_to_the_voxel(tmp_path: Path, folder: Path, data: np.ndarray) -> None:
     centres = [(s + 0.5) * 16.0 for s in (40, -3, 0)]
     image = write_ome(tmp_path / "a.zarr", data, translation=centres)
     ingest(image, to(folder), chunk=16)
-    assert Volume(to(folder), 0).info.bounds.start == (40, -3, 0)
+    assert open_volume(to(folder), 0).info.bounds.start == (40, -3, 0)
 
 
 def test_what_is_asked_for_goes_before_what_it_says(
@@ -58,7 +58,7 @@ def test_what_is_asked_for_goes_before_what_it_says(
 ) -> None:
     image = write_ome(tmp_path / "a.zarr", data, translation=[648.0, 8.0, 8.0])
     ingest(image, to(folder), NM, offset=(1, 2, 3), axes="zyx", chunk=16)
-    info = Volume(to(folder), 0).info
+    info = open_volume(to(folder), 0).info
     assert info.voxel_size_nm == NM
     assert info.bounds == Box((1, 2, 3), (21, 42, 39))
 

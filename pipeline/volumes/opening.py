@@ -1,0 +1,23 @@
+"""From a URL to the kind of volume that reads it."""
+
+from __future__ import annotations
+
+from ddgm.pipeline.volumes.precomputed import CloudVolume
+from ddgm.pipeline.volumes.volume import Volume
+from ddgm.pipeline.volumes.zarr_volume import ZarrVolume, is_zarr
+
+
+def open_volume(
+    url: str, mip: int = 0, missing: int | None = None, invalid: float | None = None
+) -> Volume:
+    """The volume of a URL, which is opened when it is first asked for something.
+
+    Args:
+        url: any that cloud-volume reads; or OME-Zarr: zarr://, zarr2:// or zarr3:// before any of
+            cloud-volume's places, |zarr2: and the like behind it, or a path to a .zarr.
+        mip: level of resolution.
+        missing: see `Volume`.
+        invalid: see `Volume`.
+    """
+    kind = ZarrVolume if is_zarr(url) else CloudVolume
+    return kind(url, mip, missing, invalid)
