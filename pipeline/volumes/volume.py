@@ -21,8 +21,8 @@ from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.cloudvolume_fixes import cloud_volume
 
 REMEDIES: dict[Kind, str] = {
-    "not_found": "give the folder that holds the `info` file, or the OME-Zarr image, with its protocol, as in "
-    "precomputed://https://HOST/VOLUME or precomputed://file:///VOLUME",
+    "not_found": "give the OME-Zarr image, or the folder that holds the `info` file, with its "
+    "protocol, as in precomputed://https://HOST/VOLUME or precomputed://file:///VOLUME",
     "unreachable": "check the network and the server, then run again",
     "mip": "choose one of these",
     "bounds": "choose a box with at least one voxel, inside the bounds",
