@@ -45,8 +45,17 @@ def fetch(plan: Plan, block: Block) -> Cutout:
     return Cutout(cutout.data.transpose(plan.axes), cutout.missing_voxels)
 
 
-def layers_of(plan: Plan, grey: Grey, stacks: dict[Layer, Tensor]) -> dict[Layer, np.ndarray]:
-    """Slice stacks as the layers that the spec wants written, each in its array's axes."""
+def layers_of(
+    plan: Plan, grey: Grey, stacks: dict[Layer, Tensor], source: np.ndarray
+) -> dict[Layer, np.ndarray]:
+    """Slice stacks as the layers that the spec wants written, each in its array's axes.
+
+    Args:
+        plan: says which, and their dtypes.
+        grey: turns the stacks into grey levels.
+        stacks: of every layer, normalised.
+        source: the source's own grey levels, which the layer `truth` holds unrounded.
+    """
     back = np.argsort(plan.axes)
     output = plan.spec.output
 
@@ -55,6 +64,8 @@ def layers_of(plan: Plan, grey: Grey, stacks: dict[Layer, Tensor]) -> dict[Layer
             return stacks[layer].numpy()
         if layer == "spread":  # a difference of grey levels
             return stacks[layer].numpy() * np.float32(grey.std)
+        if layer == "truth":
+            return source.astype(output.dtype)
         return grey.grey(stacks[layer], output.dtype)
 
     return {
@@ -169,7 +180,7 @@ def finish_stage(
         with clock("score"):
             metrics = score(solver, block, stacks)
         with clock("write"):
-            checksums = store.write(plan, block, layers_of(plan, grey, stacks))
+            checksums = store.write(plan, block, layers_of(plan, grey, stacks, cutout.data.data))
         record = Record(
             block=block.index,
             digest=context.digest,

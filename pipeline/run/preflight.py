@@ -136,7 +136,7 @@ def _check_grey(plan: Plan, prior: Prior) -> None:
     try:
         voxels = source_volume(plan.spec).read(Box(tuple(start), tuple(stop))).data  # type: ignore[arg-type]
     except SourceError as error:
-        if error.kind in ("missing", "corrupt"):  # of one place: the block there says so itself
+        if error.kind in ("missing", "corrupt", "invalid"):  # of one place: its block says so
             return
         raise
     grey = grey_scale(plan, prior.digest)

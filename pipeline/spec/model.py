@@ -30,7 +30,7 @@ class Intensity(StrictModel):
 class Source(StrictModel):
     """The volume that is imaged."""
 
-    url: Url = Field(description="any URL that cloud-volume reads, passed on untouched")
+    url: Url = Field(description="any URL that cloud-volume reads, or an OME-Zarr image's")
     mip: int = Field(default=0, ge=0, description="level of resolution")
     box: dict[Axis, tuple[int, int]] | None = Field(
         default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
@@ -38,6 +38,10 @@ class Source(StrictModel):
     missing: Literal["error"] | Annotated[int, Field(ge=0)] = Field(
         default="error",
         description="source chunks that are not there: an error, or this grey level",
+    )
+    invalid: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
+        default="error",
+        description="source voxels that are NaN or infinite: an error, or this grey level",
     )
     intensity: Intensity | None = Field(
         default=None, description="mean and std that normalise the volume; default: the prior's"

@@ -247,9 +247,9 @@ def nearest_divisor(n: int, wanted: int) -> int:
 
 
 def source_volume(spec: Spec) -> Volume:
-    """The spec's volume, with its policy for missing chunks; opened once per process."""
+    """The spec's volume, with its policies for what is missing or no number; opened once."""
     s = spec.source
     missing = None if s.missing == "error" else s.missing
-    return cached_in_process(
-        ("volume", s.url, s.mip, missing), lambda: open_volume(s.url, s.mip, missing)
-    )
+    invalid = None if s.invalid == "error" else s.invalid
+    fields = (s.url, s.mip, missing, invalid)
+    return cached_in_process(("volume", *fields), lambda: open_volume(*fields))

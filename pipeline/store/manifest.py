@@ -44,7 +44,7 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
     source = dict(manifest["source"])
     corners = source.pop("bounds")
     bounds = Box(tuple(corners["start"]), tuple(corners["stop"]))
-    for name in ("voxel_size_nm", "chunk_shape"):
+    for name in {"voxel_size_nm", "chunk_shape", "origin_nm"} & source.keys():
         source[name] = tuple(source[name])
     return Plan(Spec.model_validate(manifest["spec"]), VolumeInfo(bounds=bounds, **source))
 

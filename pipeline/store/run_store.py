@@ -30,6 +30,7 @@ from ddgm.pipeline.store.files import OPTIONS, Folder
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.lock import is_lock
 from ddgm.pipeline.terminal import console
+from ddgm.pipeline.volumes.coordinates import centre_of
 
 VOLUME = "volume.zarr"
 ROW_GROUP = 1000  # blocks whose metrics are in memory at once
@@ -302,9 +303,9 @@ def _is_metadata(path: str) -> bool:
 def ome_attributes(plan: Plan, layer: str) -> dict[str, Any]:
     """OME-Zarr 0.5 metadata that lays a layer on its source volume, in nanometres."""
     size = plan.info.voxel_size_nm
-    start = [s * v for s, v in zip(plan.region.start, size, strict=True)]
+    first = centre_of(plan.region.start, size, plan.info.origin_nm)
     scale = {"type": "scale", "scale": list(size)}
-    shift = {"type": "translation", "translation": start}
+    shift = {"type": "translation", "translation": list(first)}
     multiscale = {
         "name": layer,
         "axes": [{"name": a, "type": "space", "unit": "nanometer"} for a in AXES],

@@ -63,7 +63,7 @@ def test_images_are_ome_zarr_that_lies_on_its_source(store: tuple[RunStore, Plan
     assert [axis.name for axis in multiscale.axes] == ["z", "y", "x"]
     found = [t.model_dump() for t in multiscale.datasets[0].coordinateTransformations]
     assert found[0]["scale"] == [8.0, 16.0, 4.0]
-    assert found[1]["translation"] == [10 * 8.0, 20 * 16.0, 7 * 4.0]
+    assert found[1]["translation"] == [10.5 * 8.0, 20.5 * 16.0, 7.5 * 4.0]
 
 
 def test_a_block_of_zeros_is_stored_like_any_other(store: tuple[RunStore, Plan]) -> None:
