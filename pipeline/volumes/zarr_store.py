@@ -28,17 +28,20 @@ class CloudStore(Store):
         url: of the folder, as cloud-files names it.
     """
 
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = False
-
     def __init__(self, url: str) -> None:
         from cloudfiles import CloudFiles
 
         super().__init__(read_only=True)
         self.url = url
-        self._files = CloudFiles(url, progress=False, num_threads=1)
+        self._files: Any = CloudFiles(url, progress=False, num_threads=1)
         self._sizes: dict[str, int] = {}
+
+    @property
+    def supports_writes(self) -> bool:
+        """False: the store is read-only."""
+        return False
+
+    supports_deletes = supports_listing = supports_writes
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CloudStore) and other.url == self.url
