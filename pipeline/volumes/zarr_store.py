@@ -42,7 +42,15 @@ class CloudStore(Store):
         """False: the store is read-only."""
         return False
 
-    supports_deletes = supports_listing = supports_writes
+    @property
+    def supports_deletes(self) -> bool:
+        """False: the store is read-only."""
+        return False
+
+    @property
+    def supports_listing(self) -> bool:
+        """False: many servers cannot list."""
+        return False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CloudStore) and other.url == self.url
