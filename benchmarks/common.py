@@ -1,4 +1,4 @@
-"""What all benchmarks say of themselves: machine, versions, date; and how they time."""
+"""The common ground of all benchmarks: machine, versions, date, and timing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user would write or pick instead, as plainly as it is written down."""
+"""The alternatives that a user would write or pick, as plainly as they are written down."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def block(width: int, slices: int) -> dict[str, Any]:
 
 
 def alone(cache: str, *words: object) -> dict[str, Any]:
-    """What a fresh process finds, with a worker's settings of malloc."""
+    """Measurements of a fresh process with a worker's settings of malloc."""
     prefix = "distributed.nanny.pre-spawn-environ."
     malloc = {k.removeprefix(prefix): str(v) for k, v in settings().items() if k.startswith(prefix)}
     out = subprocess.run(
@@ -146,7 +146,7 @@ def measured(width: int) -> dict[str, Any]:
 
 
 def thousand(width: int) -> str:
-    """What is said of a block of 1000 slices."""
+    """The text about a block of 1000 slices."""
     plan, limit = plan_of(width, 1000), parse_bytes(LIMIT)
     try:
         check_fits(plan, limit, f"a worker of {LIMIT}")

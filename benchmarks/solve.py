@@ -97,7 +97,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """What is timed, what makes its seconds those of a slice, and its network evaluations.
+    """A timed call, with the share of it that one slice takes, and its network evaluations.
 
     `evaluations` is 0 where the network's share of the time is of no interest.
     """
@@ -108,7 +108,7 @@ class Job:
 
 
 def rivals(case: Case, denoise: Tiled) -> dict[str, Job]:
-    """What a user would write or pick instead, the page's version last."""
+    """The alternatives that a user would write or pick, the page's version last."""
     page, found = Astra(case.geometry), {}
     for name, steps in DEEPINV.items() if find_spec("deepinv") else ():
         found[f"deepinv {name}, {steps} steps"] = Job(
@@ -150,7 +150,7 @@ def title(weights: str, slices: int) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """What all solve."""
+    """The problem that all solve."""
 
     prior: Prior
     device: torch.device

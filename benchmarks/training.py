@@ -1,4 +1,4 @@
-"""How fast a network trains here, against the machine's own peak.
+"""Speed of training on this machine, against the machine's own peak.
 
     python -m benchmarks.training
 
@@ -112,7 +112,7 @@ def product(device: str) -> Callable[[], object]:
 
 
 def _with_norm(norm: Any, build: Callable[[], Callable[[], object]]) -> Callable[[], object]:
-    """What `build` makes with another GroupNorm in its networks."""
+    """Result of `build` with another GroupNorm in its networks."""
     ours, unet.GroupNorm = unet.GroupNorm, norm
     try:
         return build()
