@@ -1,4 +1,4 @@
-"""What every source of voxels is to the rest: its info, boxes of its voxels, and one error.
+"""The interface of every source of voxels: its info, boxes of its voxels, and one error.
 
 Every failure becomes a `SourceError`: what was asked for, what went wrong and what to do."""
 
@@ -94,7 +94,7 @@ class Volume(ABC):
 
     @cached_property
     def info(self) -> VolumeInfo:
-        """What the volume says of itself, read once.
+        """Metadata of the volume, read once.
 
         Raises:
             SourceError: it is not there or cannot be used.

@@ -107,7 +107,7 @@ class CloudStore(Store):
         return [await self.get(key, prototype, wanted) for key, wanted in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        """Whether a key is there."""
+        """True if a key is there."""
         return await asyncio.to_thread(self._files.exists, key)
 
     async def set(self, key: str, value: Buffer) -> None:

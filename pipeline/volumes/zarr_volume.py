@@ -83,7 +83,7 @@ class ZarrVolume(Volume):
 
 
 def cloud_url(url: str) -> tuple[str, Any]:
-    """What cloud-files calls a zarr source's folder, and its zarr format, 2 or 3, if the URL says.
+    """A zarr source's folder for cloud-files, and its zarr format, 2 or 3, if the URL says it.
 
     Args:
         url: zarr2://, zarr3:// or zarr:// before, or |zarr2: and the like after, another URL or a
@@ -100,7 +100,7 @@ def cloud_url(url: str) -> tuple[str, Any]:
 
 
 def is_zarr(url: str) -> bool:
-    """Whether a URL or path names zarr, by its scheme or by a folder that ends on .zarr."""
+    """True if a URL or path names zarr, by its scheme or by a folder that ends on .zarr."""
     place, _, after = url.partition("|")
     scheme = place.partition("://")[0]
     if after:
