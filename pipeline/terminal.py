@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
+from rich.text import Text
 
-console = Console(soft_wrap=True, highlight=False)
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
+# C0 and C1 but tab and line feed; marks that turn the direction of text; halves of a character
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return the text with its control characters spelled out, so that a terminal shows them.
+
+    Paths, URLs, causes, names of workers and hosts, and what servers answer come from outside.
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Terminal(Console):
+    """A console that prints strings as they are: no markup, no control characters."""
+
+    def __init__(self, **options: Any) -> None:
+        plain: dict[str, Any] = {"soft_wrap": True, "highlight": False}
+        super().__init__(**plain | options, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a string what is printed; of cells of tables, too."""
+        return super().render_str(printable(text), **options)
+
+
+console = Terminal()
 
 
 LOG_SECONDS = 15.0
@@ -26,14 +49,16 @@ LOG_SECONDS = 15.0
 
 def bar(console: Console) -> Progress:
     """A progress bar with counts, elapsed time and ETA."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
+    from rich import progress as rich  # here, since it would slow down `ddgm --help`
+
+    return rich.Progress(
+        rich.SpinnerColumn(),
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+        rich.TextColumn("ETA"),
+        rich.TimeRemainingColumn(),
         console=console,
     )
 
@@ -75,6 +100,9 @@ Row = tuple[str, str]
 
 
 def table(title: str, rows: Iterable[Row]) -> Table:
+    """A table of names and values, without lines."""
+    from rich.table import Table
+
     table = Table(title=title, show_header=False, title_justify="left", box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -12,12 +12,14 @@ import typer
 from ddgm.core.errors import DdgmError, Stopped
 from ddgm.pipeline.cli import evaluation, inputs, outputs, priors, run, slurm
 from ddgm.pipeline.errors import DISK_ERRORS
+from ddgm.pipeline.terminal import printable
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # rich takes as long to import as all else together
+    context_settings={"max_content_width": 100},
     help="Reconstruct tilt series at volume scale with a denoising prior (DDGM).\n\n"
     "Start with `ddgm demo`, then write a spec (`ddgm spec --example`), look at what it will "
     "cost (`ddgm plan SPEC`) and run it (`ddgm run SPEC`).",
@@ -59,5 +61,5 @@ def main() -> None:
 
 
 def _fail(message: str, status: int = 1) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(status)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.cli.options import parsed_box, parsed_precision
+from ddgm.pipeline.cli.options import Detector, Precision, parsed_box
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ Mip = Annotated[int, typer.Option(help="of the volume")]
 BoxText = Annotated[
     str | None, typer.Option("--box", metavar="Z:Z,Y:Y,X:X", help="the part of it to draw from")
 ]
-DetectorText = Annotated[str, typer.Option("--detector", help="perpendicular, or lateral")]
+DetectorOption = Annotated[Detector, typer.Option("--detector", help="of the tilts")]
 PriorText = Annotated[str, typer.Option("--prior", help="a shipped prior's name, or its file")]
-PrecisionText = Annotated[
-    str, typer.Option("--precision", help="float32, bfloat16, or float8 (GPUs)")
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="of the network; float8 is for GPUs")
 ]
 Seed = Annotated[int, typer.Option(help="of patches, tilts and samplers")]
 Batch = Annotated[int, typer.Option(help="slices that are solved at once")]
@@ -49,17 +49,17 @@ def benchmark(
     patches: Patches = 128,
     mip: Mip = 0,
     box: BoxText = None,
-    detector: DetectorText = "perpendicular",
+    detector: DetectorOption = "perpendicular",
     prior: PriorText = "small",
-    precision: PrecisionText = "float32",
+    precision: PrecisionOption = "float32",
     seed: Seed = 0,
     batch: Batch = 16,
     out: Out = Path("benchmark"),
 ) -> None:
-    """Compare reconstruction methods on the same simulated tilts: quality, cost, pictures.
+    """Compare reconstruction methods on the same simulated tilts.
 
-    Writes benchmark.md, benchmark.json and benchmark.png. Goes on where an earlier start of the
-    same comparison stopped.
+    Writes quality, cost and pictures: benchmark.md, benchmark.json and benchmark.png. Goes on where
+    an earlier start of the same comparison stopped.
 
     Example: `ddgm benchmark precomputed://file:///data/em --methods ddgm-50,ddx-10,cgls`
 
@@ -92,9 +92,9 @@ def tune(
     patches: Patches = 16,
     mip: Mip = 0,
     box: BoxText = None,
-    detector: DetectorText = "perpendicular",
+    detector: DetectorOption = "perpendicular",
     prior: PriorText = "small",
-    precision: PrecisionText = "float32",
+    precision: PrecisionOption = "float32",
     seed: Seed = 0,
     batch: Batch = 16,
     workers: Annotated[int, typer.Option(help="processes on this machine")] = 2,
@@ -104,11 +104,11 @@ def tune(
     ] = "",
     out: Out = Path("tune"),
 ) -> None:
-    """Try a method's parameters on a grid: all combinations, the same slices, a table and curves.
+    """Try a method's parameters on a grid, on the same slices.
 
-    Writes tune.md, tune.json and tune.png: the first parameter along x, the second as lines, others
-    as rows of plots. Goes on where an earlier start stopped, and measures just what a finer grid
-    adds. Tune on slices that you will not report on.
+    Tries all combinations, and writes tune.md, tune.json and tune.png: the first parameter along x,
+    the second as lines, others as rows of plots. Goes on where an earlier start stopped, and
+    measures just what a finer grid adds. Tune on slices that you will not report on.
 
     Example: `ddgm tune em.npy ddgm:steps=50 --grid count=5,15,25,50 --grid sigma=1,3,10
     --box 0:78,0:156,0:156`
@@ -132,24 +132,22 @@ def _request(
     patches: int,
     mip: int,
     box: str | None,
-    detector: str,
+    detector: Detector,
     prior: str,
-    precision: str,
+    precision: Precision,
     seed: int,
     batch: int,
 ) -> ComparisonRequest:
     from ddgm.pipeline.evaluation.comparison import ComparisonRequest
 
-    if detector not in ("perpendicular", "lateral"):
-        raise DdgmError(f"--detector: {detector!r} must be perpendicular or lateral")
     return ComparisonRequest(
         data,
         mip,
         parsed_box(box),
         patches,
-        "lateral" if detector == "lateral" else "perpendicular",
+        detector,
         prior,
-        parsed_precision(precision),
+        precision,
         seed,
         batch=batch,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,27 +29,27 @@ def ingest(
         tuple[int, int, int] | None,
         typer.Option(metavar="Z Y X", help="first voxel; default: OME-Zarr's, or 0 0 0"),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="raw, or jpeg (smaller, and lossy)")] = "raw",
+    encoding: Annotated[
+        Literal["raw", "jpeg"], typer.Option(help="jpeg is smaller, and lossy")
+    ] = "raw",
     axes: Annotated[
         str | None, typer.Option(help="order of the array's axes; default: OME-Zarr's, or zyx")
     ] = None,
 ) -> None:
-    """Copy an array into a precomputed volume that a spec can name as its source.
+    """Copy an array into a precomputed volume, to be a spec's source.
 
     Example: `ddgm ingest em.npy file:///data/em --voxel-size 16 16 16`
     """
     from ddgm.pipeline.terminal import bar
     from ddgm.pipeline.volumes.ingest import ingest as copy
 
-    if encoding not in ("raw", "jpeg"):
-        raise DdgmError(f"--encoding: {encoding!r} must be raw or jpeg")
     with bar(console) as progress:
         task = progress.add_task("bricks", total=None)
         taken = copy(
             array,
             url,
             voxel_size,
-            encoding="jpeg" if encoding == "jpeg" else "raw",
+            encoding=encoding,
             offset=offset,
             axes=axes,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
@@ -73,7 +73,7 @@ def spec(
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False,
     example: Annotated[bool, typer.Option("--example", help="print one to start from")] = False,
 ) -> None:
-    """Check a spec and print it with all defaults, or print the schema or an example.
+    """Check a spec and print it, or print the schema or an example.
 
     Examples: `ddgm spec my.yaml`, `ddgm spec --schema > ddgm.schema.json`
     """

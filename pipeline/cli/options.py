@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ddgm.core.errors import DdgmError
 
 if TYPE_CHECKING:
-    from ddgm.core.networks.denoiser import Precision
     from ddgm.pipeline.volumes.box import Box
+
+# typer reads the choices off the types: the core's, without the core's imports
+Detector = Literal["perpendicular", "lateral"]
+Precision = Literal["float32", "bfloat16", "float8"]
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
 OtherVersions = Annotated[
@@ -34,12 +37,3 @@ def parsed_box(text: str | None) -> Box | None:
         raise DdgmError(f"--box: {text!r} must be z0:z1,y0:y1,x0:x1, as in 0:128,0:512,0:512")
     z0, z1, y0, y1, x0, x1 = map(int, numbers.groups())
     return Box((z0, y0, x0), (z1, y1, x1))
-
-
-def parsed_precision(text: str) -> Precision:
-    """A precision by its name."""
-    from ddgm.core.networks.denoiser import Precision
-
-    if text not in get_args(Precision):
-        raise DdgmError(f"--precision: {text!r} must be {', '.join(get_args(Precision))}")
-    return cast("Precision", text)

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(run: Run) -> None:
-    """Read the whole output again and compare it with the ledger's checksums.
+    """Compare the whole output with the ledger's checksums.
 
     Example: `ddgm verify runs/hemibrain`
     """
@@ -43,7 +43,7 @@ def verify(run: Run) -> None:
 
 
 def repair(run: Run, other_versions: OtherVersions = False) -> None:
-    """Write wrong metadata again, and do again the blocks whose data are not as the ledger says.
+    """Mend what `ddgm verify` finds: metadata and damaged blocks.
 
     Example: `ddgm repair runs/hemibrain`
     """

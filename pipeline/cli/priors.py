@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.cli.options import parsed_box, parsed_precision
+from ddgm.pipeline.cli.options import Precision, parsed_box
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def train(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="a training spec (YAML)")],
 ) -> None:
-    """Train a prior on volumes, or go on where an earlier start of the same spec stopped.
+    """Train a prior, or go on where an earlier start stopped.
 
     Writes checkpoints, loss.csv, validation.csv, pictures and, at the end, prior.safetensors,
     which a pipeline spec can name as prior.weights. Ctrl-C and SIGTERM save and stop.
@@ -57,16 +57,16 @@ def generate(
         typer.Option(metavar="Z:Z,Y:Y,X:X", help="its part to draw from, one not trained on"),
     ] = None,
     precision: Annotated[
-        str,
-        typer.Option(help="float32, bfloat16 (quicker where the processor has it), float8 (GPUs)"),
+        Precision,
+        typer.Option(help="bfloat16 is quicker where the processor has it; float8 is for GPUs"),
     ] = "float32",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="made if need be")] = Path("samples"),
 ) -> None:
-    """Make images of noise with a prior (Eq. 2), and say how real they are.
+    """Make images of noise with a prior, and say how real they are.
 
-    Writes samples.npy (grey levels) and samples.png; with a real volume, also realism.json and
-    realism.png: how far power spectrum, intensities and gradients are from real patches', beside
-    how far real ones are from each other.
+    Makes them by Eq. 2, and writes samples.npy (grey levels) and samples.png; with a real volume,
+    also realism.json and realism.png: how far power spectrum, intensities and gradients are from
+    real patches', beside how far real ones are from each other.
 
     Examples: `ddgm generate --real precomputed://file:///data/em --count 32`,
     `ddgm generate --count 1 --size 512 1568`
@@ -76,7 +76,7 @@ def generate(
 
     if box is not None and real is None:
         raise DdgmError(f"--box: {box} is a part of a volume; name the volume with --real")
-    request = generation.GenerationRequest(prior, count, size, seed, parsed_precision(precision))
+    request = generation.GenerationRequest(prior, count, size, seed, precision)
     beside = None if real is None else _real(request, real, mip, parsed_box(box))
     folder = generation.prepared(out, request)
     with counted(console, "noise levels") as progress:

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     folder: Annotated[Path, typer.Option(help="where everything goes; made anew")] = Path("demo"),
 ) -> None:
-    """Make a sample volume, reconstruct it through the whole pipeline, and show the result.
+    """Reconstruct a sample volume through the whole pipeline.
 
     Example: `ddgm demo --folder /tmp/demo`
     """
@@ -76,7 +76,7 @@ def block(
     spec: SpecPath,
     number: Annotated[int, typer.Option("--id", help="the block, as reports name it")],
 ) -> None:
-    """Run one block alone, in this process and without a cluster, to see why it fails.
+    """Run one block alone, in this process, to see why it fails.
 
     Example: `ddgm block my.yaml --id 12`
     """

@@ -27,9 +27,10 @@ def submit(
     ] = False,
     other_versions: OtherVersions = False,
 ) -> None:
-    """Submit a spec to SLURM: a driver, and groups of workers that it keeps in the queue.
+    """Submit a spec to SLURM: a driver, and the workers that it needs.
 
-    Resumes where an earlier run of the spec stopped. `ddgm status` shows its progress.
+    The driver keeps groups of workers in the queue. Resumes an earlier run of the spec that
+    stopped. `ddgm status` shows its progress.
 
     Example: `ddgm submit my.yaml --dry-run`
     """
