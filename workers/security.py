@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ddgm.core.errors import DdgmError
+from ddgm.workers.strict_model import StrictModel
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -17,10 +18,8 @@ class SecurityError(DdgmError):
     """TLS files that cannot be used."""
 
 
-class Tls(BaseModel):
+class Tls(StrictModel):
     """TLS files, PEM: whoever has them may run code on the cluster."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ca: Path = Field(description="certificate of the authority that signed the others")
     cert: Path = Field(description="this side's certificate")

@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from ddgm.workers.strict_model import StrictModel
 
 NAME = r"^[\w.,:+&|!*@()\[\]=/-]+$"  # what SLURM's own names are made of: no spaces, no quotes
 WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):(\d\d):(\d\d)")
@@ -15,24 +17,20 @@ WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):(\d\d):(\d\d)")
 Name = Annotated[str, Field(pattern=NAME)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Maximum(_Part):
+class Maximum(StrictModel):
     """An upper limit on jobs; there are never more than there are blocks for."""
 
-    maximum: int = Field(ge=1)
+    maximum: int = Field(ge=1, le=100_000)
 
 
-class JobRequest(_Part):
+class JobRequest(StrictModel):
     """Resources that a job asks SLURM for; what is left out is the cluster's own default."""
 
     partition: Name | None = None
     account: Name | None = None
     qos: Name | None = None
     constraint: Name | None = Field(default=None, description="features that a node must have")
-    cpus: int = Field(default=2, ge=1, description="of each job")
+    cpus: int = Field(default=2, ge=1, le=100_000, description="of each job")
     memory: str = Field(default="8GiB", description="of each job")
     walltime: str = Field(
         default="04:00:00", description="of each job: [days-]hours:minutes:seconds"
@@ -47,9 +45,7 @@ class JobRequest(_Part):
     @field_validator("memory")
     @classmethod
     def _memory_is_a_size(cls, value: str) -> str:
-        if not 100 * 2**20 <= parsed_bytes(value) <= 2**50:
-            raise ValueError("must be a size from 100MiB up, such as 16GiB")
-        return value
+        return checked_size(value)
 
     @field_validator("walltime")
     @classmethod
@@ -85,7 +81,7 @@ class DriverJob(JobRequest):
 class Group(JobRequest):
     """Jobs of equal workers."""
 
-    count: Annotated[int, Field(ge=1)] | Maximum = Field(
+    count: Annotated[int, Field(ge=1, le=100_000)] | Maximum = Field(
         default=2, description="jobs, or {maximum: 20} of them"
     )
 
@@ -103,19 +99,21 @@ class CpuGroup(Group):
 class GpuGroup(Group):
     """Workers with a GPU: one for each."""
 
-    count: Annotated[int, Field(ge=1)] | Maximum = Field(
+    count: Annotated[int, Field(ge=1, le=100_000)] | Maximum = Field(
         default=1, description="jobs, or {maximum: 20} of them"
     )
-    cpus: int = Field(default=4, ge=1, description="of each job")
+    cpus: int = Field(default=4, ge=1, le=100_000, description="of each job")
     memory: str = Field(default="32GiB", description="of each job")
-    gpus: int = Field(default=1, ge=1, description="of each job; each has a worker of its own")
+    gpus: int = Field(
+        default=1, ge=1, le=1024, description="of each job; each has a worker of its own"
+    )
 
 
-class Slurm(_Part):
+class Slurm(StrictModel):
     """Batch jobs, which `ddgm submit` sends from a login node."""
 
     kind: Literal["slurm"]
-    threads: int = Field(default=1, ge=1, description="threads of a task's numerical work")
+    threads: int = Field(default=1, ge=1, le=1024, description="threads of a task's numerical work")
     interface: Name | None = Field(
         default=None, description="network that the jobs speak over, such as ib0; default: Dask's"
     )
@@ -163,11 +161,22 @@ def parsed_walltime(text: str) -> int:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def checked_size(text: str) -> str:
+    """The text of a size that a process can have.
+
+    Raises:
+        ValueError: it is no size, or is below 100 MiB or above 1 PiB.
+    """
+    if not 100 * 2**20 <= parsed_bytes(text) <= 2**50:
+        raise ValueError("must be a size from 100MiB up, such as 8GiB")
+    return text
+
+
 def parsed_bytes(text: str) -> int:
     """Bytes of a size such as 16GiB; 0 if it is not one."""
     from dask.utils import parse_bytes
 
     try:
         return int(parse_bytes(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0

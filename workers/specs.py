@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from ddgm.workers.security import Tls
-from ddgm.workers.slurm_spec import Slurm
+from ddgm.workers.slurm_spec import Slurm, checked_size
+from ddgm.workers.strict_model import StrictModel
 from ddgm.workers.urls import Url
 
 
-class _Cluster(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    threads: int = Field(default=1, ge=1, description="threads of a task's numerical work")
+class _Cluster(StrictModel):
+    threads: int = Field(default=1, ge=1, le=1024, description="threads of a task's numerical work")
 
 
 class Local(_Cluster):
@@ -23,7 +22,7 @@ class Local(_Cluster):
 
     kind: Literal["local"] = "local"
     workers: int = Field(
-        default=2, ge=1, description="worker processes; each holds one block at a time"
+        default=2, ge=1, le=10_000, description="worker processes; each holds one block at a time"
     )
     security: Literal["temporary"] | Tls | None = Field(
         default=None, description="TLS files; default: temporary, a key of this run alone"
@@ -33,13 +32,7 @@ class Local(_Cluster):
     @field_validator("memory")
     @classmethod
     def _memory_is_a_size(cls, value: str) -> str:
-        from dask.utils import parse_bytes
-
-        try:
-            parse_bytes(value)
-        except ValueError:
-            raise ValueError("must be a size, such as 8GiB") from None
-        return value
+        return checked_size(value)
 
 
 class Address(_Cluster):
@@ -62,10 +55,8 @@ Cluster = Annotated[Local | Address | SchedulerFile | Slurm, Field(discriminator
 Placement = Literal["whole", "calls"]
 
 
-class PoolSpec(BaseModel):
+class PoolSpec(StrictModel):
     """The workers that run the network, where a cluster has such."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     placement: Placement | None = Field(
         default=None,
@@ -75,8 +66,12 @@ class PoolSpec(BaseModel):
     workers: int | None = Field(
         default=None,
         ge=0,
+        le=10_000,
         description="pool processes of a local cluster; default: one for each GPU of the machine",
     )
     call_seconds: float = Field(
-        default=60.0, gt=0, description="time limit of a network call, then another worker is asked"
+        default=60.0,
+        gt=0,
+        le=1e7,
+        description="time limit of a network call, then another worker is asked",
     )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from ddgm.workers.strict_model import StrictModel
+
+__all__ = ["Axis", "Pixels", "Seed", "StrictModel", "Voxel", "check_box"]
 
 Axis = Literal["z", "y", "x"]
+Pixels = Annotated[int, Field(ge=1, le=2**16)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # others would share their noise with one of these
+Voxel = Annotated[int, Field(ge=-(2**31), lt=2**31)]  # a place that noise can tell from others
 
 
-class StrictModel(BaseModel):
-    """A part of a spec: refuses unknown keys and is frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def check_box(box: Mapping[Axis, tuple[int, int]] | None) -> None:
+def check_box(box: Mapping[Axis, tuple[Voxel, Voxel]] | None) -> None:
     """Check that a box has a start and a stop by axis.
 
     Raises:

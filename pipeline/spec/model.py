@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from ddgm.core.geometry import Detector
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.tiling import Bump
-from ddgm.pipeline.spec.base import Axis, StrictModel, check_box
+from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel, Voxel, check_box
 from ddgm.pipeline.spec.method import Algebraic, Ddgm, Ddx, GradientDescent
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
@@ -23,19 +23,19 @@ GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others a
 class Intensity(StrictModel):
     """Grey levels that become 0 and 1 to the network: x = (grey - mean) / std."""
 
-    mean: float
-    std: float = Field(gt=0)
+    mean: float = Field(ge=-1e12, le=1e12)
+    std: float = Field(ge=1e-12, le=1e12)
 
 
 class Source(StrictModel):
     """The volume that is imaged."""
 
     url: Url = Field(description="any URL that cloud-volume reads, or an OME-Zarr image's")
-    mip: int = Field(default=0, ge=0, description="level of resolution")
-    box: dict[Axis, tuple[int, int]] | None = Field(
+    mip: int = Field(default=0, ge=0, le=100, description="level of resolution")
+    box: dict[Axis, tuple[Voxel, Voxel]] | None = Field(
         default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
     )
-    missing: Literal["error"] | Annotated[int, Field(ge=0)] = Field(
+    missing: Literal["error"] | Annotated[int, Field(ge=0, lt=2**64)] = Field(
         default="error",
         description="source chunks that are not there: an error, or this grey level",
     )
@@ -61,11 +61,11 @@ class Slab(StrictModel):
     tilt_axis: Axis = Field(
         default="x", description="the slab turns about it; slices follow along it"
     )
-    thickness: int = Field(default=128, ge=11, description="of a slab, in pixels")
-    width: int | None = Field(
+    thickness: Pixels = Field(default=128, ge=11, description="of a slab, in pixels")
+    width: Pixels | None = Field(
         default=None, ge=11, description="of a slab; default: the box's whole width"
     )
-    slabs: Literal["all"] | tuple[int, ...] = Field(
+    slabs: Literal["all"] | tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
         default="all", description="which of the box's slabs, counted from 0, along the width first"
     )
 
@@ -79,13 +79,15 @@ class Slab(StrictModel):
 class Tilts(StrictModel):
     """The simulated tilt series, y = Ax + σ_y ε (Eq. 3)."""
 
-    count: int = Field(default=128, ge=1, description="views, evenly spaced, both ends included")
+    count: int = Field(
+        default=128, ge=1, le=10_000, description="views, evenly spaced, both ends included"
+    )
     range: tuple[float, float] = Field(default=(-60.0, 60.0), description="degrees")
     detector: Detector = Field(default="lateral", description="see docs/architecture.md")
     noise: float = Field(
-        default=4.1, ge=0, description="σ_y; 4.1 gives the paper's ratio of 10 to 1"
+        default=4.1, ge=0, le=1e6, description="σ_y; 4.1 gives the paper's ratio of 10 to 1"
     )
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _range_is_a_tilt(self) -> Tilts:
@@ -112,9 +114,11 @@ class PriorSpec(StrictModel):
         description="overlapping tiles; or rows, whole slices at once: a quarter less to compute "
         "on wide slices, on a CPU",
     )
-    stride: int = Field(default=96, ge=1, description="from patch to patch, in pixels")
+    stride: Pixels = Field(default=96, description="from patch to patch, in pixels")
     bump: Bump = Field(default="floor", description="blending window, see docs/decisions.md")
-    batch: int = Field(default=8, ge=1, description="patches to a network call; 64 on a GPU")
+    batch: int = Field(
+        default=8, ge=1, le=4096, description="patches to a network call; 64 on a GPU"
+    )
 
 
 class Output(StrictModel):
@@ -123,7 +127,7 @@ class Output(StrictModel):
     path: Url = Field(description="the run's folder, or a URL that fsspec writes")
     dtype: Literal["uint8", "float32"] = "uint8"
     layers: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic")
-    chunks: tuple[int, int, int] = Field(
+    chunks: tuple[Pixels, Pixels, Pixels] = Field(
         default=(64, 64, 64), description="z, y, x; each becomes the nearest divisor of the block"
     )
     compression: int = Field(default=3, ge=1, le=22, description="zstd level")
@@ -136,17 +140,15 @@ class Output(StrictModel):
     def _layers_make_sense(self) -> Output:
         if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
             raise ValueError("layers: list each once, `reconstruction` among them")
-        if min(self.chunks) < 1:
-            raise ValueError(f"chunks: {list(self.chunks)} must be positive")
         return self
 
 
 class BlockSpec(StrictModel):
     """The unit of work and of writing."""
 
-    slices: int = Field(default=32, ge=1, description="consecutive slices of one slab")
-    batch: int = Field(
-        default=8, ge=1, description="slices solved at once; slices is a multiple of it"
+    slices: Pixels = Field(default=32, description="consecutive slices of one slab")
+    batch: Pixels = Field(
+        default=8, description="slices solved at once; slices is a multiple of it"
     )
 
     @model_validator(mode="after")
@@ -159,10 +161,13 @@ class BlockSpec(StrictModel):
 class Limits(StrictModel):
     """Bounds on what goes wrong."""
 
-    attempts: int = Field(default=3, ge=1, description="at a block, before it counts as failed")
+    attempts: int = Field(
+        default=3, ge=1, le=1000, description="at a block, before it counts as failed"
+    )
     block_seconds: float = Field(
         default=3600,
         gt=0,
+        le=1e7,
         description="longest time that a worker may be at one stage of a block; then it is "
         "restarted, and the block tried again",
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import io
+import json
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -15,6 +17,10 @@ from ruamel.yaml.error import YAMLError
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.spec.model import Spec
 from ddgm.workers.urls import redacted
+
+MOST_BYTES = 2**18  # of a file: a spec has a hundredth
+MOST_VALUES = 10_000
+SHOWN = 5  # problems that are named: all of them may be one
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -34,19 +40,46 @@ def load_spec(path: Path, model: type[BaseModel] = Spec) -> BaseModel:
         SpecError: the file is missing, not YAML, or says something that it must not.
     """
     try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise SpecError(f"{path}: is above {MOST_BYTES} bytes; give the path of a spec")
         # YAML 1.2: 12:30:00 stays text and 1e-4 is a number
-        data = YAML(typ="safe", pure=True).load(path.read_text())
+        data = YAML(typ="safe", pure=True).load(text.decode())
+        _check_size(data)
+        plain = json.dumps(data, default=_as_text)
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}; give the path of a spec") from error
-    except (YAMLError, ValueError) as error:
+    except RecursionError:
+        raise SpecError(f"{path}: not a spec: its parts lie too deep within each other") from None
+    except (YAMLError, ValueError, TypeError, ArithmeticError) as error:
         what = redacted(" ".join(str(error).split()))  # it shows the line
-        raise SpecError(f"{path}: not YAML: {what}") from error
+        raise SpecError(f"{path}: not YAML: {shortened(what, 300)}") from error
     if not isinstance(data, dict):
         raise SpecError(f"{path}: a spec is a mapping of parts; see `ddgm spec --example`")
     try:
-        return model.model_validate(data)
+        # JSON's types are YAML's, so pydantic's strict mode takes no 'true' or '12' for a number
+        return model.model_validate_json(plain, strict=True)
     except ValidationError as error:
-        raise SpecError(f"{path}: {_one_line(error, model)}") from error
+        raise SpecError(f"{path}: {_one_line(error, json.loads(plain), model)}") from error
+
+
+def _check_size(data: Any) -> None:
+    """Refuse what is small as YAML and huge as data: aliases of aliases."""
+    left, count = [data], 0
+    while left:
+        node = left.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES} values, by aliases of aliases")
+        if isinstance(node, dict | list):
+            left += node.values() if isinstance(node, dict) else node
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, date):  # YAML 1.2 knows no dates: ruamel does
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no type that a spec has")
 
 
 def dump_spec(spec: BaseModel) -> str:
@@ -58,52 +91,74 @@ def dump_spec(spec: BaseModel) -> str:
     return out.getvalue()
 
 
-def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
-    return redacted("; ".join(_problem(e, model) for e in error.errors()))
+def _one_line(error: ValidationError, data: Any, model: type[BaseModel]) -> str:
+    problems = list(dict.fromkeys(_problem(e, data, model) for e in error.errors()))
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    return redacted("; ".join(problems[:SHOWN]) + more)
 
 
-def _problem(e: Any, model: type[BaseModel]) -> str:
+def _problem(error: Any, data: Any, model: type[BaseModel]) -> str:
     """One of pydantic's errors as `field: what is wrong; remedy`."""
-    loc = [str(p) for p in e["loc"]]
-    place = [p for before, p in zip([None, *loc], loc, strict=False) if p not in _branches(before)]
-    if e["type"] == "extra_forbidden":
-        siblings = _fields_beside(place, model)
+    place = _place(error, data)
+    if error["type"] == "extra_forbidden":
+        siblings = _fields_beside(place, data, model)
         near = difflib.get_close_matches(place[-1], siblings, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(siblings)}"
-        return f"{'.'.join(place)}: unknown key; {hint}"
-    if e["type"] == "missing":
-        return f"{'.'.join(place)}: required, and not there"
-    value = "" if isinstance(e["input"], dict) else f" (it is {e['input']!r})"
-    message = e["msg"].removeprefix("Value error, ")
+        return f"{_path(place)}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{_path(place)}: required, and not there"
+    value = error["input"]
+    shown = "" if isinstance(value, dict) else f" (it is {shortened(repr(value), 80)})"
+    message = shortened(error["msg"].removeprefix("Value error, "), 300)
     if field := re.match(r"([a-z_.]+): ", message):  # our own checks name the field within a part
         place, message = [*place, field[1]], message[field.end() :]
-    return f"{'.'.join(place)}: {message[0].lower()}{message[1:]}{value}"
+    return f"{_path(place)}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _branches(field: str | None) -> set[str]:
-    """Names that pydantic puts behind a field for the members of its union."""
-    return {
-        "method": {"ddgm", "ddx", "gradient_descent"},
-        "cluster": {"local", "address", "scheduler_file", "slurm"},
-        "count": {"constrained-int", "Maximum"},
-        "security": {"literal['temporary']", "Tls"},
-        "missing": {"literal['error']", "constrained-int"},
-        "slabs": {"literal['all']", "tuple[int, ...]"},
-    }.get(field or "", set())
+def _place(error: Any, data: Any) -> list[str]:
+    """The keys that lead to an error, without the names that pydantic gives a union's members."""
+    place, node = [], data
+    last = len(error["loc"]) - 1
+    for i, key in enumerate(error["loc"]):
+        if isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, list) and isinstance(key, int):
+            node = node[key] if key < len(node) else None
+        elif error["type"] != "missing" or i != last:
+            continue
+        place.append(str(key))
+    return place
 
 
-def _fields_beside(place: list[str], model: type[BaseModel]) -> list[str]:
+def _path(place: list[str]) -> str:
+    return shortened(".".join(place), 120) or "the spec"
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, its middle left out where it is longer."""
+    half = (length - 3) // 2
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
+def _fields_beside(place: list[str], data: Any, model: type[BaseModel]) -> list[str]:
     """Keys that the spec's schema knows where an unknown key stands."""
     schema = model.model_json_schema()
 
-    def options(node: dict[str, Any]) -> list[dict[str, Any]]:
+    def options(node: dict[str, Any], value: Any) -> list[dict[str, Any]]:
+        """The members of a union; where a key tells them apart, the one that the value names."""
         if "$ref" in node:
-            return options(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+            return options(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], value)
+        told = node.get("discriminator")
+        if told and isinstance(value, dict):
+            named = told["mapping"].get(value.get(told["propertyName"]))
+            if named:
+                return options({"$ref": named}, value)
         branches = (n for k in ("anyOf", "oneOf", "allOf") for n in node.get(k, []))
-        return [o for n in branches for o in options(n)] or [node]
+        return [o for n in branches for o in options(n, value)] or [node]
 
-    nodes = options(schema)
+    nodes, value = options(schema, data), data
     for key in place[:-1]:
+        value = value[key] if isinstance(value, dict) else value[int(key)]
         found = (n.get("items") or n.get("properties", {}).get(key) for n in nodes)
-        nodes = [o for f in found if f for o in options(f)]
+        nodes = [o for f in found if f for o in options(f, value)]
     return sorted({k for n in nodes for k in n.get("properties", {})})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,6 +40,24 @@ def written(folder: Path, text: str) -> Path:
         ("cluster: {kind: local, workers: 0}", "cluster.workers: input should be greater"),
         ("cluster: {kind: local, memory: 8 bananas}", "cluster.memory: must be a size"),
         ("cluster: {kind: address}", "cluster.address: required"),
+        ("cluster: {kind: local, memory: 1e400GiB}", "cluster.memory: must be a size from 100MiB"),
+        ("cluster: {kind: local, memory: -1GiB}", "cluster.memory: must be a size from 100MiB"),
+        ("cluster: {kind: local, threads: 4294967296}", "cluster.threads: input should be less"),
+        ("pool: {workers: 1000000000000}", "pool.workers: input should be less"),
+        ("method: {name: ddx, gradient_steps: 25}", "unknown key; known here: kappa, name, rho,"),
+        ("method: {name: ddgm, steps: true}", "method.steps: input should be a valid integer"),
+        ("method: {name: ddgm, steps: '12'}", "method.steps: input should be a valid integer"),
+        ("method: {name: ddgm, steps: 4294967296}", "method.steps: input should be less"),
+        ("tilts: {noise: .nan}", "tilts.noise: input should be a finite number (it is nan)"),
+        ("tilts: {noise: 1e999}", "tilts.noise: input should be a finite number"),
+        ("tilts: {seed: -1}", "tilts.seed: input should be greater than or equal to 0"),
+        ("tilts: {seed: 9223372036854775808}", "tilts.seed: input should be less than"),
+        ("tilts: {count: 100000}", "tilts.count: input should be less than"),
+        ("block: {slices: 4294967296}", "block.slices: input should be less than"),
+        ("tilts: {count: [[[[1]]]]}", "tilts.count: input should be a valid integer (it is [["),
+        ("tilts: " + 5000 * "[" + 5000 * "]", "too deep within each other"),
+        (f"prior: {{weights: {300_000 * 'x'}}}", "is above 262144 bytes"),
+        (f"tilts: {{count: {'x' * 1000}}}", "(it is 'xxxxx"),
         ("tilts: {seed: 2020-13-45}", "not YAML"),
         ("tilts: [", "not YAML"),
         ("source: {url: again}", "duplicate key"),
@@ -49,6 +70,35 @@ def test_a_bad_spec_is_refused_in_one_line_that_names_the_field(
         load_spec(written(tmp_path, MINIMAL + text))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_aliases_of_aliases_cost_no_memory(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    with pytest.raises(SpecError, match="holds more than 10000 values"):
+        load_spec(written(tmp_path, "\n".join(lines)))
+
+
+def test_a_spec_is_utf8_whatever_the_locale_says(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_bytes((MINIMAL.replace("run", "läufe/σ") + "# ü\n").encode())
+    code = (
+        "import sys; from pathlib import Path; from ddgm.pipeline.spec.yaml_file import load_spec; "
+        "print(ascii(load_spec(Path(sys.argv[1])).output.path))"
+    )
+    words = [sys.executable, "-X", "utf8=0", "-c", code, str(path)]
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(words, capture_output=True, text=True, env=plain)
+    assert done.stdout.strip() == ascii("läufe/σ"), done.stderr
+
+
+def test_what_yaml_knows_as_a_date_is_text_and_a_whole_number_will_do_for_a_float(
+    tmp_path: Path,
+) -> None:
+    text = MINIMAL.replace("path: run", "path: 2026-11-25") + "tilts: {noise: 4}\n"
+    spec = load_spec(written(tmp_path, text))
+    assert (spec.output.path, spec.tilts.noise) == ("2026-11-25", 4.0)
 
 
 PASSWORD = "Xy1/z+9"

@@ -91,7 +91,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data": {"phantom": {"share": 0.5, "side": 8}}}, "data.phantom.side: 8 must be at least"),
     ({"training": {"sigma": [0.0, 30.0]}}, "training.sigma: [0.0, 30.0] must rise"),
     ({"training": {"sigma": [3.0, 0.1]}}, "training.sigma: [3.0, 0.1] must rise"),
-    ({"training": {"sigma": [0.1, float("inf")]}}, "training.sigma: [0.1, inf] must rise"),
+    (
+        {"training": {"sigma": [0.1, float("inf")]}},
+        "training.sigma.1: input should be a valid number (it is 'Infinity')",
+    ),
     ({"training": {"optimizer": "sgd"}}, "training.optimizer: "),
     ({"training": {"precision": "float16"}}, "training.precision: "),
     ({"training": {"patch": 17}}, "training.patch: 17 must be a multiple of 2"),
