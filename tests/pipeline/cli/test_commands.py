@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddgm.core.geometry import Detector
+from ddgm.core.networks.denoiser import Precision
 from ddgm.pipeline import cli
+from ddgm.pipeline.cli import options
 from ddgm.pipeline.spec.model import Spec
 from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
@@ -96,6 +99,27 @@ def test_every_command_has_help_with_an_example(
     status, out, _ = run_ddgm(capsys, command, "--help")
     assert status == 0
     assert "Example" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [
+        (["benchmark", "em", "--detector", "round"], ("perpendicular", "lateral")),
+        (["benchmark", "em", "--precision", "int8"], ("float32", "bfloat16", "float8")),
+        (["generate", "--precision", "int8"], ("float32", "bfloat16", "float8")),
+        (["ingest", "em", "url", "--encoding", "gif"], ("raw", "jpeg")),
+    ],
+)
+def test_what_is_no_choice_is_answered_with_the_choices(
+    capsys: pytest.CaptureFixture[str], words: list[str], choices: tuple[str, ...]
+) -> None:
+    status, _, err = run_ddgm(capsys, *words)
+    assert status == 2
+    assert f"{words[-1]!r} is not one of {', '.join(map(repr, choices))}" in err
+
+
+def test_the_choices_of_the_command_line_are_the_cores() -> None:
+    assert (options.Detector, options.Precision) == (Detector, Precision)
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:

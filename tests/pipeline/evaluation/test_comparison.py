@@ -232,8 +232,6 @@ def test_an_array_is_as_good_as_a_volume(url: str, tmp_path: Path, tiny_prior: P
         (["--methods", "cgls:rho=1"], "cgls has no parameter 'rho'; it has count"),
         (["--methods", "ddx:last=0.001"], "noise levels from 2 to 0.001; prior "),
         (["--patches", "0"], "--patches: 0; give at least 1"),
-        (["--detector", "round"], "--detector: 'round' must be perpendicular or lateral"),
-        (["--precision", "int8"], "--precision: 'int8' must be float32, bfloat16, float8"),
         (["--prior", "nobody"], "'nobody' is neither a shipped prior"),
         (["--box", "0:8,0:8"], "--box: '0:8,0:8' must be z0:z1,y0:y1,x0:x1"),
         (["--prior", "small"], "holds no patch of 128 x 128"),
