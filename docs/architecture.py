@@ -9,6 +9,7 @@ import ast
 import configparser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"ddgm.core": "ddgm_core", "ddgm": "pipeline/api"}  # others have their own names
@@ -80,12 +81,26 @@ def on_workers(arrows: set[Arrow]) -> set[str]:
     return found
 
 
-WIDTH, GAP, HEIGHT, MARGIN = 980, 34, 66, 16
+WIDTH, GAP, MARGIN, LINE = 980, 34, 16, 12
 COLUMN = 210  # width of a room that is alone on its floor
 BROAD = {"ddgm": 948, "ddgm.pipeline.cli": 868, "ddgm.workers": 868, "ddgm.core": 948}
 CLEAR = 6  # between an arrow and the boxes that it passes
 
-Box = tuple[float, float, float]  # left, top and width
+
+class Box(NamedTuple):
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def middle(self) -> float:
+        return self.left + self.width / 2
+
+    @property
+    def bottom(self) -> float:
+        return self.top + self.height
+
 
 STYLE = """
   text { font-family: sans-serif; fill: #243b53; }
@@ -115,32 +130,34 @@ def contents(room: str) -> list[str]:
 def places() -> dict[str, Box]:
     """The boxes of the rooms, floor by floor."""
     found: dict[str, Box] = {}
-    for floor, rooms in enumerate(layers()):
-        top = MARGIN + floor * (HEIGHT + GAP)
-        if len(rooms) == 1:
-            width = BROAD.get(rooms[0], COLUMN)
-            found[rooms[0]] = (WIDTH - width) / 2, top, width
-            continue
-        width = (WIDTH - 2 * MARGIN + 20) / len(rooms) - 20
+    top = float(MARGIN)
+    for rooms in layers():
+        alone = len(rooms) == 1
+        width = (
+            BROAD.get(rooms[0], COLUMN) if alone else (WIDTH - 2 * MARGIN + 20) / len(rooms) - 20
+        )
+        left = (WIDTH - width) / 2 if alone else MARGIN
+        height = 34 + LINE * max(len(wrapped(contents(room), width)) for room in rooms)
         for i, room in enumerate(rooms):
-            found[room] = MARGIN + i * (width + 20), top, width
+            found[room] = Box(left + i * (width + 20), top, width, height)
+        top += height + GAP
     return found
 
 
 def path(start: Box, end: Box, boxes: list[Box]) -> str:
     """An arrow down from a box to another, past all boxes between."""
-    (left, top, width), (other, bottom, breadth) = start, end
-    passed = [(x, w) for x, y, w in boxes if top < y < bottom]
-    middle, target = left + width / 2, other + breadth / 2
-    wanted = target if width > 2 * breadth else middle + (target > middle)
+    passed = [box for box in boxes if start.top < box.top < end.top]
+    wanted = end.middle if start.width > 2 * end.width else start.middle
+    wanted += (end.middle > start.middle) / 2  # of two lanes as near, the one on the other's side
     lanes = sorted(range(WIDTH), key=lambda x: abs(x - wanted))
-    lane = next(x for x in lanes if all(not -CLEAR < x - a < w + CLEAR for a, w in passed))
-    to = min(max(lane, other + 15), other + breadth - 15)
-    if left < lane < left + width:
-        begin = f"M{lane} {top + HEIGHT}"
+    lane = next(x for x in lanes if all(abs(x - b.middle) > b.width / 2 + CLEAR for b in passed))
+    to = min(max(lane, end.left + 15), end.left + end.width - 15)
+    if abs(lane - start.middle) < start.width / 2:
+        begin = f"M{lane} {start.bottom:.0f}"
     else:  # out of its side
-        begin = f"M{left + width if lane > left else left:.0f} {top + HEIGHT / 2}H{lane}"
-    return f"{begin}V{bottom - GAP / 2}H{to:.0f}V{bottom}"
+        side = start.left + start.width * (lane > start.middle)
+        begin = f"M{side:.0f} {start.top + start.height / 2:.0f}H{lane}"
+    return f"{begin}V{end.top - GAP / 2:.0f}H{to:.0f}V{end.top:.0f}"
 
 
 def wrapped(names: list[str], width: float) -> list[str]:
@@ -159,25 +176,26 @@ def svg() -> str:
     """The picture as text, the same for the same code."""
     at, every = places(), arrows()
     workers = on_workers(every)
-    height = max(top for _, top, _ in at.values()) + HEIGHT + 2 * MARGIN
+    height = max(box.bottom for box in at.values()) + 2 * MARGIN
     parts = [
         f"<style>{STYLE}</style>",
         MARKER,
-        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+        f'<rect width="{WIDTH}" height="{height:.0f}" fill="#fff"/>',
     ]
     for a, b in sorted(direct(every)):
         parts.append(f'<path class="arrow" d="{path(at[a], at[b], [*at.values()])}"/>')
-    for room, (left, top, width) in at.items():
-        kind = "worker" if room in workers else "driver"
-        size = f'width="{width:.0f}" height="{HEIGHT}" rx="5"'
-        parts.append(f'<rect class="{kind}" x="{left:.0f}" y="{top}" {size}/>')
-        parts.append(f'<text class="name" x="{left + 12:.0f}" y="{top + 20}">{title(room)}</text>')
-        for i, line in enumerate(wrapped(contents(room), width)):
-            parts.append(
-                f'<text class="files" x="{left + 12:.0f}" y="{top + 35 + 12 * i}">{line}</text>'
-            )
-    parts.append(f'<text class="files" x="{MARGIN}" y="{height - 10}">{LEGEND}</text>')
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">'
+    for room, box in at.items():
+        kind, left = ("worker" if room in workers else "driver"), box.left + 12
+        shape = f'x="{box.left:.0f}" y="{box.top:.0f}" width="{box.width:.0f}"'
+        parts.append(f'<rect class="{kind}" {shape} height="{box.height:.0f}" rx="5"/>')
+        parts.append(
+            f'<text class="name" x="{left:.0f}" y="{box.top + 20:.0f}">{title(room)}</text>'
+        )
+        for i, line in enumerate(wrapped(contents(room), box.width)):
+            y = box.top + 35 + LINE * i
+            parts.append(f'<text class="files" x="{left:.0f}" y="{y:.0f}">{line}</text>')
+    parts.append(f'<text class="files" x="{MARGIN}" y="{height - 10:.0f}">{LEGEND}</text>')
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}">'
     return "\n".join([head, *parts, "</svg>", ""])
 
 
