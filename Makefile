@@ -2,13 +2,16 @@
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slurm bench lint links format clean
+.PHONY: demo test test-fast test-slurm bench lint links format clean
 
 demo: .venv/.base          ## reconstruct a sample volume through the whole pipeline
 	.venv/bin/ddgm demo --folder demo
 
 test: .venv/.test          ## all tests, on real processes and files; no GPU, no network
 	.venv/bin/python -m pytest
+
+test-fast: .venv/.test     ## those that start no process, ask no server and train nothing
+	.venv/bin/python -m pytest -m "not (cluster or process or server or train or slurm or gpu)"
 
 # -s INT: what ends late is ended as by Ctrl-C, so that all daemons are still taken down
 test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUTING.md

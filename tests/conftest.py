@@ -14,6 +14,13 @@ import torch
 from ddgm.core.networks.prior import PriorCard, save_prior
 from ddgm.core.networks.unet import Architecture
 from tests.ddgm_core.sample_networks import random_network
+from tests.kinds import (  # noqa: F401  hooks and fixtures, which pytest finds here
+    marked,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_terminal_summary,
+    watch,
+)
 from tests.workers.shared import Shared
 
 ENOUGH = 120  # seconds for threads and processes that are left to end after the last test

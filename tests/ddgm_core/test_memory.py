@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 
 def test_a_process_does_not_count_the_peak_of_the_one_that_started_it() -> None:
     ballast = bytearray(600_000_000)

@@ -19,7 +19,6 @@ from ddgm.core.projectors import projector
 from ddgm.core.simulation.noise import NoiseField
 from tests.ddgm_core.sample_networks import random_network
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 PLACES = [(0, 0, i) for i in range(3)]
 
 
@@ -44,7 +43,7 @@ def test_float8_is_refused_where_there_is_none_and_not_before() -> None:
         denoise(noisy(1))
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.01), ("float8", 0.05)])
 @pytest.mark.parametrize("prior", ["small", "full"])
 @pytest.mark.parametrize("side", [64, 128])
@@ -59,7 +58,7 @@ def test_the_fused_network_is_the_plain_one(
     assert relative(fused(x.cuda()), plain) < most
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_the_fused_network_is_closer_to_the_plain_one_than_autocast_is() -> None:
     x, network = noisy(5), networks()[1]
     plain = NetworkDenoiser(network)(x)
@@ -69,7 +68,7 @@ def test_the_fused_network_is_closer_to_the_plain_one_than_autocast_is() -> None
     assert relative(fused, plain) < relative(cast, plain)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bfloat16", "float8"])
 def test_an_image_comes_out_the_same_in_any_company(precision: Precision) -> None:
     denoise = NetworkDenoiser(networks()[0], precision, "cuda")
@@ -80,7 +79,7 @@ def test_an_image_comes_out_the_same_in_any_company(precision: Precision) -> Non
     assert torch.equal(denoise(others)[2], together[4])
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_each_shape_has_its_recording_and_results_are_not_written_over() -> None:
     denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
     counts = (1, 2, 3, 4, 5, 6)  # more than are kept
@@ -92,7 +91,7 @@ def test_each_shape_has_its_recording_and_results_are_not_written_over() -> None
     assert not torch.equal(first[0], first[1])
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_threads_that_share_a_denoiser_get_their_own_images() -> None:
     denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
     images = [noisy(4, seed=seed).cuda() for seed in range(8)]
@@ -103,7 +102,7 @@ def test_threads_that_share_a_denoiser_get_their_own_images() -> None:
         assert torch.equal(x, y)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_sides_that_the_kernels_do_not_take_go_to_the_plain_network() -> None:
     x = torch.randn(2, 1, 96, 160, generator=torch.Generator().manual_seed(0))
     plain = NetworkDenoiser(networks()[0])(x)
@@ -111,7 +110,7 @@ def test_sides_that_the_kernels_do_not_take_go_to_the_plain_network() -> None:
     assert relative(denoise(x.cuda()), plain) < 0.02
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_gradients_flow_through_the_plain_network() -> None:
     x = noisy(2).cuda().requires_grad_()
     denoise = NetworkDenoiser(networks()[0], "bfloat16", "cuda")
@@ -119,7 +118,7 @@ def test_gradients_flow_through_the_plain_network() -> None:
     assert float(gradient.abs().max()) > 0
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_noise_drawn_ahead_is_that_of_the_place_and_step() -> None:
     field = NoiseField(7, "sampler")
     noise = field.ahead((64, 96), PLACES, torch.device("cuda"), 6)
@@ -127,7 +126,7 @@ def test_noise_drawn_ahead_is_that_of_the_place_and_step() -> None:
         assert torch.equal(noise(step).cpu(), field.batch((64, 96), PLACES, step))
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_whole_solve_is_the_cpus_up_to_rounding() -> None:
     geometry = TiltGeometry.uniform(128, 320, detector="lateral")
     truth = torch.randn(3, 128, 320, generator=torch.Generator().manual_seed(0))

@@ -46,6 +46,7 @@ def ask_at_once(folder: Path, barrier: Barrier) -> None:
     np.savez(folder / f"{os.getpid()}.npz", **arrays)  # type: ignore[arg-type]
 
 
+@pytest.mark.process
 def test_processes_that_ask_at_once_build_once_and_get_the_same(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(PROCESSES)
@@ -126,6 +127,7 @@ def test_a_write_that_fails_leaves_no_partial_file(
     assert [p.suffix for p in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.process
 def test_a_builder_that_dies_holds_no_lock(tmp_path: Path) -> None:
     if (child := os.fork()) == 0:
         cached("a", lambda: os._exit(1), tmp_path)

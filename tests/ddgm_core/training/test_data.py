@@ -68,6 +68,7 @@ def test_a_sample_depends_on_seed_and_number_alone() -> None:
     assert not torch.equal(other[0][1], other[1][1])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [1, 3])
 def test_loader_processes_change_nothing(workers: int) -> None:
     """Not the batches, nor their order."""

@@ -37,6 +37,8 @@ from tests.ddgm_core.training.trainings import (
     train,
 )
 
+pytestmark = pytest.mark.train
+
 Weights = dict[str, Tensor]
 RECIPES = {
     "adam": RECIPE,

@@ -13,6 +13,8 @@ from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import run_ddgm, spec_data
 from tests.workers.shared import Shared
 
+pytestmark = pytest.mark.process
+
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from ddgm.pipeline.training.spec import TrainingSpec
 from ddgm.pipeline.training.train import claim
 from tests.pipeline.training.specs import trained, training_spec, volume
 
-pytestmark = pytest.mark.usefixtures("no_long_waits")
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("no_long_waits")]
 
 
 OTHER: list[tuple[dict[str, Any], str]] = [

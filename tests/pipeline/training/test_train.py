@@ -16,7 +16,7 @@ from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
 from tests.pipeline.training.results import GIVEN, LEFT
 from tests.pipeline.training.specs import ORIGIN, rows, size, trained, training_spec, volume
 
-pytestmark = pytest.mark.usefixtures("no_long_waits")
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("no_long_waits")]
 
 
 def test_a_training_writes_a_prior_with_its_card(done: Path, both: list[dict[str, Any]]) -> None:
