@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ddgm.workers.members import Workers, current_workers
+from tests.processes import wait_for
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,14 +29,15 @@ class Shared:
 
     def whole(self) -> Workers:
         """Its workers, once all are there."""
-        deadline = time.monotonic() + 120
-        while True:
+
+        def whole() -> Workers | None:
             workers = current_workers(self.client)
-            block_workers = [m for m in workers.running.values() if not m.pool]
-            if (len(block_workers), len(workers.pool)) == SIZE:
-                return workers
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            pool = len(workers.pool)
+            return workers if (len(workers.running) - pool, pool) == SIZE else None
+
+        found = wait_for(whole)
+        assert found is not None
+        return found
 
     def pids(self) -> dict[str, int]:
         """Process numbers by the workers' names, as they are now."""

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,9 @@ from ddgm.workers import connect as clusters
 from ddgm.workers.connect import ClusterError, connect
 from ddgm.workers.security import SecurityError, Tls, security_of
 from ddgm.workers.specs import Address, Local, SchedulerFile
+from tests.processes import wait_for
+
+pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 MALLOC = {
@@ -76,10 +78,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         for command in commands:
             started.append(subprocess.Popen(command, **base))
-            deadline = time.monotonic() + 60
-            while not path.exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_for(path.exists, started[-1])
         yield path
     finally:
         for process in reversed(started):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,9 @@ from ddgm.workers.members import Workers, current_workers
 from ddgm.workers.pool_worker import HANDLER, STATS, NetworkSpec
 from ddgm.workers.pooled_denoiser import PooledDenoiser, PoolError
 from ddgm.workers.specs import Local, PoolSpec
+from tests.processes import wait_for
+
+pytestmark = pytest.mark.cluster
 
 BATCH = 4
 
@@ -45,6 +47,15 @@ def denoised(network: NetworkSpec, x: Tensor, rounds: int = 1, seconds: float = 
     return [denoise(x).numpy() for _ in range(rounds)]
 
 
+def denoised_on_and_on(network: NetworkSpec, x: Tensor, folder: Path) -> list[Any]:
+    """As `denoised`, until a file says that it is enough; a file for each round."""
+    denoise, answers = PooledDenoiser(network, seconds=3.0), []
+    while not (folder / "enough").exists():
+        answers.append(denoise(x).numpy())
+        (folder / str(len(answers))).touch()
+    return answers
+
+
 def alone(network: NetworkSpec, images: Tensor) -> Tensor:
     """Each image in a batch of itself alone, in this process."""
     denoise = NetworkDenoiser(load_prior(network.weights).network)
@@ -53,13 +64,14 @@ def alone(network: NetworkSpec, images: Tensor) -> Tensor:
 
 def addresses(client: Client) -> tuple[list[str], list[str]]:
     """Of the caller and of the pool, once all are there."""
-    deadline = time.monotonic() + 60
-    while True:
-        workers: Workers = current_workers(client)
-        if (len(workers.block_workers), len(workers.pool)) == (1, 2):
-            return [m.address for m in workers.block_workers], [m.address for m in workers.pool]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+
+    def workers() -> Workers | None:
+        found = current_workers(client)
+        return found if (len(found.block_workers), len(found.pool)) == (1, 2) else None
+
+    found = wait_for(workers)
+    assert found is not None
+    return [m.address for m in found.block_workers], [m.address for m in found.pool]
 
 
 def pool_pids(client: Client) -> dict[str, int]:
@@ -89,16 +101,17 @@ def test_an_image_gets_the_same_bits_in_any_company(client: Client, network: Net
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 def test_calls_go_elsewhere_when_a_pool_worker_dies_or_hangs(
-    client: Client, network: NetworkSpec, fault: signal.Signals
+    client: Client, network: NetworkSpec, tmp_path: Path, fault: signal.Signals
 ) -> None:
     callers, _ = addresses(client)
     x = torch.randn(24, 1, 32, 32)
-    future = client.submit(denoised, network, x, 40, 3.0, workers=callers[:1], pure=False)
-    time.sleep(0.3)
     victim = next(iter(pool_pids(client).values()))
-    assert not future.done()
-    os.kill(victim, fault)
+    future = client.submit(denoised_on_and_on, network, x, tmp_path, workers=callers, pure=False)
     try:
+        wait_for((tmp_path / "2").exists)
+        os.kill(victim, fault)
+        wait_for((tmp_path / "5").exists)
+        (tmp_path / "enough").touch()
         answers = future.result(timeout=120)
     finally:
         if fault == signal.SIGSTOP:

@@ -15,7 +15,7 @@ from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.samplers import ddrm, ddx, dps
 from ddgm.core.methods.schedules import eq2_levels, log_linear
 from ddgm.core.networks.denoiser import Denoiser
-from ddgm.core.projectors import DataStep, ProximalStep, Spectral
+from ddgm.core.projectors import DataStep, ProximalStep
 from ddgm.core.projectors.astra_matrix import projection_matrix
 
 SIDE = 6
@@ -114,10 +114,6 @@ def agree(x: Tensor, mean: np.ndarray, variance: np.ndarray) -> None:
     error = np.sqrt(variance / len(x)) + 1e-9
     assert (np.abs(got_mean.numpy() - mean) < 5 * error).all()
     assert np.allclose(got_variance.numpy(), variance, rtol=5 * (2 / len(x)) ** 0.5, atol=1e-9)
-
-
-def test_the_oracle_has_what_ddrm_asks_for() -> None:
-    assert isinstance(Dense(), Spectral)
 
 
 def test_ddx_is_its_affine_recursion(y: Tensor) -> None:

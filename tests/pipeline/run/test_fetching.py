@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run.preflight import prepare
 from tests.pipeline.run.disturbed import BLOCKS, has_begun, spec_for, withheld
 from tests.pipeline.sample_volumes import chunk_file
+from tests.processes import wait_for
 from tests.workers.shared import Shared
 
 
@@ -33,10 +33,7 @@ def test_a_worker_computes_while_it_fetches(
     here: dict[str, Any] = {"workers": [member.address], "pure": False}
     with withheld(chunk_file(tmp_path / "em", (42, 20, 19))):
         fetching = shared.client.submit(fetch_stage, context, BlockTask(last), **here)
-        deadline = time.monotonic() + 60
-        while not has_begun(tmp_path / "run", last):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(lambda: has_begun(tmp_path / "run", last))
         assert (
             shared.client.submit(held_block, context, BlockTask(0), **here).result(timeout=60) == 0
         )

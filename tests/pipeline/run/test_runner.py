@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.volume import SourceError
 from tests.pipeline.runs import OFFSET, layer, layers, phantom_volume, small_spec
 from tests.pipeline.sample_volumes import chunk_file, serve
+from tests.processes import ddgm, wait_for
 from tests.workers.shared import Shared
 
 
@@ -93,11 +92,11 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
     path = tmp_path / "spec.yaml"
     path.write_text(dump_spec(spec))
     store = RunStore(spec.output.path)
-    command = [sys.executable, "-m", "ddgm.pipeline.cli", "run", str(path)]
-    with (tmp_path / "log").open("wb") as log:  # a session of its own: workers are killed too
-        client = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    log = tmp_path / "log"
+    # a session of its own: workers are killed too
+    client = ddgm(log, "run", path, start_new_session=True)
     try:
-        wait_for(lambda: len(list(store.records())) >= 2, client, tmp_path / "log")
+        wait_for(lambda: len(list(store.records())) >= 2, client, log)
     finally:
         os.killpg(client.pid, signal.SIGKILL)
         client.wait()
@@ -215,6 +214,12 @@ def test_a_relative_prior_is_the_same_file_for_every_worker(
     assert layers(tmp_path / "run") == expected
 
 
+def dask(*words: str) -> subprocess.Popen[bytes]:
+    """One of Dask's own programs."""
+    command = [sys.executable, "-m", "dask", *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(
     tmp_path: Path,
     tiny_prior: Path,
@@ -224,8 +229,8 @@ def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(
     base, expected, _ = reference
     file = tmp_path / "scheduler.json"
     where = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
-    scheduler = started("scheduler", *where, "--port", "0")
-    worker = started("worker", *where, "--nthreads", "1", "--no-nanny")
+    scheduler = dask("scheduler", *where, "--port", "0")
+    worker = dask("worker", *where, "--nthreads", "1", "--no-nanny")
     data = base.model_dump() | {"cluster": {"kind": "scheduler_file", "path": file}}
     spec = Spec.model_validate(data | {"output": data["output"] | {"path": str(tmp_path / "run")}})
 
@@ -234,10 +239,7 @@ def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(
             scheduler.kill()
 
     try:
-        deadline = time.monotonic() + 60
-        while not file.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(file.exists)
         with pytest.raises(RunError, match="the scheduler is gone"):
             run(spec, end_it)
     finally:
@@ -256,16 +258,3 @@ def test_what_cannot_succeed_is_not_tried_again() -> None:
     assert is_retryable(MemoryError())
     assert not is_retryable(SourceError("gone", "missing"))
     assert not is_retryable(ModuleNotFoundError("ddgm"))
-
-
-def started(*words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dask", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,23 +15,10 @@ from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.run.disturbed import BLOCKS, has_begun, spec_for, withheld
 from tests.pipeline.runs import layers, run_ddgm
 from tests.pipeline.sample_volumes import chunk_file
+from tests.processes import ddgm, wait_for
 from tests.workers.shared import Shared
 
 pytestmark = pytest.mark.usefixtures("impatient")
-
-
-def started(spec: Path, log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as file:
-        command = [sys.executable, "-m", "ddgm.pipeline.cli", "run", str(spec)]
-        return subprocess.Popen(command, stdout=file, stderr=file)
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
 
 
 def test_one_driver_at_a_time_and_none_is_missed(
@@ -55,7 +38,7 @@ def test_one_driver_at_a_time_and_none_is_missed(
     def count() -> int:
         return len(list(store.records()))
 
-    client = started(path, log)
+    client = ddgm(log, "run", path)
     try:
         wait_for(lambda: count() >= 1, client, log)
         with pytest.raises(LockError, match=f"is being written by process {client.pid}"):
@@ -68,7 +51,7 @@ def test_one_driver_at_a_time_and_none_is_missed(
     first = count()
     assert first < BLOCKS
     assert "none: the run has ended, or was stopped" in run_ddgm(capsys, "status", store.root)[1]
-    client = started(path, log)
+    client = ddgm(log, "run", path)
     wait_for(
         lambda: f"process {client.pid} on" in run_ddgm(capsys, "status", store.root)[1], client, log
     )
@@ -95,7 +78,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_can_be_gone_on_with(
     path.write_text(dump_spec(spec))
     store, last = RunStore(spec.output.path), BLOCKS - 1
     with withheld(chunk_file(tmp_path / "em", (42, 20, 19))):
-        client = started(path, log)
+        client = ddgm(log, "run", path)
         try:
             wait_for(lambda: len(list(store.records())) == last, client, log)
             wait_for(lambda: has_begun(tmp_path / "run", last), client, log)

@@ -1,9 +1,7 @@
-"""What a plan says it costs, against counting and against what really happens."""
+"""What a plan says it costs, against counting; benchmarks/scale.py has it against a process."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,23 +123,3 @@ def test_nobody_who_runs_no_network_needs_memory_for_it(tiny_prior: Path) -> Non
     pool = replace(home, address="tcp://b", pool=True)
     with pytest.raises(PlanError):
         check_room(one, Workers({"tcp://b": pool}, frozenset()), "whole")
-
-
-PEAK = """
-import sys
-from pathlib import Path
-from ddgm.core.memory import peak_bytes
-from ddgm.pipeline.run.runner import run_alone
-from tests.pipeline.runs import phantom_volume, small_spec
-folder, weights = Path(sys.argv[1]), Path(sys.argv[2])
-run_alone(small_spec(phantom_volume(folder / "em"), folder / "run", weights), 0)
-print(peak_bytes())
-"""
-
-
-def test_the_process_is_about_as_large_as_planned(tmp_path: Path, tiny_prior: Path) -> None:
-    """Within a factor of two: the point is that a site can set its limits by it."""
-    words = [sys.executable, "-c", PEAK, str(tmp_path), str(tiny_prior)]
-    out = subprocess.run(words, capture_output=True, text=True, check=True)
-    planned = worker_memory(plan(tiny_prior, Box((0, 0, 0), (64, 140, 16)))).total
-    assert planned / 2 < int(out.stdout.split()[-1]) < planned * 1.3

