@@ -10,7 +10,7 @@ import multiprocessing.process
 import os
 import socketserver
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,7 +91,7 @@ def marked(request: pytest.FixtureRequest, watch: Watch) -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Time by kind, of tests and their fixtures."""
-    seconds, tests = Counter[str](), Counter[str]()
+    seconds, tests = defaultdict[str, float](float), Counter[str]()
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
@@ -100,5 +100,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 tests[kind] += report.when == "call"
     if seconds:
         terminalreporter.section("time by kind")
-    for kind, total in seconds.most_common():
+    for kind, total in sorted(seconds.items(), key=lambda kept: -kept[1]):
         terminalreporter.write_line(f"{kind:8} {total:7.1f} s, {tests[kind]} tests")

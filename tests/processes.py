@@ -14,11 +14,13 @@ T = TypeVar("T")
 PATIENCE = 180  # seconds, on however slow a machine
 
 
-def ddgm(log: Path, *words: object, **options: bool) -> subprocess.Popen[bytes]:
+def ddgm(log: Path, *words: object, start_new_session: bool = False) -> subprocess.Popen[bytes]:
     """`ddgm` with these words in a process of its own, which writes what it says to `log`."""
     command = [sys.executable, "-m", "ddgm.pipeline.cli", *map(str, words)]
     with log.open("wb") as file:
-        return subprocess.Popen(command, stdout=file, stderr=file, **options)
+        return subprocess.Popen(
+            command, stdout=file, stderr=file, start_new_session=start_new_session
+        )
 
 
 def wait_for(

@@ -49,7 +49,7 @@ def denoised(network: NetworkSpec, x: Tensor, rounds: int = 1, seconds: float = 
 
 def denoised_on_and_on(network: NetworkSpec, x: Tensor, folder: Path) -> list[Any]:
     """As `denoised`, until a file says that it is enough; a file for each round."""
-    denoise, answers = PooledDenoiser(network, seconds=3.0), []
+    denoise, answers = PooledDenoiser(network, call_seconds=3.0), []
     while not (folder / "enough").exists():
         answers.append(denoise(x).numpy())
         (folder / str(len(answers))).touch()
