@@ -26,13 +26,15 @@ BoxText = Annotated[
     str | None, typer.Option("--box", metavar="Z:Z,Y:Y,X:X", help="the part of it to draw from")
 ]
 DetectorOption = Annotated[Detector, typer.Option("--detector", help="of the tilts")]
-PriorText = Annotated[str, typer.Option("--prior", help="a shipped prior's name, or its file")]
+PriorText = Annotated[
+    str, typer.Option("--prior", help="a shipped prior's name, or a weights file")
+]
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="of the network; float8 is for GPUs")
 ]
 Seed = Annotated[int, typer.Option(help="of patches, tilts and samplers")]
 Batch = Annotated[int, typer.Option(help="slices that are solved at once")]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", help="made if need be")]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="created if missing")]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +46,7 @@ def register(app: typer.Typer) -> None:
 def benchmark(
     data: Data,
     methods: Annotated[
-        str, typer.Option(help="with commas between; default: all but dps-1000 and diffpir-50")
+        str, typer.Option(help="comma-separated; default: all but dps-1000 and diffpir-50")
     ] = "",
     patches: Patches = 128,
     mip: Mip = 0,
@@ -58,7 +60,7 @@ def benchmark(
 ) -> None:
     """Compare reconstruction methods on the same simulated tilts.
 
-    Writes quality, cost and pictures: benchmark.md, benchmark.json and benchmark.png. Goes on where
+    Writes quality, cost and pictures: benchmark.md, benchmark.json and benchmark.png. Resumes where
     an earlier start of the same comparison stopped.
 
     Example: `ddgm benchmark precomputed://file:///data/em --methods ddgm-50,ddx-10,cgls`
@@ -81,13 +83,11 @@ def benchmark(
 def tune(
     data: Data,
     method: Annotated[
-        str, typer.Argument(help="with values for what stays as it is, as in ddgm:steps=50")
+        str, typer.Argument(help="its name, with values that stay fixed: ddgm:steps=50")
     ],
     grid: Annotated[
         list[str],
-        typer.Option(
-            metavar="NAME=VALUE,VALUE", help="values to try; give it once for each parameter"
-        ),
+        typer.Option(metavar="NAME=VALUE,VALUE", help="values to try; once for each parameter"),
     ],
     patches: Patches = 16,
     mip: Mip = 0,
@@ -107,8 +107,8 @@ def tune(
     """Try a method's parameters on a grid, on the same slices.
 
     Tries all combinations, and writes tune.md, tune.json and tune.png: the first parameter along x,
-    the second as lines, others as rows of plots. Goes on where an earlier start stopped, and
-    measures just what a finer grid adds. Tune on slices that you will not report on.
+    the second as lines, others as rows of plots. Resumes where an earlier start stopped, and
+    measures only what a finer grid adds. Tune on slices that you will not report on.
 
     Example: `ddgm tune em.npy ddgm:steps=50 --grid count=5,15,25,50 --grid sigma=1,3,10
     --box 0:78,0:156,0:156`

@@ -23,7 +23,7 @@ def ingest(
     url: Annotated[str, typer.Argument(help="a new precomputed volume, such as file:///data/em")],
     voxel_size: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(metavar="Z Y X", help="in nanometres; OME-Zarr says it by itself"),
+        typer.Option(metavar="Z Y X", help="in nanometres; default: OME-Zarr's"),
     ] = None,
     offset: Annotated[
         tuple[int, int, int] | None,
@@ -69,9 +69,9 @@ def _words(numbers: Sequence[float]) -> str:
 
 
 def spec(
-    path: Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="check this one")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="the spec to check")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False,
-    example: Annotated[bool, typer.Option("--example", help="print one to start from")] = False,
+    example: Annotated[bool, typer.Option("--example", help="print an example")] = False,
 ) -> None:
     """Check a spec and print it, or print the schema or an example.
 

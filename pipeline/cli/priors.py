@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def train(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="a training spec (YAML)")],
 ) -> None:
-    """Train a prior, or go on where an earlier start stopped.
+    """Train a prior, or resume where an earlier start stopped.
 
     Writes checkpoints, loss.csv, validation.csv, pictures and, at the end, prior.safetensors,
     which a pipeline spec can name as prior.weights. Ctrl-C and SIGTERM save and stop.
@@ -41,13 +41,13 @@ def train(
 
 
 def generate(
-    prior: Annotated[str, typer.Option(help="a shipped prior's name, or its file")] = "small",
+    prior: Annotated[str, typer.Option(help="a shipped prior's name, or a weights file")] = "small",
     count: Annotated[int, typer.Option(help="images to make")] = 16,
     size: Annotated[
         tuple[int, int] | None,
         typer.Option(metavar="H W", help="of an image, in pixels; default: the prior's patch"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="another one makes other images")] = 0,
+    seed: Annotated[int, typer.Option(help="of the noise")] = 0,
     real: Annotated[
         str | None, typer.Option(metavar="URL", help="a precomputed volume to score against")
     ] = None,
@@ -60,7 +60,9 @@ def generate(
         Precision,
         typer.Option(help="bfloat16 is quicker where the processor has it; float8 is for GPUs"),
     ] = "float32",
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="made if need be")] = Path("samples"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="created if missing")] = Path(
+        "samples"
+    ),
 ) -> None:
     """Make images of noise with a prior, and say how real they are.
 

@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="where everything goes; made anew")] = Path("demo"),
+    folder: Annotated[
+        Path, typer.Option(help="folder for all of it; an earlier demo there is replaced")
+    ] = Path("demo"),
 ) -> None:
     """Reconstruct a sample volume through the whole pipeline.
 
@@ -44,9 +46,9 @@ def plan(
     spec: SpecPath,
     calibrate: Annotated[bool, typer.Option(help="time the network and the data step")] = True,
 ) -> None:
-    """Say what a run would do and cost, without running it.
+    """Show what a run would do and cost, without running it.
 
-    Works where the source cannot be reached, too, from the spec's box alone.
+    Also works where the source cannot be reached, from the spec's box alone.
 
     Example: `ddgm plan deploy/specs/hemibrain.yaml --no-calibrate`
     """

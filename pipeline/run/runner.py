@@ -78,7 +78,7 @@ def run(
     submit: Submit = submit,
     other_versions: bool = False,
 ) -> RunResult:
-    """Run a spec to its end, or go on where an earlier start of the same spec stopped.
+    """Run a spec to its end, or resume where an earlier start of the same spec stopped.
 
     Args:
         spec: what to do.

@@ -46,7 +46,7 @@ WEIGHTS = "prior.safetensors"
 
 
 def train(spec: TrainingSpec, console: Console) -> Path:
-    """Train, or go on where an earlier start of the same spec stopped; write the weights.
+    """Train, or resume where an earlier start of the same spec stopped; write the weights.
 
     Returns:
         The weights, `prior.safetensors` in the spec's output.
