@@ -60,7 +60,9 @@ def result_table(result: RunResult, root: str) -> Table:
 def predicted_rows(predicted: Mapping[str, Any], seconds: float, peak: int) -> list[Row]:
     """Rows of the predicted time and memory, and how far off they were."""
     rows = []
-    if planned := predicted["seconds"]:
+    if (
+        planned := predicted["seconds"] or 0
+    ) >= 1:  # below it, the rest of a run is all that counts
         off = _off(seconds, planned)
         rows.append(("time predicted", f"{duration(planned)} for the method alone: {off}"))
     if peak:
@@ -137,7 +139,7 @@ def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
         rows.append((f"{who} at the network", f"{state['busy']:.0%} of the time"))
     rows.append(("retries", str(state["retries"])))
     if predicted := state["predicted"]:
-        if live and predicted["seconds"]:
+        if live and (predicted["seconds"] or 0) >= 1:
             rows.append(
                 ("time predicted", f"{duration(predicted['seconds'])} for the method alone")
             )

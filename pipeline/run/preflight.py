@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ddgm.core.device import default_device
 from ddgm.core.errors import DdgmError
+from ddgm.core.networks import gpu
 from ddgm.core.networks.prior import SHIPPED, Prior, PriorError, weights_path
 from ddgm.core.projectors import Spectral, checked_step
 from ddgm.pipeline.block.code import code_digest
@@ -22,6 +24,7 @@ from ddgm.pipeline.store.manifest import describe
 from ddgm.pipeline.store.run_store import RunStore, StoreError
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError
+from ddgm.workers.specs import Local
 
 DECIDING = "torch", "astra-toolbox", "numpy", "scipy"  # whose versions can change a block's bytes
 
@@ -85,6 +88,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     """
     spec = _settled(spec)
     plan = make_plan(spec)
+    _check_precision(spec)
     prior = cached_prior(spec.prior)
     solver = cached_solver(plan, prior.digest)  # also fills the projector's cache for all
     if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
@@ -116,6 +120,17 @@ def _settled(spec: Spec) -> Spec:
     path = weights_path(spec.prior.weights)
     weights = path.stem if path.parent == SHIPPED else str(path.absolute())
     return spec.model_copy(update={"prior": spec.prior.model_copy(update={"weights": weights})})
+
+
+def _check_precision(spec: Spec) -> None:
+    """Refuse float8 where all workers are on this machine, and it has none."""
+    if spec.prior.precision != "float8" or not isinstance(spec.cluster, Local):
+        return
+    if not gpu.runs("float8", default_device()):
+        raise PriorError(
+            "prior.precision: float8 needs a GPU of NVIDIA's Hopper generation or later, Triton "
+            "and a C compiler, which this machine lacks; use bfloat16"
+        )
 
 
 def _check_sigma(spec: Spec, prior: Prior) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,6 +38,34 @@ def describe(plan: Plan, prior: Prior, code: str) -> dict[str, Any]:
         "blocks": plan.block_count,
         "slices": plan.slice_count,
     }
+
+
+DECIDING = "spec", "source", "weights", "code"  # parts of a run.json that its digest is of
+NOT_DECIDING = "cluster", "pool", "limits", "output.path", "prior.weights", "prior.sha256"
+NAMED = 6  # keys in a message
+
+
+def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """The keys whose values make two run.json describe different results, each with both values."""
+    found = []
+    for part in DECIDING:
+        found += _differing(part, theirs.get(part), ours.get(part))
+    names = [
+        name
+        for name in (line.removeprefix("spec.") for line in found)
+        if not name.startswith(NOT_DECIDING)
+    ]
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return names[:NAMED] + more or ["its digest is another"]
+
+
+def _differing(key: str, theirs: Any, ours: Any) -> list[str]:
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = dict.fromkeys((*ours, *theirs))
+        return [line for k in keys for line in _differing(f"{key}.{k}", theirs.get(k), ours.get(k))]
+    # what run.json holds has been through JSON: tuples are lists there
+    theirs, ours = (json.dumps(value) for value in (theirs, ours))
+    return [] if theirs == ours else [f"{key} is {theirs:.40} there and {ours:.40} here"]
 
 
 def plan_of(manifest: Mapping[str, Any]) -> Plan:

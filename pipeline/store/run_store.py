@@ -29,6 +29,7 @@ from ddgm.pipeline.spec.plan import AXES, Block, Plan
 from ddgm.pipeline.store.files import OPTIONS, Folder
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.lock import is_lock
+from ddgm.pipeline.store.manifest import differing
 from ddgm.pipeline.terminal import console
 from ddgm.pipeline.volumes.coordinates import centre_of
 
@@ -98,8 +99,8 @@ class RunStore:
             return False
         if theirs != ours:
             raise StoreError(
-                f"output.path: {self.root} belongs to another spec, code or weights (its "
-                f"digest is {theirs[:12]}, this run's {ours[:12]}); choose another folder, or "
+                f"output.path: {self.root} belongs to another spec, code or weights: "
+                f"{', '.join(differing(self.manifest(), manifest))}; choose another folder, or "
                 "replace it with --overwrite"
             )
         return True

@@ -74,7 +74,8 @@ def test_an_output_of_another_spec_is_kept(
     data = spec_data(volume, tmp_path / "run", tiny_prior, tilts={"seed": 1})
     status, _, err = run_ddgm(capsys, "run", write_spec(tmp_path, data))
     assert status == 1
-    assert "belongs to another spec" in one_line(err)
+    assert "belongs to another spec, code or weights: tilts.seed is 0 there and 1 here;" in err
+    assert one_line(err)
     assert "--overwrite" in err
     assert sorted(p for p in (tmp_path / "run").rglob("*") if p.is_file()) == files
 

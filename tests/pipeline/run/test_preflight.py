@@ -111,7 +111,13 @@ def test_a_precision_that_only_its_gpus_have_is_planned_for_anywhere(
 ) -> None:
     url = phantom_volume(tmp_path)
     data = spec_data(url, tmp_path / "run", tiny_prior)
-    spec = Spec.model_validate(data | {"prior": data["prior"] | {"precision": "float8"}})
+    data |= {"prior": data["prior"] | {"precision": "float8"}}
+    if not torch.cuda.is_available():
+        with pytest.raises(PriorError, match="float8 needs a GPU"):
+            prepare(Spec.model_validate(data))  # its workers would be on this machine
+        assert not (tmp_path / "run").exists()
+    elsewhere = {"kind": "address", "address": "tcp://127.0.0.1:1"}
+    spec = Spec.model_validate(data | {"cluster": elsewhere})
     context = prepare(spec)
     assert time_calls(context.plan).network_call > 0
     task = BlockTask(block=0, attempt=1, name="", calls=False)
