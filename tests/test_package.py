@@ -27,6 +27,8 @@ from ruamel.yaml import YAML
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from tests.pipeline.runs import layer, phantom_volume, small_spec
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]

@@ -186,6 +186,7 @@ def test_odd_paths_stay_one_word() -> None:
     assert folder.name.startswith("ddgm-50-of-it-rm--rf-HOME-")
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
 @pytest.mark.parametrize("single", [False, True])
 def test_shellcheck_finds_nothing_in_the_scripts(tmp_path: Path, single: bool) -> None:

@@ -100,6 +100,7 @@ class Weights:
             self.averaged.append(state["averaged.head.weight"])
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("average", [0.0, 0.4, 0.999])
 def test_the_average_has_the_memory_it_says(tmp_path: Path, average: float) -> None:
     """Over (10 + n) / 9 steps after the n-th, up to 1 / (1 - average)."""
@@ -117,6 +118,7 @@ def test_the_average_has_the_memory_it_says(tmp_path: Path, average: float) -> N
         assert not torch.equal(kept.averaged[-1], kept.network[-1])
 
 
+@pytest.mark.train
 def test_what_comes_out_is_the_average(tmp_path: Path) -> None:
     weights = train(tmp_path)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]

@@ -82,6 +82,7 @@ def test_without_slices_there_are_no_scores() -> None:
     assert len(event.errors) == len(SIGMAS)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("training", [True, False])
 def test_a_validation_leaves_the_network_as_it_was(training: bool) -> None:
     network = random_network(TINY).train(training).requires_grad_()
@@ -93,6 +94,7 @@ def test_a_validation_leaves_the_network_as_it_was(training: bool) -> None:
     assert all(p.grad is not None for p in network.parameters())
 
 
+@pytest.mark.train
 def test_a_training_that_is_validated_comes_to_the_same_weights(tmp_path: Path) -> None:
     listener = Listener()
     options = RuntimeOptions(save_every=4, validate_every=3, slices=0)

@@ -23,6 +23,7 @@ from tests.pipeline.sample_volumes import chunk_file
 COMMANDS = [c.name or c.callback.__name__ for c in cli.app.registered_commands if c.callback]
 
 
+@pytest.mark.cluster
 def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path
 ) -> None:
@@ -143,6 +144,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.process
 def test_no_process_of_a_run_imports_from_the_folder_that_it_is_started_in(
     tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:

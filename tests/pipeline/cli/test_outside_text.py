@@ -77,6 +77,7 @@ def test_a_run_with_odd_names_and_causes_is_told_of(
         assert str(run) in said
 
 
+@pytest.mark.cluster
 def test_a_failed_block_is_told_of_as_it_is(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -12,6 +12,8 @@ from ddgm.pipeline.store.lock import run_lock
 from tests.pipeline.cli.words import one_line
 from tests.pipeline.runs import run_ddgm, small_spec
 
+pytestmark = pytest.mark.cluster
+
 
 def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str

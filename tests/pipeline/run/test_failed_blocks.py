@@ -25,6 +25,7 @@ def failing(server: Server, fault: int | str) -> None:
     server.faults.update({"11-15_20-160_10-42": fault, "15-19_20-160_42-74": fault})
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("fault", [500, "cut"])
 def test_a_source_that_fails_is_asked_again_and_a_block_that_never_comes_is_given_up(
     shared: Shared,

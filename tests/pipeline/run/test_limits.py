@@ -79,6 +79,7 @@ def submit_hungry(
     return client.submit(hungry_stage, context, task, cutout, key=f"solve-{task.name}", **here)
 
 
+@pytest.mark.cluster
 def test_a_block_that_runs_out_of_memory_is_given_up_and_the_others_are_done(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -136,6 +137,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     return err
 
 
+@pytest.mark.process
 def test_an_output_that_may_not_be_written_is_said_before_any_block(
     tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:

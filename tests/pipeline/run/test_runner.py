@@ -50,6 +50,7 @@ def reference(
     return spec, layers(Path(spec.output.path)), events
 
 
+@pytest.mark.cluster
 def test_a_run_writes_truth_scores_and_a_record_for_every_block(
     reference: tuple[Spec, dict[str, bytes], list[Event]], volume: str
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_run_writes_truth_scores_and_a_record_for_every_block(
     assert {r.block for r in RunStore(str(root)).records()} == set(range(8))
 
 
+@pytest.mark.cluster
 def test_block_size_and_worker_count_change_no_byte(
     reference: tuple[Spec, dict[str, bytes], list[Event]], tmp_path: Path
 ) -> None:
@@ -84,6 +86,7 @@ def test_block_size_and_worker_count_change_no_byte(
     assert layers(tmp_path / "run") == expected
 
 
+@pytest.mark.cluster
 def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
     reference: tuple[Spec, dict[str, bytes], list[Event]], tmp_path: Path
 ) -> None:
@@ -145,6 +148,7 @@ def test_missing_chunks_are_filled_where_the_spec_says_so(tmp_path: Path, tiny_p
     assert (layer(tmp_path / "run", "truth")[:32, :, :4] == 99).all()
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
 def test_a_volume_behind_plain_http_gives_the_bytes_of_the_file(
     tmp_path: Path, tiny_prior: Path, encoding: str

@@ -79,6 +79,7 @@ def test_aliases_of_aliases_cost_no_memory(tmp_path: Path) -> None:
         load_spec(written(tmp_path, "\n".join(lines)))
 
 
+@pytest.mark.process
 def test_a_spec_is_utf8_whatever_the_locale_says(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes((MINIMAL.replace("run", "läufe/σ") + "# ü\n").encode())

@@ -22,6 +22,8 @@ from tests.pipeline.object_store import BUCKET, SECRET, ObjectStore, object_stor
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec, spec_data
 from tests.workers.shared import Shared
 
+pytestmark = pytest.mark.server
+
 BLOCKS = 8
 
 

@@ -34,6 +34,8 @@ from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
 from tests.pipeline.training.specs import size
 from tests.processes import wait_for
 
+pytestmark = pytest.mark.process
+
 SHAPE = (8, 32, 48)
 OFFSET = (5, 6, 7)
 SIDE = 16

@@ -64,6 +64,7 @@ def test_the_last_thread_to_fail_is_heard(library: str, monkeypatch: pytest.Monk
         run()
 
 
+@pytest.mark.process
 def test_importing_the_module_does_not_import_cloud_volume() -> None:
     code = (
         "import sys; from ddgm.pipeline.volumes import ingest, volume; "

@@ -143,6 +143,7 @@ def test_a_chunk_cut_short_is_corrupt_and_not_filled(
     failure(lambda: open_volume(str(path), missing=0).read(ALL), "corrupt")
 
 
+@pytest.mark.server
 def test_http_is_read_like_the_files(tmp_path: Path, data: np.ndarray) -> None:
     path = write_ome(tmp_path / "em.zarr", data, chunks=(16, 16, 16))
     (path / "s0/c/1/1/1").unlink()

@@ -116,6 +116,7 @@ def test_the_array_is_read_in_bricks_of_whole_chunks(
     np.testing.assert_array_equal(whole(folder).data, data)
 
 
+@pytest.mark.server
 def test_any_static_server_can_serve_the_result(npy: Path, folder: Path, data: np.ndarray) -> None:
     ingest(npy, to(folder), NM, chunk=16)
     with serve(folder) as server:
