@@ -90,7 +90,7 @@ def compare(root: str, detector: Detector) -> list[dict[str, Any]]:
     store = RunStore(root)
     manifest = store.manifest()
     plan = plan_of(manifest)
-    scores = [m for r in store.records() for m in r.metrics]
+    scores = [m for r in store.ledger.records() for m in r.metrics]
     ddgm_mse, ddgm_ssim, residual = (
         torch.tensor([m[k] for m in scores]) for k in ("mse", "ssim", "residual")
     )
@@ -100,8 +100,8 @@ def compare(root: str, detector: Detector) -> list[dict[str, Any]]:
     means = dict.fromkeys(GRID, 0.0)
     ssims = dict.fromkeys(GRID, 0.0)
     for block in plan.blocks():
-        truth = grey.normalised(store.read(plan, "truth", block).transpose(plan.axes))
-        y = torch.from_numpy(store.read(plan, "sinogram", block)[0])
+        truth = grey.normalised(store.arrays.read(plan, "truth", block).transpose(plan.axes))
+        y = torch.from_numpy(store.arrays.read(plan, "sinogram", block)[0])
         x, before = torch.zeros_like(truth), 0
         for k in GRID:
             if detector == "lateral":  # one product, which crops: it does not compose

@@ -11,10 +11,12 @@ from ddgm.core.errors import DdgmError
 from ddgm.deploy.slurm import client
 from ddgm.deploy.slurm.folder import SlurmFolder, SlurmJob, SubmissionError, slurm_folder
 from ddgm.deploy.slurm.scripts import Scripts
-from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.run.preflight import check, create
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import dump_spec
+from ddgm.pipeline.store.lock import run_lock
+from ddgm.pipeline.store.run_store import RunStore
 from ddgm.workers.settings import settings
 from ddgm.workers.slurm_spec import Slurm
 from ddgm.workers.specs import SchedulerFile
@@ -52,8 +54,10 @@ def submit(spec: Spec, overwrite: bool = False, other_versions: bool = False) ->
             f"output.path: {folder.run} has {len(there)} jobs in the queue already, {there[0].id} "
             "among them; wait for them, or end them with `ddgm cancel`"
         )
-    prepare(spec, overwrite, other_versions)
-    _write(scripts, spec)
+    checked = check(spec, overwrite, other_versions)
+    with run_lock(RunStore(checked.context.root).folder):  # no job is sent yet
+        create(checked, overwrite)
+        _write(scripts, spec)
     try:
         driver = _send(folder, "driver", "--hold")
         sent = [driver]

@@ -19,7 +19,8 @@ from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_
 from ddgm.pipeline.block.intensity import Grey, grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.layout import layout_of
+from ddgm.pipeline.spec.model import GREY, Layer
 from ddgm.pipeline.spec.plan import Block, Plan, source_volume
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
@@ -56,23 +57,18 @@ def layers_of(
         stacks: of every layer, normalised.
         source: the source's own grey levels, which the layer `truth` holds unrounded.
     """
-    back = np.argsort(plan.axes)
-    output = plan.spec.output
 
-    def image(layer: Layer) -> np.ndarray:
-        if layer == "measured":  # a share
-            return stacks[layer].numpy()
+    def values(layer: Layer) -> np.ndarray:
+        if layer == "truth":
+            return source.astype(plan.spec.output.dtype)
+        if layer in GREY:
+            return grey.grey(stacks[layer], plan.spec.output.dtype)
         if layer == "spread":  # a difference of grey levels
             return stacks[layer].numpy() * np.float32(grey.std)
-        if layer == "truth":
-            return source.astype(output.dtype)
-        return grey.grey(stacks[layer], output.dtype)
+        return stacks[layer].numpy()
 
     return {
-        layer: stacks[layer].numpy()[None]
-        if layer == "sinogram"
-        else np.ascontiguousarray(image(layer).transpose(back))
-        for layer in output.layers
+        layer: layout_of(plan, layer).stored(values(layer)) for layer in plan.spec.output.layers
     }
 
 
@@ -180,13 +176,14 @@ def finish_stage(
         with clock("score"):
             metrics = score(solver, block, stacks)
         with clock("write"):
-            checksums = store.write(plan, block, layers_of(plan, grey, stacks, cutout.data.data))
+            written = store.write(plan, block, layers_of(plan, grey, stacks, cutout.data.data))
         record = Record(
             block=block.index,
             digest=context.digest,
             state="done",
             attempts=task.attempt,
-            checksums=checksums,
+            checksums=written.checksums,
+            sizes=written.sizes,
             missing_voxels=cutout.data.missing_voxels,
             metrics=metrics,
             seconds=sum_seconds(cutout.seconds, sinogram.seconds, made.seconds, clock.seconds),
@@ -194,7 +191,7 @@ def finish_stage(
             peak=peak_bytes(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        store.put(record)
+        store.ledger.put(record)
         return record
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
+from ddgm.pipeline.spec.layout import bytes_to_write, layer_bytes, layout_of
 from ddgm.pipeline.spec.memory import (
     batch_fill,
     fetch_bytes,
@@ -79,7 +80,10 @@ def _shape_rows(plan: Plan) -> list[Row]:
             f"{images.per_slice} of {images.height} x {images.width} a slice at each noise level; "
             f"{_fill(plan)}",
         ),
-        ("shard, chunk (z, y, x)", f"{_by(plan.shard)}, {_by(plan.chunks)}"),
+        (
+            "shard, chunk (z, y, x)",
+            f"{_by(plan.shard)}, {_by(layout_of(plan, 'reconstruction').chunks)}",
+        ),
     ]
 
 
@@ -93,7 +97,7 @@ def _fill(plan: Plan) -> str:
 
 def _cost_rows(plan: Plan) -> list[Row]:
     fetch, memory = fetch_bytes(plan), worker_memory(plan)
-    layers = ", ".join(f"{n} {decimal(plan.layer_bytes(n))}" for n in plan.spec.output.layers)
+    layers = ", ".join(f"{n} {decimal(layer_bytes(plan, n))}" for n in plan.spec.output.layers)
     parts = ", ".join(
         f"{name} {decimal(getattr(memory, name))}"
         for name in ("process", "network", "projector", "block", "batch")
@@ -101,7 +105,7 @@ def _cost_rows(plan: Plan) -> list[Row]:
     misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut by blocks"
     return [
         ("to fetch, uncompressed", f"{decimal(fetch.touched)}: {misaligned}"),
-        ("to write, uncompressed", f"{decimal(plan.bytes_to_write())}: {layers}"),
+        ("to write, uncompressed", f"{decimal(bytes_to_write(plan))}: {layers}"),
         ("memory of a worker", f"{decimal(memory.total)}: {parts}"),
         *_room_rows(plan),
     ]

@@ -12,7 +12,7 @@ from rich.table import Table
 from ddgm.pipeline.run.runner import RunResult
 from ddgm.pipeline.run.state import read_state
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.pipeline.store.lock import driver
+from ddgm.pipeline.store.lock import Driver, driver
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
@@ -31,8 +31,9 @@ def status_table(root: str) -> Table:
     manifest = store.manifest()
     plan, digest = plan_of(manifest), manifest["digest"]
     state, driven = read_state(store, digest), driver(store.folder)
-    live = bool(driven) and state is not None and not state["ended"]
-    tally = state["tally"] if live and state is not None else tallied(store, digest).summary()
+    live = driven is not None and state is not None and not state["ended"]
+    records = store.ledger.records_of(digest, plan.block_count)
+    tally = state["tally"] if live and state is not None else RunStatistics.of(records).summary()
     left = plan.block_count - tally["done"]
     rows = [
         ("source", f"{plan.spec.source.url}, mip {plan.info.mip}"),
@@ -81,15 +82,6 @@ def _off(real: float, planned: float) -> str:
     return f"it took {abs(share):.0%} {'more' if share > 0 else 'less'}"
 
 
-def tallied(store: RunStore, digest: str) -> RunStatistics:
-    """Statistics of a run's ledger."""
-    tally = RunStatistics()
-    for record in store.records():
-        if record.digest == digest:
-            tally.add(record)
-    return tally
-
-
 def pace_rows(tally: Mapping[str, Any], plan: Plan, left: int) -> list[Row]:
     """Rate, what is left at that rate, and where the time goes."""
     if not tally["done"]:
@@ -123,10 +115,10 @@ def metric_rows(tally: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _driver(driven: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
-    if driven:
+def _driver(driven: Driver | None, state: Mapping[str, Any] | None) -> str:
+    if driven is not None:
         seen = f", last heard at {state['updated']}" if state is not None else ""
-        return f"process {driven['pid']} on {driven['host']}{seen}"
+        return f"process {driven.pid} on {driven.host}{seen}"
     return "none: the run has ended, or was stopped"
 
 

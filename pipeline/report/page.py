@@ -16,8 +16,9 @@ from ddgm.pipeline.report.figures import Series
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, difference_picture, place_of, slice_picture
 from ddgm.pipeline.report.trust import trust_section
+from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.yaml_file import dump_spec
-from ddgm.pipeline.store.run_store import VOLUME
+from ddgm.pipeline.store.arrays import VOLUME
 
 NBSP = "\u00a0"  # no line ends within a number
 
@@ -39,7 +40,7 @@ def render_page(run: RunData, views: dict[str, SliceView], picture: bytes | None
         "mean": _mean,
         "ratio": _ratio,
     }
-    total = sum(run.seconds.values())
+    total = sum(run.statistics.seconds.values())
     return pages.get_template("page.html.j2").render(
         run=run,
         views=views,
@@ -66,7 +67,7 @@ def _pictures(run: RunData, views: dict[str, SliceView]) -> dict[str, bytes | No
         "distributions": figures.distributions(run.series("mse"), run.series("ssim")),
         "positions": figures.positions(c["slice"], slabs, run.series("mse"), run.tilt_axis),
         "residuals": figures.residuals(run.series("residual"), at_noise),
-        "timings": figures.timings({k: s / run.states["done"] for k, s in run.seconds.items()}),
+        "timings": figures.timings(run.statistics.seconds_each()),
     }
 
 
@@ -99,9 +100,9 @@ def _layers(run: RunData) -> list[tuple[str, str, str, str]]:
     rows, served = [], folder.root if folder.local_path() is None else "http://HOST:PORT"
     for layer in plan.spec.output.layers:
         at = f"{VOLUME}/{layer}"
-        axes = "slab, slice, view, bin" if layer == "sinogram" else "z, y, x"
-        array = f"{_by(plan.layer_shape(layer))} ({axes}), {plan.spec.output.dtype_of(layer)}"
-        source = "" if layer == "sinogram" else f"{served.rstrip('/')}/{at}/|zarr3:"
+        layout = layout_of(plan, layer)
+        array = f"{_by(layout.shape)} ({', '.join(layout.dimensions)}), {layout.dtype}"
+        source = f"{served.rstrip('/')}/{at}/|zarr3:" if layout.image else ""
         path = folder.local_path(f"{at}/0") or f"{folder.root.rstrip('/')}/{at}/0"
         rows.append((layer, array, str(path), source))
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +11,11 @@ import numpy as np
 from ddgm.pipeline.figures import CLASSICAL, OURS
 from ddgm.pipeline.report.figures import Series
 from ddgm.pipeline.spec.plan import AXES, Plan
+from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.manifest import plan_of
-from ddgm.pipeline.store.run_store import RunStore, StoreError
-
-SHOWN = 50  # failures that are listed; a run can have very many
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.statistics import RunStatistics
 
 
 @dataclass
@@ -25,21 +24,16 @@ class RunData:
 
     Attributes:
         columns: metrics and `block`, one value per finished slice.
-        failed: records of failed blocks, the first `SHOWN`.
-        states: how many blocks are done and how many failed.
-        seconds: spent in each stage, by all blocks together.
+        statistics: of all records.
+        workers: names of the processes that did the blocks.
     """
 
     store: RunStore
     manifest: dict[str, Any]
     plan: Plan
     columns: dict[str, np.ndarray] = field(default_factory=dict)
-    failed: list[Record] = field(default_factory=list)
-    states: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    statistics: RunStatistics = field(default_factory=RunStatistics)
     workers: set[str] = field(default_factory=set)
-    missing_voxels: int = 0
-    retried: int = 0
 
     @property
     def method(self) -> str:
@@ -64,25 +58,21 @@ def load_run_data(store: RunStore) -> RunData:
     manifest = store.manifest()
     run = RunData(store, manifest, plan_of(manifest))
     columns: dict[str, array[float]] = {}
-    for record in store.records():
-        if record.digest != manifest["digest"]:
-            continue  # of another spec, code or weights: counts for nothing
-        run.states[record.state] += 1
-        if record.state == "failed":
-            if len(run.failed) < SHOWN:
-                run.failed.append(record)
-            continue
-        run.seconds.update(record.seconds)  # type: ignore[arg-type]
+
+    def collect(record: Record) -> None:
+        if record.state != "done":
+            return
         run.workers.add(record.worker)
-        run.missing_voxels += record.missing_voxels
-        run.retried += record.attempts > 1
         for row in record.metrics:
             for key, value in {"block": record.block, **row}.items():
                 columns.setdefault(key, array("d")).append(value)
+
+    records = store.ledger.records_of(manifest["digest"], run.plan.block_count)
+    run.statistics = RunStatistics.of(records, collect)
     run.columns = {key: np.asarray(values) for key, values in columns.items()}
     if "mse" not in columns:
-        failed = run.states["failed"]
-        why = f"{failed} failed, the first with: {run.failed[0].cause}" if failed else "none failed"
+        failed, first = run.statistics.failed, run.statistics.failures[:1]
+        why = f"{failed} failed, the first with: {first[0].cause}" if first else "none failed"
         raise StoreError(
             f"{store.root}: no block is done yet ({why}); run the spec, then ask for the report"
         )

@@ -9,6 +9,7 @@ import numpy as np
 from ddgm.pipeline.figures import Panel, grey_window, stack
 from ddgm.pipeline.report import figures
 from ddgm.pipeline.report.run_data import RunData
+from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.model import Layer
 
 
@@ -51,13 +52,11 @@ def _read(run: RunData, layer: Layer, row: int) -> np.ndarray:
     """One slice of a layer, (thickness, width) or (views, bins), and nothing more."""
     plan = run.plan
     block = plan.block(int(run.columns["block"][row]))
-    index = list(plan.layer_index(layer, block))
-    along = 1 if layer == "sinogram" else plan.axes[0]
-    at = index[along].start + int(run.columns["slice"][row]) - block.box.start[plan.axes[0]]
-    index[along] = slice(at, at + 1)
+    k = int(run.columns["slice"][row]) - block.box.start[plan.axes[0]]
+    layout = layout_of(plan, layer)
     with run.store.folder.store_errors():
-        data = np.asarray(run.store.array(layer)[tuple(index)])
-    return data[0, 0] if layer == "sinogram" else data.transpose(plan.axes)[0]
+        data = np.asarray(run.store.arrays.array(layer)[layout.slice_index(block, k)])
+    return layout.stack(data)[0]
 
 
 def _stack(run: RunData, view: SliceView, panels: list[Panel], remark: str = "") -> bytes | None:

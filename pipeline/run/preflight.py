@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,14 @@ from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
+from ddgm.pipeline.spec.layout import bytes_to_write
 from ddgm.pipeline.spec.method import Ddgm, Ddx
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
+from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.manifest import describe
-from ddgm.pipeline.store.run_store import RunStore, StoreError
+from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError
 from ddgm.workers.specs import Local
@@ -72,7 +73,7 @@ def create(checked: Checked, overwrite: bool = False) -> None:
         found, ours = store.manifest(), checked.manifest["versions"]
         if others := _other_versions(found, checked.manifest):
             found["versions"] |= {p: f"{v}{AND}{ours[p]}" for p, v in others.items()}
-            store.folder.write("run.json", json.dumps(found, indent=2).encode())
+            store.write_manifest(found)
 
 
 def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Checked:
@@ -171,7 +172,7 @@ def _check_grey(plan: Plan, prior: Prior) -> None:
 
 def _check_space(plan: Plan, store: RunStore) -> None:
     free = store.folder.free_bytes()
-    whole = plan.bytes_to_write()
+    whole = bytes_to_write(plan)
     needed = int(0.8 * whole)  # zstd was measured to save 6 to 15 % of EM, its kin and sinograms
     if free is not None and free < needed and not store.folder.names(""):
         raise StoreError(

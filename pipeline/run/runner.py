@@ -17,7 +17,7 @@ from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, Event, RunStarted, Subscriber
 from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.run.placement import Submit, submit
-from ddgm.pipeline.run.preflight import check, create, prepare
+from ddgm.pipeline.run.preflight import check, create
 from ddgm.pipeline.run.scheduler import BlockScheduler, RunError
 from ddgm.pipeline.run.state import StateFile
 from ddgm.pipeline.spec.model import Spec
@@ -100,7 +100,7 @@ def run(
     with run_lock(store.folder) as lock:
         create(checked, overwrite)
         for block in only or ():
-            store.forget(block)
+            store.ledger.forget(block)
         done = _known(store, context, result)
         wanted = range(result.blocks) if only is None else only
         pending = (i for i in wanted if not done[i])
@@ -112,7 +112,13 @@ def run(
                     client, context, store, result, forecast, emit, lock, pending, submit
                 )
                 result.predicted = forecast.as_json()
-        store.write_metrics(list(result.tally.columns))
+        records = store.ledger.records_of(context.digest, result.blocks)
+        there = store.write_metrics(list(result.tally.columns), records)
+        if (lost := result.tally.done - there) > 0:
+            raise RunError(
+                f"output.path: {context.root}: the records of {lost} blocks that were done are "
+                "gone; run the same spec again to do these blocks anew"
+            )
     result.seconds = time.monotonic() - start
     if stopped:
         raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
@@ -122,11 +128,9 @@ def run(
 def _known(store: RunStore, context: RunContext, result: RunResult) -> bytearray:
     """A 1 for every block that an earlier start finished; counts them in the summary."""
     done = bytearray(result.blocks)
-    for record in store.records():
-        if record.state == "done" and record.digest == context.digest:
-            done[record.block] = 1
-            result.tally.add(record)
-            result.resumed += 1
+    records = store.whole_records(context.plan, context.digest)
+    result.tally = RunStatistics.of(records, lambda r: done.__setitem__(r.block, 1))
+    result.resumed = result.tally.done
     return done
 
 
@@ -189,4 +193,7 @@ def run_alone(spec: Spec, block: int) -> Record:
     count = make_plan(spec).block_count
     if not 0 <= block < count:
         raise RunError(f"--id: there is no block {block}; the plan has 0 to {count - 1}")
-    return run_block(prepare(spec), block)
+    checked = check(spec)
+    with run_lock(RunStore(checked.context.root).folder):
+        create(checked)
+        return run_block(checked.context, block)

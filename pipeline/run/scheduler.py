@@ -214,7 +214,7 @@ class BlockScheduler:
     def _resubmit(self, attempt: Attempt) -> None:
         """Begin a block anew, without counting it as an attempt."""
         state = attempt.state
-        record = self.store.record(state.block)
+        record = self.store.ledger.record(state.block)
         if record is not None and (record.state, record.digest) == ("done", self.context.digest):
             self.emit(BlockDone(record))  # by a worker that left before it could say so
             return
@@ -236,7 +236,7 @@ class BlockScheduler:
             cause=one_line(error),
             detail=detail,
         )
-        self.store.put(record)
+        self.store.ledger.put(record)
         self.emit(BlockFailed(record))
 
     # polling

@@ -12,10 +12,11 @@ from ddgm.pipeline.run.events import Subscriber
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.arrays import VOLUME, StoreError, checksum
 from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.store.manifest import plan_of
-from ddgm.pipeline.store.run_store import VOLUME, RunStore, StoreError, checksum
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.sealed import DamagedError
 from ddgm.pipeline.terminal import bar
 
 
@@ -70,21 +71,19 @@ def verify_run(root: str, console: Console) -> Found:
     store = RunStore(root)
     manifest = store.manifest()
     plan = plan_of(manifest)
-    found = Found(plan.block_count, metadata=list(store.wrong_metadata(plan)))
+    found = Found(plan.block_count, metadata=list(store.arrays.wrong_metadata(plan)))
     found.problems += [f"{name}: missing, or not as the plan gives" for name in found.metadata]
     readable: list[Layer] = [x for x in plan.spec.output.layers if _array(x) not in found.metadata]
     with bar(console) as progress:
         for index in progress.track(range(plan.block_count), description="verifying"):
-            record = store.record(index)
-            if (problem := _not_done(record, manifest["digest"])) is not None:
-                found.missing += 1
-            elif (
-                record is not None
-                and (problem := _damage(store, plan, record, readable)) is not None
-            ):
+            problem = _damage(store, plan, index, manifest["digest"], readable)
+            if problem is None:
+                continue
+            found.problems.append(f"block {index}: {problem.text}")
+            if problem.done:
                 found.damaged.append(index)
-            if problem is not None:
-                found.problems.append(f"block {index}: {problem}")
+            else:
+                found.missing += 1
     return found
 
 
@@ -107,13 +106,13 @@ def repair_run(
     manifest = store.manifest()
     plan = plan_of(manifest)
     with run_lock(store.folder):
-        metadata = list(store.wrong_metadata(plan))
+        metadata = list(store.arrays.wrong_metadata(plan))
         if metadata and manifest["code"] != code_digest():
             raise StoreError(
                 f"{root}/{metadata[0]} is missing or damaged, and the run was made by another "
                 "version of ddgm; repair it with that version"
             )
-        for name in store.mend_metadata(plan):
+        for name in store.arrays.mend_metadata(plan):
             console.print(f"{name} is missing or damaged, and written again")
         found = verify_run(root, console)
     if not found.damaged:
@@ -131,21 +130,33 @@ def _array(layer: Layer) -> str:
     return f"{VOLUME}/{layer}/0/zarr.json"
 
 
-def _not_done(record: Record | None, digest: str) -> str | None:
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a block, and whether it once was done."""
+
+    text: str
+    done: bool
+
+
+def _damage(
+    store: RunStore, plan: Plan, index: int, digest: str, layers: Sequence[Layer]
+) -> Problem | None:
+    try:
+        record = store.ledger.checked_record(index)
+    except DamagedError as error:
+        return Problem(f"its record cannot be used: {error}", done=True)
     if record is None:
-        return "not done yet"
+        return Problem("not done yet", done=False)
+    if record.digest != digest:
+        return Problem("done by another spec, code or weights", done=False)
     if record.state == "failed":
-        return f"failed: {record.cause}"
-    return None if record.digest == digest else "done by another spec, code or weights"
-
-
-def _damage(store: RunStore, plan: Plan, record: Record, layers: Sequence[Layer]) -> str | None:
-    block = plan.block(record.block)
+        return Problem(f"failed: {record.cause}", done=False)
+    block = plan.block(index)
     for layer in layers:
         try:
-            data = store.read(plan, layer, block)
+            data = store.arrays.read(plan, layer, block)
         except StoreError as error:
-            return f"{layer}: {error}"
+            return Problem(f"{layer}: {error}", done=True)
         if checksum(data) != record.checksums.get(layer):
-            return f"{layer}: the data is not what was written"
+            return Problem(f"{layer}: the data is not what was written", done=True)
     return None

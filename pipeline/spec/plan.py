@@ -1,4 +1,4 @@
-"""The plan of a run: blocks, layers and chunks, pure functions of spec and volume."""
+"""What can be known before a run: slabs and blocks; pure functions of spec and volume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.simulation.noise import SliceOrigin
-from ddgm.pipeline.spec.model import Layer, Spec
+from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
@@ -43,7 +43,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec on its volume: every shape, and every block by its index."""
+    """A spec on its volume: its slabs, and every block by its index."""
 
     spec: Spec
     info: VolumeInfo
@@ -137,54 +137,6 @@ class Plan:
         sizes = {t: self.spec.block.slices, h: self.geometry.thickness, w: self.geometry.width}
         return sizes[0], sizes[1], sizes[2]
 
-    @property
-    def chunks(self) -> Triple:
-        """The shard's chunks: on each axis the divisor of the shard nearest what was asked."""
-        z, y, x = (
-            nearest_divisor(n, c) for n, c in zip(self.shard, self.spec.output.chunks, strict=True)
-        )
-        return z, y, x
-
-    def layer_shape(self, layer: Layer) -> tuple[int, ...]:
-        """Shape of a layer's array: (z, y, x); of sinograms: (slabs, slices, views, bins)."""
-        if layer != "sinogram":
-            return self.region.shape
-        return self.grid[0] * self.grid[1], self.slices, self.geometry.views, self.geometry.bins
-
-    def layer_shard(self, layer: Layer) -> tuple[int, ...]:
-        """Shape of the part of a layer's array that a full block covers."""
-        if layer != "sinogram":
-            return self.shard
-        return 1, self.spec.block.slices, self.geometry.views, self.geometry.bins
-
-    def layer_chunks(self, layer: Layer) -> tuple[int, ...]:
-        """The chunks within a layer's shard; a chunk of sinograms is that of one slice."""
-        return self.chunks if layer != "sinogram" else (1, 1, *self.layer_shard(layer)[2:])
-
-    def layer_index(self, layer: Layer, block: Block) -> tuple[slice, ...]:
-        """Index of a block in a layer's array."""
-        if layer != "sinogram":
-            return block.box.slices(self.region.start)
-        last = block.first + len(block.origins)
-        g = self.geometry
-        return (
-            slice(block.slab, block.slab + 1),
-            slice(block.first, last),
-            slice(0, g.views),
-            slice(0, g.bins),
-        )
-
-    def bytes_to_write(self) -> int:
-        """Bytes of all layers, before compression."""
-        return sum(self.layer_bytes(layer) for layer in self.spec.output.layers)
-
-    def layer_bytes(self, layer: Layer) -> int:
-        """Bytes of the chosen slabs of one layer, before compression."""
-        g = self.geometry
-        pixels = g.views * g.bins if layer == "sinogram" else g.thickness * g.width
-        size = 1 if self.spec.output.dtype_of(layer) == "uint8" else 4
-        return self.slice_count * pixels * size
-
     def _crop(self, i0: int, i1: int, j0: int, j1: int, first: int, last: int) -> Box:
         """The box of slabs i0 to i1 along the thickness and j0 to j1 along the width."""
         g = self.geometry
@@ -238,12 +190,6 @@ def make_plan(spec: Spec, info: VolumeInfo | None = None) -> Plan:
             f"slab.slabs: {list(plan.slabs)} must name each slab once, and one at least"
         )
     return plan
-
-
-def nearest_divisor(n: int, wanted: int) -> int:
-    """The divisor of `n` nearest to `wanted` in ratio; the larger of two as near."""
-    divisors = [d for d in range(1, n + 1) if n % d == 0]
-    return min(divisors, key=lambda d: (max(d / wanted, wanted / d), -d))
 
 
 def source_volume(spec: Spec) -> Volume:

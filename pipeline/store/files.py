@@ -5,16 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.files import (
+    atomic_path,
+    atomic_write,
+    create_whole,
+    is_system_file,
+    make_folders,
+    sync_file,
+    sync_folder,
+)
 from ddgm.pipeline.errors import kind_of, one_line
 from ddgm.workers.urls import redacted
 
@@ -25,6 +34,10 @@ class FolderError(DdgmError):
     """A folder that cannot be opened, or may not be used."""
 
     is_fatal = True  # for all blocks of a run
+
+
+class IsAFolderError(FolderError):
+    """A folder where a file belongs."""
 
 
 class UnreachableError(FolderError):
@@ -85,22 +98,13 @@ class Folder:
             with self.store_errors():
                 self._put(fs, path, data)
             return
-        with atomic_write(path) as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())  # a power cut must not leave a name without its contents
+        atomic_write(path, data)
 
     def create(self, name: str, data: bytes) -> bool:
         """Put a file in place that must not be there; False, and nothing done, where it is."""
         fs, path = self._at(name)
         if isinstance(fs, LocalFileSystem):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            try:
-                with open(path, "xb") as f:
-                    f.write(data)
-            except FileExistsError:
-                return False
-            return True
+            return create_whole(path, data)
         with self.store_errors():
             if fs.exists(path):  # there are stores that pass over the condition below
                 return False
@@ -127,21 +131,27 @@ class Folder:
     def read(self, name: str) -> bytes | None:
         """The file's bytes; None where there is none."""
         fs, path = self._at(name)
-        with suppress(FileNotFoundError), self.store_errors():
-            return bytes(fs.cat_file(path))  # type: ignore[arg-type]
+        try:
+            with suppress(FileNotFoundError), self.store_errors():
+                return bytes(fs.cat_file(path))  # type: ignore[arg-type]
+        except IsADirectoryError as error:
+            raise IsAFolderError(
+                f"{self.root.rstrip('/')}/{name} is a folder, where a file belongs; move it away"
+            ) from error
         return None
 
-    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """The bytes of those files that are there; over a network many are fetched at once."""
+    def read_all(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The files that are there, name and bytes; over a network many are fetched at once."""
         fs, _ = self._at("")
         paths = [self._at(name)[1] for name in names]
         with self.store_errors():
-            for data in fs.cat_ranges(paths, None, None, on_error="return"):
+            found = fs.cat_ranges(paths, None, None, on_error="return")
+            for name, data in zip(names, found, strict=True):
+                if isinstance(data, FileNotFoundError | IsADirectoryError):
+                    continue
                 if isinstance(data, Exception):
-                    if isinstance(data, FileNotFoundError):
-                        continue
                     raise data
-                yield data
+                yield name, data
 
     def size(self, name: str) -> int:
         """Bytes of a file; 0 where there is none."""
@@ -150,14 +160,37 @@ class Folder:
             return fs.size(path) or 0
         return 0
 
+    def sizes(self, names: Sequence[str]) -> list[int]:
+        """Bytes of files, 0 where there is none; over a network many are asked for at once."""
+        fs, _ = self._at("")
+        if not isinstance(fs, LocalFileSystem):
+            with suppress(FileNotFoundError), self.store_errors():
+                return [size or 0 for size in fs.sizes([self._at(name)[1] for name in names])]
+        return [self.size(name) for name in names]  # at least one is not there
+
+    def make_parents(self, name: str) -> None:
+        """Make the folders above a file, on a file system that has any."""
+        if path := self.local_path(name):
+            make_folders(Path(path).parent)
+
+    def sync(self, name: str) -> None:
+        """Return once a file and its name are on the disk; object stores have seen to that."""
+        if path := self.local_path(name):
+            sync_file(path)
+            sync_folder(Path(path).parent)
+
     def names(self, folder: str) -> list[str]:
-        """Names of the files and folders in a folder, sorted; empty if it is not there."""
+        """What is in a folder, files and folders, by their own names, sorted; none if not there.
+
+        What operating systems leave in any folder is passed over.
+        """
         fs, path = self._at(folder)
         found: list[str] = []
         with suppress(FileNotFoundError), self.store_errors():
             found = [p.rstrip("/") for p in fs.ls(path, detail=False)]
         # some stores keep an empty object that stands for the folder
-        return sorted(p.rsplit("/", 1)[-1] for p in found if p != path.rstrip("/"))
+        own = (p.rsplit("/", 1)[-1] for p in found if p != path.rstrip("/"))
+        return sorted(name for name in own if not is_system_file(name))
 
     def below(self, folder: str) -> Iterator[str]:
         """Every file in a folder and in those below it, found as they are asked for."""
@@ -166,14 +199,14 @@ class Folder:
             if fs.isfile(path):
                 yield path
             for where, _, files in fs.walk(path):
-                yield from (f"{where}/{name}" for name in files)
+                yield from (f"{where}/{name}" for name in files if not is_system_file(name))
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """A file to write piece by piece, in place once the context has ended well."""
         fs, path = self._at(name)
         if isinstance(fs, LocalFileSystem):
-            with atomic_write(path) as f:
+            with atomic_path(path) as partial, partial.open("wb") as f:
                 yield f
             return
         with tempfile.NamedTemporaryFile() as f:  # fsspec puts its own in place after errors, too
@@ -208,17 +241,3 @@ class Folder:
         """The path on this machine; None for object stores."""
         fs, path = self._at(name)
         return path if isinstance(fs, LocalFileSystem) else None
-
-
-@contextmanager
-def atomic_write(path: str) -> Iterator[IO[bytes]]:
-    """A local file under another name, which gets its own once the context has ended well."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    partial = f"{path}.{uuid.uuid4().hex}.partial"
-    try:
-        with open(partial, "wb") as f:
-            yield f
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)

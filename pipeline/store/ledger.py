@@ -1,12 +1,17 @@
-"""The ledger: a record for each block, by which a run resumes and is verified."""
+"""What is known of each block: the records by which a run resumes and is verified."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from ddgm.pipeline.store.files import Folder, IsAFolderError
+from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
+
 State = Literal["done", "failed"]
+LEDGER = "ledger"
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class Record:
         state: `done` only after all of the block's data is in place.
         attempts: how often the block was begun, this time included.
         checksums: of the data as written, by layer.
+        sizes: bytes of the shards that hold the data, by layer.
         missing_voxels: source voxels that were not there and were filled.
         metrics: one mapping per slice, see `stages.score`.
         seconds: spent in each stage.
@@ -42,15 +48,86 @@ class Record:
     cause: str = ""
     detail: str = ""
     peak: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The record as JSON, as it lies in the ledger."""
-        return json.dumps(asdict(self)).encode()
+        """The bytes of its file in the ledger."""
+        return seal(asdict(self))
 
     @classmethod
-    def from_json(cls, data: bytes) -> Record | None:
-        """Read back; None for what a power cut left of one: such a block is not done."""
+    def from_json(cls, data: bytes) -> Record:
+        """Read one back.
+
+        Raises:
+            DamagedError: it is not as it was written: cut by a power cut, say, or edited.
+        """
+        content = unseal(data)
         try:
-            return cls(**json.loads(data))
-        except (ValueError, TypeError):
-            return None
+            return cls(**content)
+        except TypeError as error:
+            raise DamagedError("it is another version's") from error
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The records of a run's blocks: RUN/ledger/000/000042.json."""
+
+    folder: Folder
+
+    def put(self, record: Record) -> None:
+        """Put a block's record in place, atomically; the data must be there before."""
+        self.folder.write(record_name(record.block), record.to_json())
+
+    def forget(self, block: int) -> None:
+        """Remove a block's record, so that the next run does the block again."""
+        self.folder.delete(record_name(block))
+
+    def record(self, block: int) -> Record | None:
+        """A block's record; None where there is none that is as it was written."""
+        with suppress(DamagedError):
+            return self.checked_record(block)
+        return None
+
+    def checked_record(self, block: int) -> Record | None:
+        """A block's record; None where there is none.
+
+        Raises:
+            DamagedError: it is not as it was written, or is another block's.
+        """
+        try:
+            data = self.folder.read(record_name(block))
+        except IsAFolderError as error:
+            raise DamagedError("it is a folder") from error
+        return None if data is None else _checked(record_name(block), data)
+
+    def records(self) -> Iterator[Record]:
+        """All records that are as they were written, in the memory that a thousand of them take."""
+        for thousand in self.folder.names(LEDGER):
+            names = self.folder.names(f"{LEDGER}/{thousand}")
+            whole = [f"{LEDGER}/{thousand}/{name}" for name in names if name.endswith(".json")]
+            for name, data in self.folder.read_all(whole):
+                try:
+                    yield _checked(name, data)
+                except DamagedError:  # such a block is not done
+                    continue
+
+    def records_of(self, digest: str, blocks: int) -> Iterator[Record]:
+        """The records of a run's blocks; those of another spec, code or weights count for nothing.
+
+        Args:
+            digest: of the run.
+            blocks: of its plan.
+        """
+        return (r for r in self.records() if r.digest == digest and 0 <= r.block < blocks)
+
+
+def record_name(block: int) -> str:
+    """The name of a block's record, relative to the run's folder."""
+    return f"{LEDGER}/{block // 1000:03d}/{block:06d}.json"  # few enough in a folder to list
+
+
+def _checked(name: str, data: bytes) -> Record:
+    record = Record.from_json(data)
+    if record_name(record.block) != name:
+        raise DamagedError(f"it is the record of block {record.block}")
+    return record

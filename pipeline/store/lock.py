@@ -1,22 +1,33 @@
-"""One driver at a time: RUN/driver.json says who drives a run, and beats while it lives."""
+"""One driver at a time: RUN/driver.json says who writes a run, and counts while it lives.
+
+The file is made with its contents, which only one process can do. A dead driver's file is never
+removed: whoever takes over first makes driver.json.TOKEN.takeover, named by the dead one's token,
+which again only one process can do, and then replaces driver.json. So the run is that driver's
+whose file is the last of this chain; one that dies on the way is taken over in the same manner.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 from ddgm.core.errors import DdgmError
+from ddgm.pipeline.store import process
 from ddgm.pipeline.store.files import Folder, FolderError
 
 NAME = "driver.json"
-TRIES = 3  # at a place that others leave and take
+TOKEN = re.compile(r"[0-9a-f]{32}")  # it becomes part of a file's name
+TAKEOVER = re.compile(r"\.[0-9a-f]{32}\.takeover$")
+TRIES = 20  # at a place that others leave and take
 HEARTBEAT_SECONDS = 10.0  # between two signs of life
 STALE_SECONDS = 3.5 * HEARTBEAT_SECONDS  # without one, a driver elsewhere is taken for dead
 
@@ -25,19 +36,98 @@ class LockError(DdgmError):
     """Another driver is at work on this run."""
 
 
+@dataclass(frozen=True)
+class Driver:
+    """Who drives a run: the contents of driver.json.
+
+    Attributes:
+        token: of this start alone.
+        host: name of its machine, for people.
+        machine: see `process.machine`.
+        pid: its number there.
+        ticks: see `process.start_ticks`.
+        beats: how often it has shown that it lives.
+    """
+
+    token: str
+    host: str = ""
+    machine: str = ""
+    pid: int = 0
+    ticks: int = 0
+    beats: int = 0
+
+    @classmethod
+    def this_process(cls) -> Driver:
+        """A new token for this process."""
+        pid = os.getpid()
+        ticks = process.start_ticks(pid) or 0 if process.machine() else 0
+        return cls(uuid.uuid4().hex, socket.gethostname(), process.machine(), pid, ticks)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Driver:
+        """Read back; what no driver wrote is nobody, under a token made of its bytes."""
+        try:
+            found = cls(**json.loads(data))
+            typed = all(type(getattr(found, k)) is type(v) for k, v in asdict(_NOBODY).items())
+            if typed and TOKEN.fullmatch(found.token) and found.pid > 0:
+                return found
+        except (ValueError, TypeError, RecursionError):
+            pass
+        return cls(hashlib.blake2b(data, digest_size=16).hexdigest())
+
+    def to_json(self) -> bytes:
+        """The bytes of driver.json."""
+        return json.dumps(asdict(self)).encode()
+
+    def lives(self) -> bool | None:
+        """Whether its process is alive; None where only its heartbeat can tell."""
+        if not self.pid:
+            return False
+        if not self.machine or self.machine != process.machine():
+            return None
+        try:
+            return process.start_ticks(self.pid) == self.ticks
+        except PermissionError:
+            return None
+
+
+_NOBODY = Driver("")
+
+
 class RunLock:
     """The right to write a run's folder, as long as nobody else has taken it.
 
     Another driver takes it where this one was stopped for so long that it seemed dead.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root, self.lost = root, threading.Event()
+    def __init__(self, folder: Folder, driver: Driver) -> None:
+        self.folder, self.driver = folder, driver
+        self.lost, self.ended = threading.Event(), threading.Event()
 
     def check(self) -> None:
         """Raise LockError if another driver has taken the run over."""
         if self.lost.is_set():
-            raise LockError(f"{self.root}: another `ddgm run` has taken this run over")
+            raise LockError(f"{self.folder.root}: another `ddgm run` has taken this run over")
+
+    def beat(self) -> None:
+        """Show now and then that this process lives, until it ends or another has taken over."""
+        while not self.ended.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError, FolderError):  # a full disk, say; the run itself will say so
+                if _tokens(self.folder) != [self.driver.token]:
+                    self.lost.set()
+                    return
+                self.driver = replace(self.driver, beats=self.driver.beats + 1)
+                self.folder.write(NAME, self.driver.to_json())
+
+    def release(self) -> None:
+        """Leave the run, which from then on is nobody's; one that was taken over is left alone."""
+        with suppress(OSError, FolderError):  # what went wrong before is what counts
+            # first in the way of all who would take over: none of them is to be removed
+            name, leaving = _takeover(self.driver), Driver.this_process()
+            if not self.lost.is_set() and self.folder.create(name, leaving.to_json()):
+                if _tokens(self.folder) == [self.driver.token, leaving.token]:
+                    self.folder.delete(NAME)
+                self.folder.delete(name)
 
 
 @contextmanager
@@ -47,105 +137,95 @@ def run_lock(folder: Folder) -> Iterator[RunLock]:
     Raises:
         LockError: another driver is alive.
     """
-    mine = _me()
-    for _ in range(TRIES):
-        if _taken(folder, mine):
-            break
-        refuse_if_alive(folder)
-        folder.delete(NAME)
-    else:
-        raise LockError(f"{folder.root}: others start runs here all the time; try again")
-    lock, ended = RunLock(folder.root), threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError, FolderError):  # a full disk, say; the run itself will say so
-                if _read(folder).get("token") != mine["token"]:
-                    lock.lost.set()
-                    return
-                mine["beats"] += 1
-                folder.write(NAME, _text(mine))
-
-    thread = threading.Thread(target=beat, daemon=True)
+    lock = RunLock(folder, _taken(folder))
+    thread = threading.Thread(target=lock.beat, daemon=True)
     thread.start()
     try:
         yield lock
     finally:
-        ended.set()
+        lock.ended.set()
         thread.join()
-        if not lock.lost.is_set():
-            with suppress(OSError, FolderError):  # what went wrong before is what counts
-                folder.delete(NAME)
+        lock.release()
 
 
-def refuse_if_alive(folder: Folder) -> None:
-    """Look whether a run has a living driver: at once on this machine, else by its beats.
-
-    Raises:
-        LockError: it has.
-    """
-    theirs = driver(folder)
-    if not theirs:
-        return
-    if theirs["host"] != socket.gethostname():
-        until = time.monotonic() + STALE_SECONDS
-        while time.monotonic() < until:
-            time.sleep(1.0)
-            if (now := driver(folder)) != theirs:
-                theirs = now
-                break
-        else:
-            return
-    if theirs:
-        raise LockError(
-            f"output.path: {folder.root} is being written by process {theirs['pid']} on "
-            f"{theirs['host']}; wait for it, stop it, or choose another folder"
-        )
-
-
-def driver(folder: Folder) -> dict[str, Any]:
-    """The driver of a run; empty where there is none, or it is known to be dead."""
-    theirs = _read(folder)
-    if theirs.get("host") == socket.gethostname() and _started(theirs["pid"]) != theirs["started"]:
-        return {}
-    return theirs
+def driver(folder: Folder) -> Driver | None:
+    """Who drives a run; None where nobody does, or where it is known to be dead."""
+    chain = _chain(folder)
+    return chain[-1] if chain and chain[-1].lives() is not False else None
 
 
 def is_lock(folder: Folder) -> bool:
-    """True if a driver wrote this driver.json, or had begun to when it was killed."""
+    """Whether driver.json is one that a driver wrote, or had begun to write when it was killed."""
     data = folder.read(NAME)
-    return not data or bool(_read(folder))
+    return not data or Driver.from_json(data).pid > 0
 
 
-def _taken(folder: Folder, mine: dict[str, Any]) -> bool:
-    """True if the run is ours now, even if the first answer was lost on the network."""
-    return folder.create(NAME, _text(mine)) or _read(folder).get("token") == mine["token"]
+def _taken(folder: Folder) -> Driver:
+    """This process as the run's driver."""
+    mine = Driver.this_process()
+    for _ in range(TRIES):
+        if _made(folder, NAME, mine):
+            return _alone(folder, mine)
+        chain = _chain(folder)
+        if not chain:
+            continue  # it has ended meanwhile
+        _refuse_if_alive(folder, chain[-1])
+        name = _takeover(chain[-1])
+        if not _made(folder, name, mine):
+            continue  # another process takes over at this moment
+        if _tokens(folder) == [d.token for d in (*chain, mine)]:
+            folder.write(NAME, mine.to_json())
+            return _alone(folder, mine)
+        folder.delete(name)  # the dead one was taken over before we looked
+    raise LockError(f"{folder.root}: others start runs here all the time; try again")
 
 
-def _me() -> dict[str, Any]:
-    me = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid(), "beats": 0}
-    return me | {"started": _started(os.getpid())}
+def _alone(folder: Folder, mine: Driver) -> Driver:
+    """This process, once what others' takings over left is removed: driver.json is not theirs."""
+    for name in folder.names(""):
+        if name.startswith(NAME) and TAKEOVER.search(name) and name != _takeover(mine):
+            folder.delete(name)
+    return mine
 
 
-def _started(pid: int) -> float | None:
-    """When a process of this machine began, so that another of its number is not taken for it."""
-    import psutil
-
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        if process.status() != psutil.STATUS_ZOMBIE:
-            return process.create_time()
-    return None
-
-
-def _read(folder: Folder) -> dict[str, Any]:
-    try:
-        found = json.loads(folder.read(NAME) or b"{}")
-    except ValueError:  # half of one, on a store that does not write atomically
-        return {}
-    known = isinstance(found, dict) and {"token", "host", "pid", "started"} <= found.keys()
-    return found if known else {}
+def _refuse_if_alive(folder: Folder, last: Driver) -> None:
+    """Look whether a driver lives: at once on this machine, else by its heartbeat."""
+    lives, until = last.lives(), time.monotonic() + STALE_SECONDS
+    while lives is None and time.monotonic() < until:
+        time.sleep(min(1.0, STALE_SECONDS / 10))
+        now = _chain(folder)
+        if not now:
+            return
+        if now[-1] != last:
+            last, lives = now[-1], now[-1].lives() is not False
+    if lives:
+        raise LockError(
+            f"output.path: {folder.root} is being written by process {last.pid} on {last.host}; "
+            "wait for it, stop it, or choose another folder"
+        )
 
 
-def _text(me: dict[str, Any]) -> bytes:
-    return json.dumps(me).encode()
+def _chain(folder: Folder) -> list[Driver]:
+    """The driver of driver.json, and those who take over from it, each from the one before."""
+    found: list[Driver] = []
+    data = folder.read(NAME)
+    while data is not None and len(found) < TRIES:
+        found.append(Driver.from_json(data))
+        data = folder.read(_takeover(found[-1]))
+    return found
+
+
+def _tokens(folder: Folder) -> list[str]:
+    return [driver.token for driver in _chain(folder)]
+
+
+def _made(folder: Folder, name: str, mine: Driver) -> bool:
+    """Whether a file is ours now; also where a first answer to that was lost on the network."""
+    if folder.create(name, mine.to_json()):
+        return True
+    data = folder.read(name)
+    return data is not None and Driver.from_json(data).token == mine.token
+
+
+def _takeover(dead: Driver) -> str:
+    return f"{NAME}.{dead.token}.takeover"

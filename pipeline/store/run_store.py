@@ -1,4 +1,4 @@
-"""A run's folder: the zarr volume (OME-Zarr 0.5), run.json, and the ledger of blocks.
+"""A run's folder: what belongs into it, how it is made, found again and replaced.
 
 RUN/run.json                  what was asked for and with what, written before any block
 RUN/volume.zarr/LAYER/0       one sharded array per layer; a block is one shard of each
@@ -10,41 +10,45 @@ RUN/logs/NAME.jsonl           what each process did
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import MemoryStore
 
-from ddgm.core.errors import DdgmError
+from ddgm.core.files import PARTIAL
+from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.model import Layer
-from ddgm.pipeline.spec.plan import AXES, Block, Plan
-from ddgm.pipeline.store.files import OPTIONS, Folder
-from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.lock import is_lock
+from ddgm.pipeline.spec.plan import Block, Plan
+from ddgm.pipeline.store.arrays import VOLUME, Arrays, StoreError, checksum, shard_name
+from ddgm.pipeline.store.files import Folder
+from ddgm.pipeline.store.ledger import LEDGER, Ledger, Record
+from ddgm.pipeline.store.lock import TAKEOVER, is_lock
 from ddgm.pipeline.store.manifest import differing
+from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
 from ddgm.pipeline.terminal import console
-from ddgm.pipeline.volumes.coordinates import centre_of
 
-VOLUME = "volume.zarr"
+MANIFEST = "run.json"
 ROW_GROUP = 1000  # blocks whose metrics are in memory at once
 # what a run's folder may hold: anything else is somebody's, and the folder is left alone
 OWN = {
-    VOLUME, "run.json", "ledger", "metrics.parquet", "report.html", "preview.png", "driver.json",
+    VOLUME, MANIFEST, LEDGER, "metrics.parquet", "report.html", "preview.png", "driver.json",
     "state.json", "logs", "slurm",
 }  # fmt: skip
-PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # what a small file is called until it is whole
 
 
-class StoreError(DdgmError):
-    """An output folder that cannot be used as asked."""
+@dataclass(frozen=True)
+class Written:
+    """What was written of a block.
+
+    Attributes:
+        checksums: of the data, by layer.
+        sizes: bytes of the shards, by layer.
+    """
+
+    checksums: dict[str, str]
+    sizes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -55,43 +59,53 @@ class RunStore:
 
     @property
     def folder(self) -> Folder:
-        """The folder of the small files."""
+        """The folder, for its small files."""
         return Folder(self.root)
 
-    # run.json
+    @property
+    def ledger(self) -> Ledger:
+        """The records of its blocks."""
+        return Ledger(self.folder)
+
+    @property
+    def arrays(self) -> Arrays:
+        """The layers that are written."""
+        return Arrays(self.folder)
 
     def manifest(self) -> dict[str, Any]:
         """The contents of run.json.
 
         Raises:
-            StoreError: there is no run here.
+            StoreError: there is no run here, or its run.json is not as it was written.
         """
-        data = self.folder.read("run.json")
+        data = self.folder.read(MANIFEST)
         if data is None:
             raise StoreError(f"{self.root}: no run.json; give the folder of a run of `ddgm run`")
         try:
-            manifest = json.loads(data)
-            if not {"digest", "spec"} <= manifest.keys():
-                raise KeyError("digest, spec")
-        except (ValueError, KeyError, AttributeError) as error:
+            return unseal(data)
+        except DamagedError as error:
             raise StoreError(
-                f"{self.root}/run.json is not one that ddgm wrote ({error})"
+                f"{self.root}/run.json cannot be used: {error}; put the right one back, or move "
+                "it away and start the run anew with --overwrite"
             ) from error
-        return manifest
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write run.json, under a checksum."""
+        self.folder.write(MANIFEST, seal(manifest, indent=2))
 
     def check(self, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
-        """True if there is an earlier start of this run to continue; writes nothing.
+        """Whether there is an earlier start of this run to go on with; writes nothing.
 
         Raises:
             StoreError: the folder belongs to another spec, or holds something else.
         """
         names = self.folder.names("")
-        if others := [name for name in names if PARTIAL.sub("", name) not in OWN]:
+        if others := [name for name in names if _own_name(name) not in OWN]:
             raise StoreError(
                 f"output.path: {self.root} holds {others[0]!r}, which is no part of a run; "
                 "choose another folder"
             )
-        if "run.json" not in names:
+        if MANIFEST not in names:
             self._check_remains(names, overwrite)
             return False
         theirs, ours = self.manifest()["digest"], manifest["digest"]
@@ -108,13 +122,13 @@ class RunStore:
     def _check_remains(self, names: Sequence[str], overwrite: bool) -> None:
         """Refuse what is there without a run.json, unless ddgm is known to have made it.
 
-        A creation that was cut off leaves no more than arrays without data and the driver's
-        lock. Of a run whose run.json is gone, the ledger tells.
+        A creation that was cut off leaves no more than arrays without data and the run lock. Of a
+        run whose run.json is gone, the ledger tells.
         """
         others = [name for name in names if not self._left_by_a_creation(name)]
         if not others:
             return
-        if next(self.records(), None) is None:
+        if next(self.ledger.records(), None) is None:
             raise StoreError(
                 f"output.path: {self.root} holds {others[0]!r} and no run.json, so nothing says "
                 "that ddgm made it; move it away, or choose another folder"
@@ -130,12 +144,13 @@ class RunStore:
             return all(_is_metadata(file) for file in self.folder.below(VOLUME))
         if name == "driver.json":
             return is_lock(self.folder)
-        return PARTIAL.search(name) is not None
+        return _own_name(name) != name
 
     def prepare(self, plan: Plan, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
         """Create the run's arrays and run.json, or find those of an earlier start.
 
-        Of an earlier start, the metadata that the plan gives are written again where they differ.
+        Of an earlier start, the metadata that the plan gives are written again where they differ,
+        and what a kill left half written is removed. The run lock must be held.
 
         Returns:
             Whether an earlier run is being resumed.
@@ -144,182 +159,88 @@ class RunStore:
             StoreError: the folder belongs to another spec, or holds something else.
         """
         if self.check(manifest, overwrite):
-            for name in self.mend_metadata(plan):
+            self._remove_partials()
+            for name in self.arrays.mend_metadata(plan):
                 console.print(f"{name} is missing or damaged, and written again", markup=False)
             return True
         self._empty()
-        self.mend_metadata(plan)
-        # last: from here on it is a run
-        self.folder.write("run.json", json.dumps(manifest, indent=2).encode())
+        self.arrays.mend_metadata(plan)
+        self.write_manifest(manifest)  # last: from here on it is a run
         return False
+
+    def _remove_partials(self) -> None:
+        """Remove the small files that a kill left half written."""
+        thousands = [f"{LEDGER}/{name}" for name in self.folder.names(LEDGER)]
+        for folder in ("", *thousands):
+            for name in self.folder.names(folder):
+                if PARTIAL.search(name):
+                    self.folder.delete(f"{folder}/{name}" if folder else name)
 
     def _empty(self) -> None:
         """Remove all that `check` has found to be ours; run.json last, which says that it is."""
         removed = []
-        for name in sorted(self.folder.names(""), key=lambda name: (name == "run.json", name)):
-            if name != "driver.json":  # ours, and alive
+        for name in sorted(self.folder.names(""), key=lambda name: (name == MANIFEST, name)):
+            if name != "driver.json" and not TAKEOVER.search(name):  # ours, and alive
                 self.folder.remove(name)
                 removed.append(name)
         if removed:
             console.print(f"removed from {self.root}: {', '.join(removed)}", markup=False)
 
-    # metadata
-
-    def wrong_metadata(self, plan: Plan) -> dict[str, bytes]:
-        """The zarr.json files, by name, that are missing or differ from the plan's."""
-        found = {f"{VOLUME}/{name}": data for name, data in metadata(plan).items()}
-        return {name: d for name, d in found.items() if not _same_json(self.folder.read(name), d)}
-
-    def mend_metadata(self, plan: Plan) -> list[str]:
-        """Write each zarr.json that differs from what the plan gives; returns their names."""
-        wrong = self.wrong_metadata(plan)
-        for name, data in wrong.items():
-            self.folder.write(name, data)
-        return list(wrong)
-
-    # data
-
-    def array(self, layer: str, mode: str = "r") -> zarr.Array:
-        """A layer's array. With mode `r+`, all-zero chunks are written like any other."""
-        # not open_array's `config`: zarr 3.1.6 passes over it for an array that exists (measured)
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            return zarr.open_array(**self._zarr(f"{VOLUME}/{layer}/0"), mode=mode)  # type: ignore[arg-type]
-
-    def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> dict[str, str]:
-        """Write a block, one whole shard of each layer; returns each layer's checksum."""
-        with self.folder.store_errors():  # before anything is removed
-            arrays = {layer: self.array(layer, "r+") for layer in layers}
-        self.forget(block.index)  # from here until its new record, the block is not done
+    def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> Written:
+        """Write a block's data, which is not done from here until its new record is put."""
+        with self.folder.store_errors():  # first: nothing is removed that cannot be written again
+            opened = {layer: self.arrays.array(layer, "r+") for layer in layers}
+        self.ledger.forget(block.index)
+        written = Written({}, {})
         for layer, data in layers.items():
-            self.folder.delete(self._shard_name(plan, layer, block))  # a torn one blocks rewriting
-            with self.folder.store_errors():
-                arrays[layer][plan.layer_index(layer, block)] = data
-        return {layer: checksum(data) for layer, data in layers.items()}
+            layout = layout_of(plan, layer)
+            written.sizes[layer] = self.arrays.write(opened[layer], layout, block, data)
+            written.checksums[layer] = checksum(data)
+        return written
 
-    def read(self, plan: Plan, layer: Layer, block: Block) -> np.ndarray:
-        """A block of a layer as it was written.
-
-        Raises:
-            StoreError: its shard is missing, empty or damaged (zarr alone would return zeros
-                for one that is missing or empty).
-        """
-        name = self._shard_name(plan, layer, block)
-        if not self.folder.size(name):
-            raise StoreError(f"{name} is missing or empty")
-        try:
-            with self.folder.store_errors():
-                return np.asarray(self.array(layer)[plan.layer_index(layer, block)])
-        except (ValueError, RuntimeError, OSError) as error:
-            raise StoreError(f"{name} is damaged ({error})") from error
-
-    def _shard_name(self, plan: Plan, layer: Layer, block: Block) -> str:
-        index, shard = plan.layer_index(layer, block), plan.layer_shard(layer)
-        key = "/".join(str(i.start // n) for i, n in zip(index, shard, strict=True))
-        return f"{VOLUME}/{layer}/0/c/{key}"
-
-    def _zarr(self, name: str) -> dict[str, Any]:
-        """Location of an array or group, as zarr's functions take it."""
-        if local := self.folder.local_path(name):
-            return {"store": local}
-        return {"store": f"{self.root.rstrip('/')}/{name}", "storage_options": OPTIONS}
-
-    # ledger
-
-    def put(self, record: Record) -> None:
-        """Put a block's record in place, atomically; the data must be there before."""
-        self.folder.write(_record_name(record.block), record.to_json())
-
-    def record(self, block: int) -> Record | None:
-        """A block's record, if it has one that can be read."""
-        data = self.folder.read(_record_name(block))
-        return None if data is None else Record.from_json(data)
-
-    def records(self) -> Iterator[Record]:
-        """All records that can be read, in no more memory than a thousand of them take."""
-        for thousand in self.folder.names("ledger"):
-            names = self.folder.names(f"ledger/{thousand}")
-            # others end on .partial: half of one
-            whole = [f"ledger/{thousand}/{name}" for name in names if name.endswith(".json")]
-            for data in self.folder.read_all(whole):
-                if (record := Record.from_json(data)) is not None:
+    def whole_records(self, plan: Plan, digest: str) -> Iterator[Record]:
+        """Records of the blocks that are done, each shard there with the bytes that it had."""
+        layouts = {layer: layout_of(plan, layer) for layer in plan.spec.output.layers}
+        done = (r for r in self.ledger.records_of(digest, plan.block_count) if r.state == "done")
+        while some := list(islice(done, ROW_GROUP)):
+            names = [
+                shard_name(layout, plan.block(r.block)) for r in some for layout in layouts.values()
+            ]
+            sizes = iter(self.folder.sizes(names))
+            for record in some:
+                if {layer: next(sizes) for layer in layouts} == record.sizes:
                     yield record
 
-    def write_metrics(self, columns: Sequence[str]) -> None:
-        """Gather these per-slice metrics of all finished blocks into metrics.parquet."""
+    def write_metrics(self, columns: Sequence[str], records: Iterable[Record]) -> int:
+        """Gather these per-slice metrics of finished blocks into metrics.parquet.
+
+        Returns:
+            How many of the records are of finished blocks.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         kinds = {"block": pa.int64(), "slice": pa.int64()}
         names = ["block", *columns]
         schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in names])
-        done = (r for r in self.records() if r.state == "done")
+        done = (r for r in records if r.state == "done")
         with (
             self.folder.writing("metrics.parquet") as file,
             pq.ParquetWriter(file, schema) as writer,
         ):
+            count = 0
             while some := list(islice(done, ROW_GROUP)):
+                count += len(some)
                 rows = [{"block": r.block, **row} for r in some for row in r.metrics]
                 writer.write_table(pa.Table.from_pylist(rows, schema))
-
-    def forget(self, block: int) -> None:
-        """Remove a block's record, so that the next run does the block again."""
-        self.folder.delete(_record_name(block))
+        return count
 
 
-def metadata(plan: Plan) -> dict[str, bytes]:
-    """Every zarr.json of a run by its name below volume.zarr: a pure function of the plan."""
-    kept: dict[str, Any] = {}
-    root = zarr.open_group(MemoryStore(kept), mode="w", zarr_format=3)
-    for layer in plan.spec.output.layers:
-        image = layer != "sinogram"
-        group = root.create_group(layer, attributes=ome_attributes(plan, layer) if image else {})
-        group.create_array(
-            "0",
-            shape=plan.layer_shape(layer),
-            shards=plan.layer_shard(layer),
-            chunks=plan.layer_chunks(layer),
-            dtype=plan.spec.output.dtype_of(layer),
-            fill_value=0,
-            serializer=BytesCodec(endian="little"),
-            # the checksum lies inside the shard: a flipped bit is an error, not a wrong voxel
-            compressors=[ZstdCodec(level=plan.spec.output.compression), Crc32cCodec()],
-            dimension_names=tuple(AXES) if image else ("slab", "slice", "view", "bin"),
-        )
-    return {name: data.to_bytes() for name, data in kept.items()}
-
-
-def _same_json(found: bytes | None, wanted: bytes) -> bool:
-    """True if two JSON files have the same content, however they are laid out."""
-    try:
-        return found is not None and json.loads(found) == json.loads(wanted)
-    except (ValueError, RecursionError):
-        return False
+def _own_name(name: str) -> str:
+    """The name that a file has once it is whole, or of the file that it stands beside."""
+    return TAKEOVER.sub("", PARTIAL.sub("", name))
 
 
 def _is_metadata(path: str) -> bool:
-    """True if a file of a volume is a zarr.json, or half of one."""
-    return PARTIAL.sub("", path.rsplit("/", 1)[-1]) == "zarr.json"
-
-
-def ome_attributes(plan: Plan, layer: str) -> dict[str, Any]:
-    """OME-Zarr 0.5 metadata that lays a layer on its source volume, in nanometres."""
-    size = plan.info.voxel_size_nm
-    first = centre_of(plan.region.start, size, plan.info.origin_nm)
-    scale = {"type": "scale", "scale": list(size)}
-    shift = {"type": "translation", "translation": list(first)}
-    multiscale = {
-        "name": layer,
-        "axes": [{"name": a, "type": "space", "unit": "nanometer"} for a in AXES],
-        "datasets": [{"path": "0", "coordinateTransformations": [scale, shift]}],
-    }
-    return {"ome": {"version": "0.5", "multiscales": [multiscale]}}
-
-
-def checksum(data: np.ndarray) -> str:
-    """BLAKE2b of an array's values in C order, little-endian: 32 hexadecimal digits."""
-    values = np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("<"))
-    return hashlib.blake2b(values.data, digest_size=16).hexdigest()
-
-
-def _record_name(block: int) -> str:
-    return f"ledger/{block // 1000:03d}/{block:06d}.json"  # few enough in a folder to list quickly
+    """Whether a file of a volume is a zarr.json, or half of one."""
+    return PARTIAL.sub("", path.rsplit("/", 1)[-1]) in ("zarr.json", "zarr")

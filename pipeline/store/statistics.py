@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import Any
 
 from ddgm.pipeline.store.ledger import Record
 
-SHOWN = 50  # failures that are kept; a run can have very many
+MAX_FAILURES = 50  # failures that are kept; a run can have very many
 WORST = 5  # slices that are named
 SAMPLE = 10_000  # values of a metric that its median is taken of
 RECENT = 500  # blocks that the rate is taken of
@@ -46,7 +47,7 @@ class RunStatistics:
 
     Attributes:
         done, failed, retried: blocks.
-        failures: records of failed blocks, the first `SHOWN`.
+        failures: records of failed blocks, the first `MAX_FAILURES`.
         columns: names of all metrics seen.
         seconds: by stage, over all done blocks.
         peak: most bytes that a worker held.
@@ -64,12 +65,24 @@ class RunStatistics:
     worst: list[tuple[float, int, int]] = field(default_factory=list)  # residual, slice, block
     ends: list[float] = field(default_factory=list)  # a heap of the latest, seconds since 1970
 
+    @classmethod
+    def of(
+        cls, records: Iterable[Record], each: Callable[[Record], object] | None = None
+    ) -> RunStatistics:
+        """The statistics of all records, each of which is handed on to `each`."""
+        statistics = cls()
+        for record in records:
+            statistics.add(record)
+            if each is not None:
+                each(record)
+        return statistics
+
     def add(self, record: Record) -> None:
         """Count one more record."""
         self.retried += record.attempts > 1
         if record.state == "failed":
             self.failed += 1
-            if len(self.failures) < SHOWN:
+            if len(self.failures) < MAX_FAILURES:
                 self.failures.append(record)
             return
         self.done += 1
@@ -83,6 +96,10 @@ class RunStatistics:
                 self.metrics.setdefault(name, RunningMean()).add(value)
             if "residual" in row:
                 _keep(self.worst, (row["residual"], int(row["slice"]), record.block), WORST)
+
+    def seconds_each(self) -> dict[str, float]:
+        """Seconds of a block in each stage, on average."""
+        return {k: v / max(self.done, 1) for k, v in self.seconds.items()}
 
     def seconds_a_block(self) -> float | None:
         """Between the ends of blocks, lately; pauses between two starts of a run left out."""
@@ -102,7 +119,7 @@ class RunStatistics:
             "peak": self.peak,
             "failures": [{"block": r.block, "cause": r.cause} for r in self.failures],
             "metrics": {name: s.summary() for name, s in self.metrics.items() if name != "slice"},
-            "seconds": {k: v / max(self.done, 1) for k, v in self.seconds.items()},
+            "seconds": self.seconds_each(),
             "worst": sorted(self.worst, reverse=True),
             "last": max(self.ends, default=None),
             "seconds_a_block": self.seconds_a_block(),

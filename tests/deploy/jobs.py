@@ -51,7 +51,7 @@ def running(run: Path, role: str) -> list[Queued]:
 
 def done(run: Path) -> list[Record]:
     """The blocks that are done."""
-    return [record for record in RunStore(str(run)).records() if record.state == "done"]
+    return [record for record in RunStore(str(run)).ledger.records() if record.state == "done"]
 
 
 def wait_for(run: Path, what: str, condition: Callable[[], object]) -> None:

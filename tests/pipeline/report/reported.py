@@ -56,15 +56,15 @@ def ledger(root: str) -> list[dict[str, Any]]:
 def change_metrics(root: str, metric: str, values: list[float]) -> None:
     """Puts other values of a metric into the ledger, slice by slice."""
     left = iter(values)
-    for record in list(RunStore(root).records()):
+    for record in list(RunStore(root).ledger.records()):
         rows = [{**row, metric: next(left)} for row in record.metrics]
-        RunStore(root).put(replace(record, metrics=rows))
+        RunStore(root).ledger.put(replace(record, metrics=rows))
 
 
 def change_manifest(root: str, change: Any) -> None:
     manifest = RunStore(root).manifest()
     change(manifest)
-    (Path(root) / "run.json").write_text(json.dumps(manifest))
+    RunStore(root).write_manifest(manifest)
 
 
 def numbers(text: str) -> list[float]:

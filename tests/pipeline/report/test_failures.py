@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from ddgm.pipeline.report.write import write_report
+from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.run_store import RunStore, StoreError
+from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.report.reported import ledger, numbers, page
 
 
 def test_failed_blocks_are_listed_with_cause_and_command(run: str) -> None:
     digest = RunStore(run).manifest()["digest"]
-    RunStore(run).put(Record(1, digest, "failed", 3, cause="SourceError: <b>gone</b> & lost"))
+    RunStore(run).ledger.put(
+        Record(1, digest, "failed", 3, cause="SourceError: <b>gone</b> & lost")
+    )
     shown = page(run)
     assert ["1", "3", "SourceError: <b>gone</b> & lost", "ddgm block SPEC --id 1"] in shown.rows
     assert "4 of 8 slices" in shown.text
@@ -27,7 +30,7 @@ def test_failed_blocks_are_listed_with_cause_and_command(run: str) -> None:
 def test_many_failures_are_cut_short(run: str) -> None:
     digest = RunStore(run).manifest()["digest"]
     for block in range(1, 61):
-        RunStore(run).put(Record(block, digest, "failed", 1, cause="x"))
+        RunStore(run).ledger.put(Record(block, digest, "failed", 1, cause="x"))
     shown = page(run)
     assert sum("--id" in row[-1] for row in shown.rows if row) == 50
     assert "And 10 more" in shown.text
@@ -43,7 +46,7 @@ def test_unfinished_run_says_so_and_a_finished_one_does_not(run: str) -> None:
 
 
 def test_records_of_another_digest_count_for_nothing(run: str) -> None:
-    RunStore(run).put(replace(next(RunStore(run).records()), digest="other"))
+    RunStore(run).ledger.put(replace(next(RunStore(run).ledger.records()), digest="other"))
     assert "4 of 8 slices" in page(run).text
 
 
@@ -52,7 +55,7 @@ def test_nothing_done_is_an_error_that_says_why(run: str, tmp_path: Path) -> Non
     shutil.rmtree(Path(run) / "ledger")
     with pytest.raises(StoreError, match="no block is done yet"):
         write_report(run)
-    RunStore(run).put(Record(0, digest, "failed", cause="SourceError: gone"))
+    RunStore(run).ledger.put(Record(0, digest, "failed", cause="SourceError: gone"))
     with pytest.raises(StoreError, match=r"1 failed.*SourceError: gone"):
         write_report(run)
     assert not (Path(run) / "report.html").exists()

@@ -42,7 +42,7 @@ def test_pictures_are_the_stored_slices(run: str, index: int, drawn: list[list[P
     order[index], order[3] = order[3], order[index]  # so that this slice has the median MSE
     change_metrics(run, "mse", order)
     write_report(run)
-    arrays = {layer: np.asarray(RunStore(run).array(layer)[:]) for layer in ALL}
+    arrays = {layer: np.asarray(RunStore(run).arrays.array(layer)[:]) for layer in ALL}
     sinogram, ours, algebraic, truth = drawn[0]
     np.testing.assert_array_equal(sinogram.image, arrays["sinogram"][0, index])
     for panel, layer in ((ours, ALL[0]), (algebraic, ALL[2]), (truth, ALL[1])):
@@ -67,7 +67,7 @@ def test_slices_lie_along_whichever_axis_is_tilted_about(
     sinogram, _, _, truth = drawn[0]
     # truth comes back through the prior's units, which may cost a rounding
     np.testing.assert_allclose(truth.image, data[3, THICKNESS:], atol=1)
-    stored = np.asarray(RunStore(root).array("sinogram")[1, 3])
+    stored = np.asarray(RunStore(root).arrays.array("sinogram")[1, 3])
     np.testing.assert_array_equal(sinogram.image, stored)
 
 

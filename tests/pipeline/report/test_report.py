@@ -79,7 +79,7 @@ def test_all_data_is_escaped(run: str) -> None:
 
 def test_provenance_and_doubts_about_the_data(run: str) -> None:
     manifest, store = RunStore(run).manifest(), RunStore(run)
-    store.put(replace(next(store.records()), missing_voxels=77))
+    store.ledger.put(replace(next(store.ledger.records()), missing_voxels=77))
 
     def change(manifest: dict[str, Any]) -> None:
         manifest["spec"]["source"]["missing"] = 3
@@ -98,9 +98,9 @@ def test_provenance_and_doubts_about_the_data(run: str) -> None:
 
 
 def test_timings_are_of_the_blocks_that_ran(run: str) -> None:
-    for record, worker in zip(list(RunStore(run).records()), "ab", strict=True):
+    for record, worker in zip(list(RunStore(run).ledger.records()), "ab", strict=True):
         seconds = {"fetch": 1.0, "reconstruct": 3.0}
-        RunStore(run).put(replace(record, seconds=seconds, worker=worker, attempts=2))
+        RunStore(run).ledger.put(replace(record, seconds=seconds, worker=worker, attempts=2))
     text = page(run).text
     assert "1 slices per second and worker process; 2 with all 2 at work" in text
     assert "2 blocks needed more than one attempt" in text

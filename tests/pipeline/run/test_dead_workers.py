@@ -140,4 +140,4 @@ def test_a_block_that_kills_its_worker_twice_is_given_up_and_the_others_are_done
     assert "2 workers died at it, the last at stage reconstruct" in record.cause
     assert record.worker.startswith("cpu-")
     assert len(before - set(shared.pids().values())) in (1, 2)  # the same name may die twice
-    assert RunStore(spec.output.path).record(3) == record
+    assert RunStore(spec.output.path).ledger.record(3) == record

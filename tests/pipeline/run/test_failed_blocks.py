@@ -72,7 +72,7 @@ def test_a_reconstruction_that_is_not_finite_is_a_failed_block_and_nothing_is_wr
     assert (status, err.count("\n")) == (1, 1)
     assert f"{BLOCKS} of {BLOCKS} blocks failed" in err
     assert "block 0: the reconstruction is not finite; check method.step" in " ".join(out.split())
-    records = list(RunStore(str(tmp_path / "run")).records())
+    records = list(RunStore(str(tmp_path / "run")).ledger.records())
     assert [(r.state, r.attempts) for r in records] == [("failed", 1)] * BLOCKS
     assert all("the reconstruction is not finite" in r.cause for r in records)
     assert not list((tmp_path / "run/volume.zarr").rglob("c/*"))

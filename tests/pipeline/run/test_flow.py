@@ -29,7 +29,7 @@ from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RECENT, SAMPLE, SHOWN, RunStatistics
+from ddgm.pipeline.store.statistics import MAX_FAILURES, RECENT, SAMPLE, RunStatistics
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.members import WorkerInfo, Workers
@@ -191,5 +191,5 @@ def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:
     assert found["worst"][0] == (pytest.approx((count - 1) / 1000), count - 1, count - 1)
     assert found["seconds"] == {"fetch": 2.0}
     assert found["seconds_a_block"] == pytest.approx(1.0)
-    assert len(found["failures"]) == SHOWN
+    assert len(found["failures"]) == MAX_FAILURES
     assert (len(tally.ends), len(tally.metrics["residual"].sample)) == (RECENT, SAMPLE)

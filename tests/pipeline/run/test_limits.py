@@ -54,7 +54,7 @@ def reference(
 
 def checksums(root: Path) -> dict[int, dict[str, str]]:
     """Of the blocks that are done."""
-    records = RunStore(str(root)).records()
+    records = RunStore(str(root)).ledger.records()
     return {r.block: r.checksums for r in records if r.state == "done"}
 
 

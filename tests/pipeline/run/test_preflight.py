@@ -133,10 +133,10 @@ def begun_with(shared: Shared, folder: Path, prior: Path, **versions: str) -> Pa
     data = spec_data(url, folder / "run", prior, block={"slices": 16})
     data["cluster"] = shared.part
     run_alone(Spec.model_validate(data), 0)
-    file = folder / "run/run.json"
-    manifest = json.loads(file.read_text())
+    store = RunStore(str(folder / "run"))
+    manifest = store.manifest()
     manifest["versions"] |= versions
-    file.write_text(json.dumps(manifest))
+    store.write_manifest(manifest)
     spec = folder / "spec.yaml"
     spec.write_text(json.dumps(data))
     return spec
@@ -161,7 +161,7 @@ def test_a_run_begun_with_another_version_is_gone_on_with_only_when_told_to(
     )
     assert state(tmp_path) == before
     assert run_ddgm(capsys, "run", spec, "--other-versions")[0] == 0
-    assert [r.block for r in RunStore(str(tmp_path / "run")).records()] == [0, 1]
+    assert [r.block for r in RunStore(str(tmp_path / "run")).ledger.records()] == [0, 1]
     versions = RunStore(str(tmp_path / "run")).manifest()["versions"]
     assert versions["torch"] == f"0.9 and {here}"
     assert run_ddgm(capsys, "run", spec)[0] == 0, "by a version that has a part in it already"

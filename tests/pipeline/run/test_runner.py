@@ -66,7 +66,7 @@ def test_a_run_writes_truth_scores_and_a_record_for_every_block(
     assert sum(isinstance(e, BlockDone) for e in events) == 8
     assert isinstance(events[0], RunStarted)
     assert events[0].dashboard == "", "a local cluster has none"
-    assert {r.block for r in RunStore(str(root)).records()} == set(range(8))
+    assert {r.block for r in RunStore(str(root)).ledger.records()} == set(range(8))
 
 
 @pytest.mark.cluster
@@ -82,7 +82,7 @@ def test_block_size_and_worker_count_change_no_byte(
         cluster={"workers": 2},
     )
     run(other, lambda event: None)
-    assert RunStore(str(tmp_path / "run")).array("truth").shards == (32, 140, 12)
+    assert RunStore(str(tmp_path / "run")).arrays.array("truth").shards == (32, 140, 12)
     assert layers(tmp_path / "run") == expected
 
 
@@ -99,15 +99,15 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
     # a session of its own: workers are killed too
     client = ddgm(log, "run", path, start_new_session=True)
     try:
-        wait_for(lambda: len(list(store.records())) >= 2, client, log)
+        wait_for(lambda: len(list(store.ledger.records())) >= 2, client, log)
     finally:
         os.killpg(client.pid, signal.SIGKILL)
         client.wait()
-    before = {r.block: r.finished for r in store.records()}
+    before = {r.block: r.finished for r in store.ledger.records()}
     assert 2 <= len(before) < 8
     result = run(spec, lambda event: None)
     assert (result.resumed, result.done) == (len(before), 8 - len(before))
-    after = {r.block: r.finished for r in store.records()}
+    after = {r.block: r.finished for r in store.ledger.records()}
     assert {block: after[block] for block in before} == before
     assert layers(tmp_path / "run") == expected
     again = run(spec, lambda event: None)

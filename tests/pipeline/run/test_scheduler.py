@@ -98,7 +98,7 @@ def test_a_run_in_which_nothing_moves_ends_and_says_so(
     )
     with pytest.raises(RunError, match=said):
         drained(shared, context, submit)
-    assert list(RunStore(context.root).records()) == []
+    assert list(RunStore(context.root).ledger.records()) == []
 
 
 def poolless(context: RunContext, task: BlockTask) -> Record:
@@ -131,7 +131,7 @@ def test_a_block_that_is_begun_anew_too_often_is_given_up_without_an_attempt_cou
     (failed,) = [e.record for e in events if isinstance(e, BlockFailed)]
     assert (failed.block, failed.attempts) == (STRANGE, 1)
     assert failed.cause == f"its workers were lost {MAX_RESUBMITS} times; look at their logs"
-    assert RunStore(context.root).record(STRANGE) == failed
+    assert RunStore(context.root).ledger.record(STRANGE) == failed
 
 
 def worker_killer(context: RunContext, task: BlockTask) -> Record:

@@ -36,7 +36,7 @@ def test_one_driver_at_a_time_and_none_is_missed(
     store = RunStore(spec.output.path)
 
     def count() -> int:
-        return len(list(store.records()))
+        return len(list(store.ledger.records()))
 
     client = ddgm(log, "run", path)
     try:
@@ -60,9 +60,9 @@ def test_one_driver_at_a_time_and_none_is_missed(
     client.send_signal(signal.SIGINT)
     assert client.wait(timeout=60) == 130, log.read_text()
     assert "stopped; run the same spec again" in log.read_text()
-    kept = {r.block: r.finished for r in store.records()}
+    kept = {r.block: r.finished for r in store.ledger.records()}
     assert first < len(kept) < BLOCKS, "it stopped in the middle"
-    assert {r.state for r in store.records()} == {"done"}
+    assert {r.state for r in store.ledger.records()} == {"done"}
     result = run(spec, lambda event: None)
     assert (result.resumed, result.done) == (len(kept), BLOCKS - len(kept))
     assert layers(tmp_path / "run") == reference
@@ -80,7 +80,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_can_be_gone_on_with(
     with withheld(chunk_file(tmp_path / "em", (42, 20, 19))):
         client = ddgm(log, "run", path)
         try:
-            wait_for(lambda: len(list(store.records())) == last, client, log)
+            wait_for(lambda: len(list(store.ledger.records())) == last, client, log)
             wait_for(lambda: has_begun(tmp_path / "run", last), client, log)
             client.send_signal(signal.SIGINT)
             wait_for(lambda: "Ctrl-C again stops at once" in log.read_text(), client, log)

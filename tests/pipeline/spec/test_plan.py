@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddgm.pipeline.spec.layout import layout_of, nearest_divisors
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, PlanError, make_plan, nearest_divisor
+from ddgm.pipeline.spec.plan import Plan, PlanError, make_plan
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 
@@ -35,16 +36,17 @@ def test_blocks_cover_the_region_once_and_each_is_one_shard(
 ) -> None:
     p = plan(tilt_axis=axes[0], thickness_axis=axes[1], width_axis=axes[2], width=width)
     for layer in ("reconstruction", "sinogram"):
-        seen, shards = np.zeros(p.layer_shape(layer), int), set()
+        layout = layout_of(p, layer)
+        seen, shards = np.zeros(layout.shape, int), set()
         for block in p.blocks():
-            index, shard = p.layer_index(layer, block), p.layer_shard(layer)
+            index, shard = layout.index(block), layout.shard
             seen[index] += 1
             assert all(i.start % n == 0 for i, n in zip(index, shard, strict=True))
             assert all(i.stop - i.start <= n for i, n in zip(index, shard, strict=True))
-            shards.add(tuple(i.start // n for i, n in zip(index, shard, strict=True)))
+            shards.add(layout.key(block))
         assert (seen == 1).all()
         assert len(shards) == p.block_count
-        pairs = zip(p.layer_shard(layer), p.layer_chunks(layer), strict=True)
+        pairs = zip(layout.shard, layout.chunks, strict=True)
         assert all(shard % chunk == 0 for shard, chunk in pairs)
 
 
@@ -71,7 +73,7 @@ def test_chosen_slabs_are_the_only_ones_and_keep_their_place() -> None:
     first = some.block(0)
     same = whole.block(7 * whole.blocks_per_slab)
     assert (first.box, first.slab, first.origins) == (same.box, 7, same.origins)
-    assert some.layer_shape("reconstruction") == whole.layer_shape("reconstruction")
+    assert layout_of(some, "reconstruction").shape == layout_of(whole, "reconstruction").shape
 
 
 @pytest.mark.parametrize(
@@ -114,4 +116,4 @@ def test_a_plan_of_a_million_blocks_costs_nothing() -> None:
     [(1568, 64, 56), (128, 64, 64), (157, 64, 157), (100, 64, 50), (32, 64, 32), (12, 5, 6)],
 )
 def test_chunks_are_divisors_near_what_was_asked(n: int, wanted: int, nearest: int) -> None:
-    assert nearest_divisor(n, wanted) == nearest
+    assert nearest_divisors((n,), (wanted,)) == (nearest,)

@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from ddgm.pipeline.store import lock as lock_module
-from ddgm.pipeline.store.lock import LockError
+from ddgm.pipeline.store import process
+from ddgm.pipeline.store.files import Folder
+from ddgm.pipeline.store.lock import Driver, LockError
 
 
 def test_a_driver_on_another_machine_is_known_to_live_by_its_beats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ddgm.pipeline.store.files import Folder
-
     monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.2)
     monkeypatch.setattr(lock_module, "STALE_SECONDS", 4.0)
     folder = Folder(str(tmp_path / "run"))
     with lock_module.run_lock(folder):
-        monkeypatch.setattr(lock_module.socket, "gethostname", lambda: "elsewhere")
+        monkeypatch.setattr(process, "machine", lambda: "another boot/1")
         with pytest.raises(LockError, match="wait for it, stop it"), lock_module.run_lock(folder):
             pass
         monkeypatch.undo()
-    dead = b'{"token": "a", "host": "elsewhere", "pid": 1, "started": 0, "beats": 7}'
+    dead = Driver("a" * 32, "elsewhere", "another boot/1", 1, 0, beats=7).to_json()
     folder.write("driver.json", dead)
     monkeypatch.setattr(lock_module, "STALE_SECONDS", 1.5)
     with lock_module.run_lock(folder) as lock:
@@ -36,11 +36,9 @@ def test_a_driver_on_another_machine_is_known_to_live_by_its_beats(
 def test_a_driver_that_was_taken_for_dead_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ddgm.pipeline.store.files import Folder
-
     monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.05)
     folder = Folder(str(tmp_path))
-    theirs = b'{"token": "b", "host": "elsewhere", "pid": 1, "started": 0, "beats": 0}'
+    theirs = Driver("b" * 32, "elsewhere", "another boot/1", 1).to_json()
     with lock_module.run_lock(folder) as lock:
         folder.write("driver.json", theirs)
 

@@ -15,9 +15,10 @@ from s3fs import S3FileSystem
 
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.plan import make_plan
+from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import Folder, FolderError, UnreachableError
 from ddgm.pipeline.store.lock import LockError, run_lock
-from ddgm.pipeline.store.run_store import RunStore, StoreError
+from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.object_store import BUCKET, SECRET, ObjectStore, object_store
 from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec, spec_data
 from tests.workers.shared import Shared
@@ -88,7 +89,7 @@ def test_a_run_from_a_store_into_a_store_resumes_verifies_and_is_repaired(
     assert "give credentials that may write there" in err
     assert "finished blocks are kept" in err
     assert err.count("\n") == 1
-    done = {r.block for r in RunStore(root).records()}
+    done = {r.block for r in RunStore(root).ledger.records()}
     assert done
     assert 5 not in done, "its data are there, and it is not done"
     assert "none: the run has ended, or was stopped" in ddgm("status", root)[1]
@@ -217,15 +218,15 @@ def test_damage_is_not_confused_with_a_store_that_fails(
     spec = small_spec(f"precomputed://file://{volume}", folder.root, tiny_prior)
     record = run_alone(spec, 1)
     run, plan = RunStore(folder.root), make_plan(spec)
-    assert run.record(1) == record
+    assert run.ledger.record(1) == record
     store.faults["truth/0/c/0/0/1"] = 500
     with pytest.raises(UnreachableError):
-        run.read(plan, "truth", plan.block(1))
+        run.arrays.read(plan, "truth", plan.block(1))
     with pytest.raises(StoreError, match="is missing or empty"):
-        run.read(plan, "truth", plan.block(2))
+        run.arrays.read(plan, "truth", plan.block(2))
     with pytest.raises(UnreachableError):
         run_alone(spec, 1)
-    assert run.record(1) is None, "from the first byte that is written anew"
+    assert run.ledger.record(1) is None, "from the first byte that is written anew"
 
 
 def test_a_bucket_that_is_not_there_is_named_before_any_block(

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from ome_zarr_models.v05.image import Image
 
+from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Plan, make_plan
+from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.run_store import RunStore, StoreError
+from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from tests.pipeline.runs import layer, small_spec
@@ -34,7 +36,7 @@ def block_data(plan: Plan, index: int, fill: int | None = None) -> dict[Layer, n
     rng, block = np.random.default_rng(index), plan.block(index)
     data: dict[Layer, np.ndarray] = {}
     for name in plan.spec.output.layers:
-        shape = tuple(s.stop - s.start for s in plan.layer_index(name, block))
+        shape = tuple(s.stop - s.start for s in layout_of(plan, name).index(block))
         dtype = "float32" if name == "sinogram" else "uint8"
         data[name] = rng.integers(0, 200, shape).astype(dtype)
         if fill is not None:
@@ -44,12 +46,12 @@ def block_data(plan: Plan, index: int, fill: int | None = None) -> dict[Layer, n
 
 def test_another_zarr_reader_reads_what_was_written(store: tuple[RunStore, Plan]) -> None:
     run, plan = store
-    whole = {n: np.zeros(plan.layer_shape(n)) for n in plan.spec.output.layers}
+    whole = {n: np.zeros(layout_of(plan, n).shape) for n in plan.spec.output.layers}
     for block in plan.blocks():
         data = block_data(plan, block.index)
         run.write(plan, block, data)
         for name, values in data.items():
-            whole[name][plan.layer_index(name, block)] = values
+            whole[name][layout_of(plan, name).index(block)] = values
     for name, values in whole.items():
         np.testing.assert_array_equal(layer(Path(run.root), name), values)
 
@@ -70,7 +72,7 @@ def test_a_block_of_zeros_is_stored_like_any_other(store: tuple[RunStore, Plan])
     run, plan = store
     block = plan.block(0)
     run.write(plan, block, block_data(plan, 0, fill=0))
-    assert not run.read(plan, "reconstruction", block).any()  # a missing one raises
+    assert not run.arrays.read(plan, "reconstruction", block).any()  # a missing one raises
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "flipped"])
@@ -89,21 +91,23 @@ def test_damage_is_an_error_and_can_be_written_over(
         keep = {"empty": 0, "truncated": len(content) // 2, "flipped": len(content)}[damage]
         path.write_bytes(content[:keep])
     with pytest.raises(StoreError, match=r"reconstruction/0/c/0/0/1"):
-        run.read(plan, "reconstruction", block)
+        run.arrays.read(plan, "reconstruction", block)
     run.write(plan, block, data)
-    np.testing.assert_array_equal(run.read(plan, "reconstruction", block), data["reconstruction"])
+    np.testing.assert_array_equal(
+        run.arrays.read(plan, "reconstruction", block), data["reconstruction"]
+    )
 
 
 def test_an_output_is_resumed_refused_or_replaced(store: tuple[RunStore, Plan]) -> None:
     run, plan = store
-    run.put(Record(0, "d", "done"))
+    run.ledger.put(Record(0, "d", "done"))
     assert run.prepare(plan, {"digest": "d", "spec": {}})
-    assert run.record(0) is not None
+    assert run.ledger.record(0) is not None
     with pytest.raises(StoreError, match="belongs to another spec"):
         run.prepare(plan, {"digest": "e", "spec": {}})
-    assert run.record(0) is not None
+    assert run.ledger.record(0) is not None
     assert not run.prepare(plan, {"digest": "e", "spec": {}}, overwrite=True)
-    assert run.record(0) is None
+    assert run.ledger.record(0) is None
 
 
 def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
@@ -153,14 +157,14 @@ def test_a_run_without_its_run_json_is_begun_anew_only_where_that_is_said(
 ) -> None:
     run, plan = store
     run.write(plan, plan.block(0), block_data(plan, 0))
-    run.put(Record(0, "d", "done"))
+    run.ledger.put(Record(0, "d", "done"))
     (Path(run.root) / "run.json").unlink()
     before = files(Path(run.root))
     with pytest.raises(StoreError, match=r"'ledger', and its run\.json is gone; --overwrite"):
         run.prepare(plan, {"digest": "d", "spec": {}})
     assert files(Path(run.root)) == before
     assert not run.prepare(plan, {"digest": "d", "spec": {}}, overwrite=True)
-    assert run.record(0) is None
+    assert run.ledger.record(0) is None
     assert "removed from" in (said := " ".join(capsys.readouterr().out.split()))
     assert said.endswith("ledger, volume.zarr")
 
@@ -209,11 +213,11 @@ def test_metadata_that_are_not_as_the_plan_gives_are_named_and_written_again(
 ) -> None:
     run, plan = store
     run.write(plan, plan.block(0), block_data(plan, 0))
-    run.put(Record(0, "d", "done"))
+    run.ledger.put(Record(0, "d", "done"))
     before = files(Path(run.root))
-    assert run.wrong_metadata(plan) == {}
+    assert run.arrays.wrong_metadata(plan) == {}
     WRONG[name](Path(run.root) / "volume.zarr" / name)
-    assert list(run.wrong_metadata(plan)) == [f"volume.zarr/{name}"]
+    assert list(run.arrays.wrong_metadata(plan)) == [f"volume.zarr/{name}"]
     assert run.prepare(plan, {"digest": "d", "spec": {}})
     assert files(Path(run.root)) == before
 
@@ -221,7 +225,7 @@ def test_metadata_that_are_not_as_the_plan_gives_are_named_and_written_again(
 def test_a_block_is_kept_where_its_array_cannot_be_opened(store: tuple[RunStore, Plan]) -> None:
     run, plan = store
     run.write(plan, plan.block(0), block_data(plan, 0))
-    run.put(Record(0, "d", "done"))
+    run.ledger.put(Record(0, "d", "done"))
     (Path(run.root) / "volume.zarr/truth/0/zarr.json").unlink()
     before = files(Path(run.root))
     with pytest.raises(FileNotFoundError):
@@ -238,20 +242,20 @@ def test_somebody_elses_run_json_is_not_taken_for_ours(tmp_path: Path) -> None:
 
 def test_a_block_that_is_being_written_again_is_not_done(store: tuple[RunStore, Plan]) -> None:
     run, plan = store
-    run.put(Record(0, "d", "done"))
+    run.ledger.put(Record(0, "d", "done"))
     data = block_data(plan, 0)
     data["truth"] = data["truth"][:1]  # zarr refuses it in the middle of writing
     with pytest.raises(ValueError, match="shape"):
         run.write(plan, plan.block(0), data)
-    assert run.record(0) is None
+    assert run.ledger.record(0) is None
 
 
 def test_a_torn_record_counts_as_none(store: tuple[RunStore, Plan]) -> None:
     run, _ = store
-    run.put(Record(3, "d", "done"))
+    run.ledger.put(Record(3, "d", "done"))
     (Path(run.root) / "ledger/000/000003.json").write_bytes(b"")
-    assert run.record(3) is None
-    assert list(run.records()) == []
+    assert run.ledger.record(3) is None
+    assert list(run.ledger.records()) == []
 
 
 @pytest.mark.parametrize("root", ["nonesuch://run", "FILE"])
@@ -270,10 +274,10 @@ def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
         Record(2345, "d", "failed", cause="why", detail="where"),
     ]
     for record in records:
-        run.put(record)
-    assert list(run.records()) == records
-    run.forget(1)
-    assert list(run.records()) == records[1:]
+        run.ledger.put(record)
+    assert list(run.ledger.records()) == records
+    run.ledger.forget(1)
+    assert list(run.ledger.records()) == records[1:]
 
 
 def test_a_store_works_on_any_url_that_fsspec_writes(tmp_path: Path) -> None:
@@ -282,5 +286,5 @@ def test_a_store_works_on_any_url_that_fsspec_writes(tmp_path: Path) -> None:
     run.prepare(plan, {"digest": "d", "spec": {}})
     block, data = plan.block(0), block_data(plan, 0)
     run.write(plan, block, data)
-    np.testing.assert_array_equal(run.read(plan, "truth", block), data["truth"])
+    np.testing.assert_array_equal(run.arrays.read(plan, "truth", block), data["truth"])
     assert (tmp_path / "run/volume.zarr/truth/0/c/0/0/0").is_file()
