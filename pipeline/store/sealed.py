@@ -33,7 +33,7 @@ def unseal(data: bytes) -> dict[str, Any]:
         if _digest(_filled(data, found, _BLANK)) == found:
             return content
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise DamagedError("it is not what ddgm writes") from error
+        raise DamagedError("it is not one that ddgm wrote") from error
     raise DamagedError("it has changed since ddgm wrote it")
 
 
