@@ -63,7 +63,7 @@ class DenseProjector(MatrixProjector):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__(geometry, cache, device)
-        kept = cached(f"folded-{geometry.digest[:24]}", lambda: _decompose(geometry), cache)
+        kept = cached("folded", geometry, lambda: _decompose(geometry), cache)
         parts = parity_bases(geometry)
         self._bases = [[torch.from_numpy(m).float().to(device) for m in part] for part in parts]
         self._v = [torch.from_numpy(kept[f"v{i}"]).to(device) for i in range(len(parts))]

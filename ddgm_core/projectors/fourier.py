@@ -43,7 +43,7 @@ class FourierProjector:
             raise ValueError("FourierProjector needs a lateral detector that misses nothing")
         self.geometry = geometry
         self.length = fast_length(geometry.bins)
-        kept = cached(f"fourier-{geometry.digest[:24]}", lambda: _build(geometry), cache)
+        kept = cached("fourier", geometry, lambda: _build(geometry), cache)
         self._a = transfer(torch.from_numpy(kept["kernel"]), self.length).to(device)
         self._at = self._a.mH
         self._eigenvalues = torch.from_numpy(kept["eigenvalues"])

@@ -29,7 +29,7 @@ class MatrixProjector:
         device: str | torch.device = "cpu",
     ) -> None:
         self.geometry = geometry
-        kept = cached(f"matrix-{geometry.digest[:24]}", lambda: _build(geometry), cache)
+        kept = cached("matrix", geometry, lambda: _build(geometry), cache)
         shape = (geometry.views * geometry.bins, geometry.thickness * geometry.width)
         indptr, indices, data = (torch.from_numpy(kept[k]) for k in ("indptr", "indices", "data"))
         with warnings.catch_warnings():

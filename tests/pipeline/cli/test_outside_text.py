@@ -57,10 +57,10 @@ def run(runs: Path, tmp_path: Path) -> Path:
     root = tmp_path / f"x{MARKUP.replace('/', '')}"
     shutil.copytree(runs / "run", root)
     store = RunStore(str(root))
-    record = next(store.records())
-    store.put(replace(record, worker=f"tcp://{MARKUP}{ESCAPES}:1"))
+    record = next(store.ledger.records())
+    store.ledger.put(replace(record, worker=f"tcp://{MARKUP}{ESCAPES}:1"))
     cause = f"SourceError: the server says {MARKUP} {ESCAPES}"
-    store.put(Record(1, record.digest, "failed", 3, cause=cause))
+    store.ledger.put(Record(1, record.digest, "failed", 3, cause=cause))
     return root
 
 
