@@ -98,5 +98,5 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file of this name is one that operating systems leave in anybody's folders."""
+    """True for names of files that operating systems leave in any folder."""
     return name in (".DS_Store", "Thumbs.db") or name.startswith((".nfs", "._"))

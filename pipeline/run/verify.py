@@ -132,7 +132,7 @@ def _array(layer: Layer) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a block, and whether it once was done."""
+    """A fault of a block, and whether the block was done before."""
 
     text: str
     done: bool

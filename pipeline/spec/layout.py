@@ -1,4 +1,4 @@
-"""How each layer of a run is stored: one array, of which every block is one whole shard."""
+"""The layout of each layer of a run: one array, of which every block is one whole shard."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LayerLayout:
     index: Callable[[Block], Index]
 
     def slice_index(self, block: Block, k: int) -> Index:
-        """Where a block's slice k lies."""
+        """Index of a block's slice k in the layer's array."""
         index = list(self.index(block))
         along = self.axes[0] - 3
         start = index[along].start + k
@@ -120,7 +120,7 @@ def bytes_to_write(plan: Plan) -> int:
 
 
 def nearest_divisors(shape: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
-    """For each axis the divisor of `shape` nearest to `wanted` in ratio; of two, the larger."""
+    """Divisors of `shape`, on each axis the nearest to `wanted` in ratio; of two, the larger."""
 
     def nearest(n: int, wanted: int) -> int:
         small = [d for d in range(1, isqrt(n) + 1) if n % d == 0]

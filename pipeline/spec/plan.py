@@ -1,4 +1,4 @@
-"""What can be known before a run: slabs and blocks; pure functions of spec and volume."""
+"""The plan of a run: slabs and blocks, pure functions of spec and volume."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Arrays:
             raise StoreError(f"{name} is damaged ({error})") from error
 
     def wrong_metadata(self, plan: Plan) -> dict[str, bytes]:
-        """What is to be written, by name, where a zarr.json is missing or not as the plan gives."""
+        """The zarr.json files, by name, that are missing or differ from the plan's."""
         found = {f"{VOLUME}/{name}": data for name, data in metadata(plan).items()}
         return {name: d for name, d in found.items() if not _same_json(self.folder.read(name), d)}
 
@@ -78,7 +78,7 @@ class Arrays:
         return list(wrong)
 
     def _zarr(self, name: str) -> dict[str, Any]:
-        """Where zarr finds something, as its functions take it."""
+        """Location of an array or group, as zarr's functions take it."""
         if local := self.folder.local_path(name):
             return {"store": local}
         return {"store": f"{self.folder.root.rstrip('/')}/{name}", "storage_options": OPTIONS}
@@ -132,7 +132,7 @@ def checksum(data: np.ndarray) -> str:
 
 
 def _same_json(found: bytes | None, wanted: bytes) -> bool:
-    """Whether two files say the same, however they are laid out."""
+    """True if two JSON files have the same content, however they are laid out."""
     try:
         return found is not None and json.loads(found) == json.loads(wanted)
     except (ValueError, RecursionError):

@@ -180,9 +180,9 @@ class Folder:
             sync_folder(Path(path).parent)
 
     def names(self, folder: str) -> list[str]:
-        """What is in a folder, files and folders, by their own names, sorted; none if not there.
+        """Names of the files and folders in a folder, sorted; empty if it is not there.
 
-        What operating systems leave in any folder is passed over.
+        Files that operating systems leave in any folder are passed over.
         """
         fs, path = self._at(folder)
         found: list[str] = []

@@ -1,4 +1,4 @@
-"""What is known of each block: the records by which a run resumes and is verified."""
+"""The ledger: a record for each block, by which a run resumes and is verified."""
 
 from __future__ import annotations
 

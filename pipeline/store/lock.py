@@ -38,7 +38,7 @@ class LockError(DdgmError):
 
 @dataclass(frozen=True)
 class Driver:
-    """Who drives a run: the contents of driver.json.
+    """The driver of a run: the contents of driver.json.
 
     Attributes:
         token: of this start alone.
@@ -80,7 +80,7 @@ class Driver:
         return json.dumps(asdict(self)).encode()
 
     def lives(self) -> bool | None:
-        """Whether its process is alive; None where only its heartbeat can tell."""
+        """True if its process is alive; None where only its heartbeat can tell."""
         if not self.pid:
             return False
         if not self.machine or self.machine != process.machine():
@@ -149,13 +149,13 @@ def run_lock(folder: Folder) -> Iterator[RunLock]:
 
 
 def driver(folder: Folder) -> Driver | None:
-    """Who drives a run; None where nobody does, or where it is known to be dead."""
+    """The driver of a run; None where there is none, or it is known to be dead."""
     chain = _chain(folder)
     return chain[-1] if chain and chain[-1].lives() is not False else None
 
 
 def is_lock(folder: Folder) -> bool:
-    """Whether driver.json is one that a driver wrote, or had begun to write when it was killed."""
+    """True if a driver wrote this driver.json, or had begun to when it was killed."""
     data = folder.read(NAME)
     return not data or Driver.from_json(data).pid > 0
 
@@ -220,7 +220,7 @@ def _tokens(folder: Folder) -> list[str]:
 
 
 def _made(folder: Folder, name: str, mine: Driver) -> bool:
-    """Whether a file is ours now; also where a first answer to that was lost on the network."""
+    """True if the file is ours now, even if the first answer was lost on the network."""
     if folder.create(name, mine.to_json()):
         return True
     data = folder.read(name)

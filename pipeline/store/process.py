@@ -1,4 +1,4 @@
-"""Which process of which machine this is, and whether another one still lives.
+"""The identity of a process on its machine, and whether it still lives.
 
 A process is known by its number, the tick of the kernel's clock at which it began, the kernel's
 boot and its PID namespace: none of these changes when somebody sets the clock, and containers of

@@ -40,7 +40,7 @@ OWN = {
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of a block.
+    """Checksums and sizes of a block that was written.
 
     Attributes:
         checksums: of the data, by layer.
@@ -94,7 +94,7 @@ class RunStore:
         self.folder.write(MANIFEST, seal(manifest, indent=2))
 
     def check(self, manifest: Mapping[str, Any], overwrite: bool = False) -> bool:
-        """Whether there is an earlier start of this run to go on with; writes nothing.
+        """True if there is an earlier start of this run to continue; writes nothing.
 
         Raises:
             StoreError: the folder belongs to another spec, or holds something else.
@@ -242,5 +242,5 @@ def _own_name(name: str) -> str:
 
 
 def _is_metadata(path: str) -> bool:
-    """Whether a file of a volume is a zarr.json, or half of one."""
+    """True if a file of a volume is a zarr.json, or half of one."""
     return PARTIAL.sub("", path.rsplit("/", 1)[-1]) in ("zarr.json", "zarr")
