@@ -20,6 +20,7 @@ from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import StageOutput
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run import placement as flow
+from ddgm.pipeline.run.dask_cluster import DaskCluster
 from ddgm.pipeline.run.events import BlockDone, Event
 from ddgm.pipeline.run.placement import Placement
 from ddgm.pipeline.run.scheduler import BlockScheduler
@@ -120,7 +121,9 @@ def main() -> None:
                 )
                 before, counted = now, tally.done
 
-        BlockScheduler(client, context, RunStore(root), count, submit).drain(iter(range(a.blocks)))
+        cluster = DaskCluster(client, context, submit)
+        scheduler = BlockScheduler(cluster, context, RunStore(root), count)
+        scheduler.drain(iter(range(a.blocks)))
     in_flight = a.workers * a.ahead
     title = f"{a.blocks} blocks that do nothing: {a.workers} workers, {in_flight} in flight"
     report("flow", title, rows, NOTES)

@@ -11,7 +11,7 @@ from ddgm.pipeline.run.events import (
     BlockDone,
     BlockFailed,
     BlockRetried,
-    Event,
+    RunObserver,
     RunStarted,
     Stopping,
     Waiting,
@@ -19,8 +19,8 @@ from ddgm.pipeline.run.events import (
 from ddgm.pipeline.terminal import LOG_SECONDS, bar, duration
 
 
-class RunProgress:
-    """Subscribes to a run's events; use as a context, and call it with each event."""
+class RunProgress(RunObserver):
+    """Shows a run's events on a console; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -43,38 +43,47 @@ class RunProgress:
         if self.console.is_terminal:
             self.bar.stop()
 
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if isinstance(event, RunStarted):
-            self._start(event)
-        elif isinstance(event, BlockRetried):
-            self.console.print(
-                f"block {event.block}: attempt {event.attempt} failed, trying again: {event.cause}"
-            )
-        elif isinstance(event, Waiting):
-            self.bar.update(self.task, description="waiting for a worker")
-            who = "worker with the resource GPU" if event.pool else "worker"
-            self._log(f"no {who} is there yet; waiting")
-        elif isinstance(event, Stopping):
-            self.console.print(
-                "stopping: the blocks that are begun are finished; Ctrl-C again stops at once"
-            )
-        elif isinstance(event, BlockDone | BlockFailed):
-            self.ended += 1
-            self.bar.update(
-                self.task, completed=self.before + self.ended, description=f"blocks, {self._rate()}"
-            )
-            if isinstance(event, BlockFailed):
-                self.console.print(f"block {event.record.block} failed: {event.record.cause}")
-            self._log(self._line())
-
-    def _start(self, event: RunStarted) -> None:
+    def on_run_started(self, event: RunStarted) -> None:
+        """Say what is to be done, and begin the bar."""
         self.total, self.before, self.voxels = event.blocks, event.done, event.voxels
         self.started = self.logged = time.monotonic()
         resumed = f", {event.done} done before" if event.done else ""
         dashboard = f"; Dask dashboard at {event.dashboard}" if event.dashboard else ""
         self.console.print(f"{event.blocks} blocks{resumed}{dashboard}")
         self.bar.reset(self.task, total=event.blocks, completed=event.done)
+
+    def on_block_done(self, event: BlockDone) -> None:
+        """Move the bar on."""
+        self._advance()
+
+    def on_block_failed(self, event: BlockFailed) -> None:
+        """Move the bar on, and print the cause."""
+        self.console.print(f"block {event.record.block} failed: {event.record.cause}")
+        self._advance()
+
+    def on_block_retried(self, event: BlockRetried) -> None:
+        """Print the cause."""
+        self.console.print(
+            f"block {event.block}: attempt {event.attempt} failed, trying again: {event.cause}"
+        )
+
+    def on_waiting(self, event: Waiting) -> None:
+        """Say what is missing."""
+        self.bar.update(self.task, description="waiting for a worker")
+        who = "worker with the resource GPU" if event.pool else "worker"
+        self._log(f"no {who} is there yet; waiting")
+
+    def on_stopping(self, event: Stopping) -> None:
+        """Say how to stop at once."""
+        self.console.print(
+            "stopping: the blocks that are begun are finished; Ctrl-C again stops at once"
+        )
+
+    def _advance(self) -> None:
+        self.ended += 1
+        completed, description = self.before + self.ended, f"blocks, {self._rate()}"
+        self.bar.update(self.task, completed=completed, description=description)
+        self._log(self._line())
 
     def _line(self) -> str:
         left = self.total - self.before - self.ended

@@ -12,7 +12,7 @@ from ddgm.pipeline.cli.options import OtherVersions, Run
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
-    from ddgm.pipeline.run.runner import RunResult
+    from ddgm.pipeline.run.result import RunResult
     from ddgm.pipeline.spec.model import Spec
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]

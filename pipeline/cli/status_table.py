@@ -9,7 +9,7 @@ from typing import Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from ddgm.pipeline.run.runner import RunResult
+from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.run.state import read_state
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.lock import Driver, driver
@@ -127,7 +127,7 @@ def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
     workers = f"{state['block_workers']} that hold blocks, {state['pool']} in the pool"
     rows = [("workers", f"{workers}; placement: {state['placement']}")]
     if state["busy"] is not None:
-        who = "workers" if state["placement"] == "here" else "pool"
+        who = "workers" if state["placement"] == "local" else "pool"
         rows.append((f"{who} at the network", f"{state['busy']:.0%} of the time"))
     rows.append(("retries", str(state["retries"])))
     if predicted := state["predicted"]:

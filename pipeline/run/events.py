@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ddgm.pipeline.run.placement import Placement
 from ddgm.pipeline.store.ledger import Record
 
 
@@ -70,12 +71,12 @@ class ActiveBlock:
 class ClusterStatus:
     """State of the cluster, emitted every few seconds."""
 
-    placement: str
+    placement: Placement
     block_workers: int
     """Workers that hold blocks."""
     pool: int
     """Workers that run the network for them."""
-    running: tuple[ActiveBlock, ...] = ()
+    active: tuple[ActiveBlock, ...] = ()
     pool_seconds: float = 0.0
     """Seconds that the pool has spent in network calls for others."""
 
@@ -87,3 +88,43 @@ class Stopping:
 
 Event = RunStarted | BlockDone | BlockRetried | BlockFailed | Waiting | ClusterStatus | Stopping
 Subscriber = Callable[[Event], None]
+
+
+class RunObserver:
+    """Base of those who watch a run: a subscriber with a method for each kind of event."""
+
+    def __call__(self, event: Event) -> None:
+        """Call the method for the event's kind."""
+        getattr(self, _METHODS[type(event)])(event)
+
+    def on_run_started(self, event: RunStarted) -> None:
+        """Blocks are about to be submitted."""
+
+    def on_block_done(self, event: BlockDone) -> None:
+        """A block's data and record are in place."""
+
+    def on_block_retried(self, event: BlockRetried) -> None:
+        """A block failed and is begun again."""
+
+    def on_block_failed(self, event: BlockFailed) -> None:
+        """A block failed for good."""
+
+    def on_waiting(self, event: Waiting) -> None:
+        """No worker is there."""
+
+    def on_cluster_status(self, event: ClusterStatus) -> None:
+        """The workers were polled."""
+
+    def on_stopping(self, event: Stopping) -> None:
+        """No more blocks are begun."""
+
+
+_METHODS = {
+    RunStarted: "on_run_started",
+    BlockDone: "on_block_done",
+    BlockRetried: "on_block_retried",
+    BlockFailed: "on_block_failed",
+    Waiting: "on_waiting",
+    ClusterStatus: "on_cluster_status",
+    Stopping: "on_stopping",
+}

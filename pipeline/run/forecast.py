@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.block.timing import time_calls
-from ddgm.pipeline.run.events import ClusterStatus, Event
+from ddgm.pipeline.run.events import ClusterStatus, RunObserver
+from ddgm.pipeline.run.placement import LOCAL
 from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.workers.members import RESOURCE, current_workers
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 HAND_OVER_SECONDS = 5.0  # that a worker is given to hand over one number
 
 
-class Forecast:
-    """Subscribes to a run's events; at the first that tells of workers, has one time its calls.
+class Forecast(RunObserver):
+    """Has a worker time its calls as soon as there is one, and predicts a run's time from them.
 
     Workers come and go, so the time is what the work takes one of them, over how many there were
     on average: those of the pool, or where there is none all.
@@ -28,23 +30,30 @@ class Forecast:
         client: of the cluster that the run is on.
         context: what is run.
         blocks: that were not done when it started.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, client: Client, context: RunContext, blocks: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        context: RunContext,
+        blocks: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.client, self.context, self.blocks = client, context, blocks
-        self._placement = "here"
+        self._clock = clock
+        self._placement = LOCAL
         self._slice: float | None = None
         self._timing: Future | None = None
-        self._began = self._seen = time.monotonic()
+        self._began = self._seen = clock()
         self._workers, self._worker_seconds = 0, 0.0
 
-    def __call__(self, event: Event) -> None:
-        """Take in one event."""
-        if not isinstance(event, ClusterStatus):
-            return
+    def on_cluster_status(self, event: ClusterStatus) -> None:
+        """Count the workers that run the network."""
         self._count()
         self._placement = event.placement
-        self._workers = event.block_workers if event.placement == "here" else event.pool
+        local = event.placement.network_on_block_workers
+        self._workers = event.block_workers if local else event.pool
         if self._workers and event.block_workers and self._timing is None:
             self._timing = self._timed()
 
@@ -69,25 +78,24 @@ class Forecast:
 
     def as_json(self) -> dict[str, Any]:
         """Predicted seconds, and bytes of a worker that holds blocks."""
-        memory = worker_memory(self.context.plan, network=self._placement == "here")
+        memory = worker_memory(self.context.plan, network=self._placement.network_on_block_workers)
         return {"seconds": self.seconds(), "memory": memory.total}
 
     def _count(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._worker_seconds += self._workers * (now - self._seen)
         self._seen = now
 
     def _timed(self) -> Future | None:
         """Time the calls on a worker that runs the method; with `calls`, network calls, too."""
-        workers = current_workers(self.client)
-        running = workers.pool if self._placement == "whole" else workers.block_workers
-        if not running:  # gone since
+        workers = self._placement.method_workers(current_workers(self.client))
+        if not workers:  # gone since
             return None
         name = f"calibrate-{self.context.topic[-8:]}"
-        where: dict[str, Any] = {"workers": [running[0].address], "priority": 1, "pure": False}
-        if self._placement == "whole":  # a pool worker does one thing at a time
+        where: dict[str, Any] = {"workers": [workers[0].address], "priority": 1, "pure": False}
+        if self._placement.method_on_pool:  # a pool worker does one thing at a time
             where["resources"] = {RESOURCE: 1}
-        calls = self._placement == "calls"
+        calls = self._placement.calls_pool
         return self.client.submit(seconds_a_slice, self.context, calls, key=name, **where)
 
 

@@ -8,16 +8,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ddgm.core.errors import Stopped
 from ddgm.pipeline.block.stages import run_block
 from ddgm.pipeline.block.task import RunContext
-from ddgm.pipeline.run.events import BlockDone, BlockFailed, Event, RunStarted, Subscriber
+from ddgm.pipeline.run.dask_cluster import DaskCluster
+from ddgm.pipeline.run.events import Event, RunStarted, Subscriber
 from ddgm.pipeline.run.forecast import Forecast
-from ddgm.pipeline.run.placement import Submit, submit
 from ddgm.pipeline.run.preflight import check, create
+from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.run.scheduler import BlockScheduler, RunError
 from ddgm.pipeline.run.state import StateFile
 from ddgm.pipeline.spec.model import Spec
@@ -33,49 +34,11 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-@dataclass
-class RunResult:
-    """Result of a run.
-
-    Attributes:
-        blocks: of the plan.
-        resumed: done by earlier starts.
-        done: by this one.
-        failures: blocks that failed for good.
-        failed: their records, the first of them.
-        seconds: this start took.
-        tally: of all records of the run.
-        predicted: seconds, and bytes of a worker, that this start would take; see `Forecast`.
-    """
-
-    blocks: int
-    resumed: int = 0
-    done: int = 0
-    seconds: float = 0.0
-    tally: RunStatistics = field(default_factory=RunStatistics, compare=False, repr=False)
-    predicted: dict[str, Any] | None = field(default=None, compare=False)
-
-    @property
-    def failures(self) -> int:
-        return self.tally.failed
-
-    @property
-    def failed(self) -> list[Record]:
-        return self.tally.failures
-
-    def __call__(self, event: Event) -> None:
-        """Count what an event tells of."""
-        if isinstance(event, BlockDone | BlockFailed):
-            self.tally.add(event.record)
-            self.done += isinstance(event, BlockDone)
-
-
 def run(
     spec: Spec,
     emit: Subscriber,
     overwrite: bool = False,
     only: Sequence[int] | None = None,
-    submit: Submit = submit,
     other_versions: bool = False,
 ) -> RunResult:
     """Run a spec to its end, or resume where an earlier start of the same spec stopped.
@@ -85,7 +48,6 @@ def run(
         emit: called with every event.
         overwrite: what an earlier run of another spec left.
         only: these blocks, which are done again where they are done, and no others.
-        submit: hands a block to Dask.
         other_versions: whether to go on by other versions of torch and the like; see `check`.
 
     Raises:
@@ -108,9 +70,7 @@ def run(
         if left := sum(1 for i in wanted if not done[i]):
             with connect(spec.cluster, spec.pool) as client:
                 forecast = Forecast(client, context, left)
-                stopped = _drain(
-                    client, context, store, result, forecast, emit, lock, pending, submit
-                )
+                stopped = _drain(client, context, result, forecast, emit, lock, pending)
                 result.predicted = forecast.as_json()
         records = store.ledger.records_of(context.digest, result.blocks)
         there = store.write_metrics(list(result.tally.columns), records)
@@ -137,19 +97,17 @@ def _known(store: RunStore, context: RunContext, result: RunResult) -> bytearray
 def _drain(
     client: Client,
     context: RunContext,
-    store: RunStore,
     result: RunResult,
     forecast: Forecast,
     emit: Subscriber,
     lock: RunLock,
     pending: Iterator[int],
-    submit: Submit,
 ) -> bool:
     """Run all pending blocks; whether they were stopped before their end."""
-    state = StateFile(store, context, result.tally, forecast)
+    store = RunStore(context.root)
+    state = StateFile(store, context, result, forecast)
 
     def tell(event: Event) -> None:
-        lock.check()
         for subscriber in (result, forecast, state, emit):
             subscriber(event)
 
@@ -157,10 +115,10 @@ def _drain(
     local = isinstance(context.plan.spec.cluster, Local)  # which has none
     dashboard = "" if local else client.dashboard_link or ""
     tell(RunStarted(result.blocks, result.resumed, z * y * x, dashboard))
-    scheduler = BlockScheduler(client, context, store, tell, submit)
+    scheduler = BlockScheduler(DaskCluster(client, context), context, store, tell)
     try:
         with _interrupts(scheduler.stop):
-            scheduler.drain(pending)
+            scheduler.drain(pending, lock.check)
     finally:
         state.write(ended=True)
     return scheduler.stopping

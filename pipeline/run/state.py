@@ -10,76 +10,79 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ddgm.pipeline.block.task import RunContext
-from ddgm.pipeline.run.events import BlockDone, BlockRetried, ClusterStatus, Event
+from ddgm.pipeline.run.events import BlockDone, BlockRetried, ClusterStatus, RunObserver
 from ddgm.pipeline.run.forecast import Forecast
+from ddgm.pipeline.run.placement import LOCAL
+from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RunStatistics
 
 NAME = "state.json"
 WRITE_SECONDS = 10.0
 LISTED = 50  # running blocks that are named
 
 
-class StateFile:
-    """Subscribes to a run's events and writes down, now and then, what they come to.
+class StateFile(RunObserver):
+    """Writes the state of a run every few seconds.
 
     Args:
         store: of the run.
         context: what is run.
-        tally: kept by the runner, of all records.
+        result: so far; counts before this one does.
         forecast: of this start.
     """
 
     def __init__(
-        self, store: RunStore, context: RunContext, tally: RunStatistics, forecast: Forecast
+        self, store: RunStore, context: RunContext, result: RunResult, forecast: Forecast
     ) -> None:
-        self.store, self.context, self.tally, self.forecast = store, context, tally, forecast
+        self.store, self.context, self.result, self.forecast = store, context, result, forecast
         self.began = time.monotonic()
         self.started = _now()
         self.written = float("-inf")
-        self.status = ClusterStatus("here", 0, 0)
-        self.retries = self.done = 0
+        self.status = ClusterStatus(LOCAL, 0, 0)
+        self.retries = 0
         self.reconstructing = 0.0
 
-    def __call__(self, event: Event) -> None:
-        """Take in one event."""
-        if isinstance(event, BlockDone):
-            self.done += 1
-            self.reconstructing += event.record.seconds.get("reconstruct", 0.0)
-        elif isinstance(event, BlockRetried):
-            self.retries += 1
-        elif isinstance(event, ClusterStatus):
-            self.status = event
-            if time.monotonic() - self.written > WRITE_SECONDS:
-                self.write()
+    def on_block_done(self, event: BlockDone) -> None:
+        """Add up the time of the method."""
+        self.reconstructing += event.record.seconds.get("reconstruct", 0.0)
+
+    def on_block_retried(self, event: BlockRetried) -> None:
+        """Count the retry."""
+        self.retries += 1
+
+    def on_cluster_status(self, event: ClusterStatus) -> None:
+        """Keep the status; write the file if it is time."""
+        self.status = event
+        if time.monotonic() - self.written > WRITE_SECONDS:
+            self.write()
 
     def busy(self) -> float | None:
         """Share of the time that the processes which run networks were at it, since the start."""
         status = self.status
-        spent = status.pool_seconds if status.placement == "calls" else self.reconstructing
+        spent = status.pool_seconds if status.placement.calls_pool else self.reconstructing
         return spent / self.forecast.worker_seconds if self.forecast.worker_seconds else None
 
     def write(self, ended: bool = False) -> None:
         """Write the state. Errors are ignored here; the data path reports them."""
         self.written = time.monotonic()
-        running = [] if ended else [asdict(r) for r in self.status.running[:LISTED]]
+        running = [] if ended else [asdict(r) for r in self.status.active[:LISTED]]
         state = {
             "digest": self.context.digest,
             "started": self.started,
             "updated": _now(),
             "ended": ended,
             "seconds": time.monotonic() - self.began,
-            "blocks_this_start": self.done,
-            "placement": self.status.placement,
+            "blocks_this_start": self.result.done,
+            "placement": self.status.placement.name,
             "block_workers": self.status.block_workers,
             "pool": self.status.pool,
             "busy": self.busy(),
             "retries": self.retries,
-            "active": 0 if ended else len(self.status.running),
+            "active": 0 if ended else len(self.status.active),
             "running": running,
             "predicted": self.forecast.as_json(),
-            "tally": self.tally.summary(),
+            "tally": self.result.tally.summary(),
         }
         with suppress(OSError, FolderError):
             self.store.folder.write(NAME, json.dumps(state).encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ddgm.pipeline.run import retry
 from ddgm.pipeline.run import scheduler as scheduler_module
 from ddgm.pipeline.run.runner import run_alone
 from tests.pipeline.run.disturbed import BLOCKS, METHOD
@@ -34,4 +35,4 @@ def reference(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.2)
-    monkeypatch.setattr(scheduler_module, "BACK_OFF_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "BACK_OFF_SECONDS", 0.1)

@@ -44,7 +44,7 @@ def at_stage(stage: str, worker: str = "") -> Callable[[Event], bool]:
     """Whether an event tells that a worker is at a stage."""
     return lambda event: (
         isinstance(event, ClusterStatus)
-        and any(r.stage == stage and worker in r.worker for r in event.running)
+        and any(r.stage == stage and worker in r.worker for r in event.active)
     )
 
 

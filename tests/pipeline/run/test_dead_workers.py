@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ import pytest
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import StageOutput, fetch_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
-from ddgm.pipeline.run import scheduler as scheduler_module
+from ddgm.pipeline.run import retry, runner
+from ddgm.pipeline.run.dask_cluster import DaskCluster
 from ddgm.pipeline.run.events import BlockDone, BlockRetried, ClusterStatus, Event
-from ddgm.pipeline.run.placement import Placement, submit
+from ddgm.pipeline.run.placement import Placement, submit_stages
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.run.scheduler import BlockScheduler
 from ddgm.pipeline.store.ledger import Record
@@ -43,9 +45,7 @@ def test_workers_that_are_killed_at_work_change_no_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One of the pool and one that holds blocks, in the middle of a block."""
-    monkeypatch.setattr(
-        scheduler_module, "MAX_WORKER_DEATHS", 3
-    )  # both may have been at the same block
+    monkeypatch.setattr(retry, "MAX_WORKER_DEATHS", 3)  # both may have been at the same block
     spec = spec_for(shared, tmp_path / "run", tiny_prior, volume, pool={"placement": placement})
     pids = shared.pids()
     pool = Events(at_stage("reconstruct"), lambda: os.kill(pids["pool-0"], signal.SIGKILL))
@@ -63,9 +63,9 @@ def test_workers_that_are_killed_at_work_change_no_byte(
     assert (result.done, result.failed) == (BLOCKS, [])
     assert layers(tmp_path / "run") == reference
     statuses = [e for e in pool if isinstance(e, ClusterStatus)]
-    assert {b.placement for b in statuses} == {placement}
+    assert {s.placement.name for s in statuses} == {placement}
     if placement == "calls":
-        assert max(b.pool_seconds for b in statuses) > 0
+        assert max(s.pool_seconds for s in statuses) > 0
 
 
 def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(
@@ -80,17 +80,18 @@ def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(
     pid = shared.pids()["pool-0"]
     address = shared.whole().pool[0].address
     events = Events(at_stage("reconstruct"), lambda: os.kill(pid, signal.SIGSTOP))
-    look = BlockScheduler._end_what_hangs
+    skipped = 0.0
 
-    def an_hour_later(scheduler: BlockScheduler) -> None:
-        """For the worker that was stopped; all else is as quick as the machine is."""
-        for attempt in scheduler.in_flight.attempts.values():
-            if events.acted and (attempt.stage, attempt.worker) == ("reconstruct", address):
-                attempt.since -= 3600
-        look(scheduler)
+    def emit(event: Event) -> None:
+        """An hour passes once nobody but the worker that was stopped is at a stage."""
+        nonlocal skipped
+        events(event)
+        if events.acted and isinstance(event, ClusterStatus) and not skipped:
+            skipped = 3600.0 if {a.worker for a in event.active} == {"pool-0"} else 0.0
 
-    monkeypatch.setattr(BlockScheduler, "_end_what_hangs", an_hour_later)
-    result = run(spec, events)
+    clock = partial(BlockScheduler, clock=lambda: time.monotonic() + skipped)
+    monkeypatch.setattr(runner, "BlockScheduler", clock)
+    result = run(spec, emit)
     assert (result.done, result.failed) == (BLOCKS, [])
     retried = [e.cause for e in events if isinstance(e, BlockRetried)]
     late = f"limits.block_seconds: {address} was at reconstruct for 3600 s; it was restarted"
@@ -113,7 +114,7 @@ def submit_deadly(
 ) -> Future:
     """Block 3 kills whoever works at it."""
     if task.block != 3:
-        return submit(client, context, task, pinned_worker, placement)
+        return submit_stages(client, context, task, pinned_worker, placement)
     cutout = client.submit(
         fetch_stage, context, task, key=f"fetch-{task.name}", workers=[pinned_worker], priority=-3
     )
@@ -129,11 +130,16 @@ def submit_deadly(
 
 
 def test_a_block_that_kills_its_worker_twice_is_given_up_and_the_others_are_done(
-    shared: Shared, tmp_path: Path, tiny_prior: Path, volume: Path
+    shared: Shared,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = spec_for(shared, tmp_path / "run", tiny_prior, volume)
     before = set(shared.pids().values())
-    result = run(spec, lambda event: None, submit=submit_deadly)
+    monkeypatch.setattr(runner, "DaskCluster", partial(DaskCluster, submit=submit_deadly))
+    result = run(spec, lambda event: None)
     assert (result.done, result.failures) == (BLOCKS - 1, 1)
     (record,) = result.failed
     assert record.block == 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,13 +12,16 @@ import pytest
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
-from ddgm.pipeline.run import forecast as forecast_module
-from ddgm.pipeline.run import in_flight as in_flight_module
+from ddgm.pipeline.run import dask_cluster
+from ddgm.pipeline.run.dask_cluster import DaskCluster
 from ddgm.pipeline.run.events import BlockDone, ClusterStatus, Event
 from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.run.placement import (
     BLOCKS_PER_POOL_WORKER,
     BLOCKS_PER_THREAD,
+    CALLS,
+    LOCAL,
+    WHOLE,
     Placement,
     capacities,
     placement_of,
@@ -56,23 +58,23 @@ def workers(block_workers: int, pool: int, memory: int = 0) -> Workers:
 
 def test_a_pool_is_used_where_there_is_one_and_waited_for_once_it_was_seen() -> None:
     unsaid = PoolSpec()
-    assert placement_of(unsaid, workers(2, 0), "here") == "here"
-    assert placement_of(unsaid, workers(2, 1), "here") == "whole"
-    assert placement_of(unsaid, workers(2, 0), "whole") == "whole"
-    assert placement_of(PoolSpec(placement="calls"), workers(2, 0), "here") == "calls"
+    assert placement_of(unsaid, workers(2, 0), LOCAL) == LOCAL
+    assert placement_of(unsaid, workers(2, 1), LOCAL) == WHOLE
+    assert placement_of(unsaid, workers(2, 0), WHOLE) == WHOLE
+    assert placement_of(PoolSpec(placement="calls"), workers(2, 0), LOCAL) == CALLS
 
 
 def test_blocks_in_flight_are_bounded_by_threads_by_the_pool_and_by_memory(plan: Plan) -> None:
-    assert capacities(plan, workers(3, 0), "here") == {f"c{i}": BLOCKS_PER_THREAD for i in range(3)}
-    assert capacities(plan, workers(3, 0), "whole") == {}
-    assert capacities(plan, workers(3, 0), "calls") == {}
-    assert capacities(plan, workers(2, 4), "whole") == {
+    assert capacities(plan, workers(3, 0), LOCAL) == {f"c{i}": BLOCKS_PER_THREAD for i in range(3)}
+    assert capacities(plan, workers(3, 0), WHOLE) == {}
+    assert capacities(plan, workers(3, 0), CALLS) == {}
+    assert capacities(plan, workers(2, 4), WHOLE) == {
         f"c{i}": BLOCKS_PER_POOL_WORKER for i in range(2)
     }
     memory = worker_memory(plan, network=False)
     scarce = memory.total + memory.block  # room for one more block
-    assert capacities(plan, workers(1, 4, scarce), "whole") == {"c0": 2}
-    assert capacities(plan, workers(0, 2), "whole") == {
+    assert capacities(plan, workers(1, 4, scarce), WHOLE) == {"c0": 2}
+    assert capacities(plan, workers(0, 2), WHOLE) == {
         f"p{i}": BLOCKS_PER_POOL_WORKER for i in range(2)
     }
 
@@ -105,13 +107,15 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
     """Neither by the driver nor by Dask, however many there are."""
     shared.whole()
     client, events, count = shared.client, list[Event](), 200
-    monkeypatch.setattr(in_flight_module, "TIDY_EVERY", 50)
+    monkeypatch.setattr(dask_cluster, "TIDY_EVERY", 50)
     context = RunContext(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-nothing")
-    scheduler = BlockScheduler(client, context, RunStore(str(tmp_path)), events.append, hand_over)
+    scheduler = BlockScheduler(
+        DaskCluster(client, context, hand_over), context, RunStore(str(tmp_path)), events.append
+    )
     scheduler.drain(iter(range(count)))
     done = sorted(event.record.block for event in events if isinstance(event, BlockDone))
     assert done == list(range(count))
-    assert scheduler.in_flight.attempts == {}
+    assert not scheduler.in_flight
     assert scheduler.in_flight.pick_worker(scheduler.slots) is not None
 
     def kept(dask_scheduler: Any) -> int:
@@ -132,12 +136,10 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
 def test_nothing_is_heard_once_a_run_has_ended(shared: Shared, plan: Plan, tmp_path: Path) -> None:
     shared.whole()
     context = RunContext(plan, str(tmp_path), "digest", "weights", code_digest(), "ddgm-ended")
-    scheduler = BlockScheduler(
-        shared.client, context, RunStore(str(tmp_path)), lambda event: None, hand_over
-    )
+    cluster = DaskCluster(shared.client, context, hand_over)
+    scheduler = BlockScheduler(cluster, context, RunStore(str(tmp_path)), lambda event: None)
     scheduler.drain(iter(range(2)))
-    list(scheduler.in_flight.messages(0.5))
-    last = scheduler.in_flight.last_message
+    list(cluster.messages(0.5))
     late = {"task": "000000-late-1", "stage": "solve", "worker": "w"}
     shared.client.log_event(context.topic, late)
 
@@ -146,20 +148,17 @@ def test_nothing_is_heard_once_a_run_has_ended(shared: Shared, plan: Plan, tmp_p
         return late in [event for _, event in events]
 
     wait_for(told)
-    list(scheduler.in_flight.messages(0.5))
-    assert scheduler.in_flight.last_message == last
+    assert list(cluster.messages(0.5)) == []
 
 
-@pytest.mark.parametrize("placement", ["here", "whole", "calls"])
+@pytest.mark.parametrize("placement", [LOCAL, WHOLE, CALLS], ids=str)
 def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
-    shared: Shared, plan: Plan, placement: str, monkeypatch: pytest.MonkeyPatch
+    shared: Shared, plan: Plan, placement: Placement
 ) -> None:
     shared.whole()
-    now = 0.0
-    monkeypatch.setattr(forecast_module, "time", SimpleNamespace(monotonic=lambda: now))
-    context = RunContext(plan, "run", "digest", "weights", code_digest(), f"ddgm-{placement}")
-    blocks = 8
-    forecast = Forecast(shared.client, context, blocks)
+    context = RunContext(plan, "run", "digest", "weights", code_digest(), f"ddgm-{placement.name}")
+    blocks, now = 8, 0.0
+    forecast = Forecast(shared.client, context, blocks, lambda: now)
     assert forecast.seconds() is None
     forecast(ClusterStatus(placement, block_workers=1, pool=1))
     now = 10.0

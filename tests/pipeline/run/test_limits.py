@@ -19,7 +19,8 @@ from ddgm.pipeline.block.stages import StageOutput, fetch_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run import runner
 from ddgm.pipeline.run import scheduler as scheduler_module
-from ddgm.pipeline.run.placement import Placement, submit
+from ddgm.pipeline.run.dask_cluster import DaskCluster
+from ddgm.pipeline.run.placement import Placement, submit_stages
 from ddgm.pipeline.run.verify import verify_run
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.ledger import Record
@@ -73,7 +74,7 @@ def submit_hungry(
 ) -> Future:
     """As ever, but for one block."""
     if task.block != HUNGRY:
-        return submit(client, context, task, pinned_worker, placement)
+        return submit_stages(client, context, task, pinned_worker, placement)
     here: dict[str, Any] = {"workers": [pinned_worker], "priority": -HUNGRY}
     cutout = client.submit(fetch_stage, context, task, key=f"fetch-{task.name}", **here)
     return client.submit(hungry_stage, context, task, cutout, key=f"solve-{task.name}", **here)
@@ -90,7 +91,7 @@ def test_a_block_that_runs_out_of_memory_is_given_up_and_the_others_are_done(
 ) -> None:
     """Dask's nannies end a worker at its limit, as a batch system or the kernel would."""
     monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.2)
-    monkeypatch.setattr(runner, "run", partial(runner.run, submit=submit_hungry))
+    monkeypatch.setattr(runner, "DaskCluster", partial(DaskCluster, submit=submit_hungry))
     cluster = {"workers": 2, "memory": "1.5GiB"}
     data = spec_data(volume, tmp_path / "run", tiny_prior, method=METHOD, cluster=cluster)
     spec = tmp_path / "spec.yaml"

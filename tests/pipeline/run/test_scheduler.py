@@ -16,9 +16,11 @@ from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run import scheduler as scheduler_module
+from ddgm.pipeline.run.dask_cluster import DaskCluster
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
 from ddgm.pipeline.run.placement import Placement, Submit
-from ddgm.pipeline.run.scheduler import MAX_RESUBMITS, BlockScheduler, RunError
+from ddgm.pipeline.run.retry import MAX_RESUBMITS
+from ddgm.pipeline.run.scheduler import BlockScheduler, RunError
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
@@ -59,7 +61,8 @@ def drained(shared: Shared, context: RunContext, submit: Submit) -> list[Event]:
         assert time.monotonic() < deadline
         events.append(event)
 
-    scheduler = BlockScheduler(shared.client, context, RunStore(context.root), emit, submit)
+    cluster = DaskCluster(shared.client, context, submit)
+    scheduler = BlockScheduler(cluster, context, RunStore(context.root), emit)
     scheduler.drain(iter(range(BLOCKS)))
     return events
 

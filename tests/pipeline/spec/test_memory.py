@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddgm.pipeline.block.timing import time_calls
-from ddgm.pipeline.run.placement import check_room
+from ddgm.pipeline.run.placement import LOCAL, WHOLE, check_room
 from ddgm.pipeline.spec.memory import (
     batch_fill,
     fetch_bytes,
@@ -100,15 +100,15 @@ def test_a_block_that_does_not_fit_is_refused_with_the_slices_that_do(tiny_prior
     member = WorkerInfo("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
     workers = Workers({"tcp://a": member}, frozenset())
     with pytest.raises(PlanError, match=r"block\.slices: 4096 need .* worker cpu-0 has") as error:
-        check_room(large, workers, "here")
+        check_room(large, workers, LOCAL)
     fits = slices_that_fit(large, limit)
     assert f"; {fits} fit" in str(error.value)
     assert 0 < fits < 4096
     assert fits % 4 == 0
-    check_room(plan(tiny_prior, bounds, fits), workers, "here")
+    check_room(plan(tiny_prior, bounds, fits), workers, LOCAL)
     with pytest.raises(PlanError):
-        check_room(plan(tiny_prior, bounds, fits + 4), workers, "here")
-    check_room(large, Workers({"tcp://a": replace(member, memory=0)}, frozenset()), "here")
+        check_room(plan(tiny_prior, bounds, fits + 4), workers, LOCAL)
+    check_room(large, Workers({"tcp://a": replace(member, memory=0)}, frozenset()), LOCAL)
 
 
 def test_nobody_who_runs_no_network_needs_memory_for_it(tiny_prior: Path) -> None:
@@ -117,9 +117,9 @@ def test_nobody_who_runs_no_network_needs_memory_for_it(tiny_prior: Path) -> Non
     assert limit < worker_memory(one).total
     home = WorkerInfo("tcp://a", "cpu-0", threads=1, memory=limit, pool=False)
     workers = Workers({"tcp://a": home}, frozenset())
-    check_room(one, workers, "whole")
+    check_room(one, workers, WHOLE)
     with pytest.raises(PlanError, match="not even one batch fits"):
-        check_room(one, workers, "here")
+        check_room(one, workers, LOCAL)
     pool = replace(home, address="tcp://b", pool=True)
     with pytest.raises(PlanError):
-        check_room(one, Workers({"tcp://b": pool}, frozenset()), "whole")
+        check_room(one, Workers({"tcp://b": pool}, frozenset()), WHOLE)

@@ -1,0 +1,52 @@
+"""The result of a run, counted while it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddgm.pipeline.run.events import BlockDone, BlockFailed, RunObserver
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.statistics import RunStatistics
+
+
+@dataclass
+class RunResult(RunObserver):
+    """Result of a run.
+
+    Attributes:
+        blocks: of the plan.
+        resumed: done by earlier starts.
+        seconds: this start took.
+        tally: of all records of the run.
+        predicted: seconds, and bytes of a worker, that this start would take; see `Forecast`.
+    """
+
+    blocks: int
+    resumed: int = 0
+    seconds: float = 0.0
+    tally: RunStatistics = field(default_factory=RunStatistics, repr=False)
+    predicted: dict[str, Any] | None = None
+
+    @property
+    def done(self) -> int:
+        """Blocks done by this start."""
+        return self.tally.done - self.resumed
+
+    @property
+    def failures(self) -> int:
+        """Blocks that failed for good."""
+        return self.tally.failed
+
+    @property
+    def failed(self) -> list[Record]:
+        """Records of blocks that failed for good, the first of them."""
+        return self.tally.failures
+
+    def on_block_done(self, event: BlockDone) -> None:
+        """Count the block."""
+        self.tally.add(event.record)
+
+    def on_block_failed(self, event: BlockFailed) -> None:
+        """Count the block."""
+        self.tally.add(event.record)
