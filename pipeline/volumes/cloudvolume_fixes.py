@@ -1,27 +1,62 @@
-"""cloud-volume, made safe to use in this process: bounded waiting, no lost errors, no chatter.
+"""cloud-volume, made safe to use here: bounds on bytes and time, no lost errors, no chatter.
 
 It takes seconds to import, so it is imported inside functions. What is replaced here is not the
 library's public API: where a later version moves it, tests/pipeline/volumes/
 test_cloudvolume_fixes.py fails.
 """
 
-from functools import cache
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from io import BytesIO
+from socket import SHUT_RDWR
+from threading import Event, Timer
 from typing import Any
+
+INFO_BYTES = 2**24  # an answer may have these beside the voxels that were asked for
+
+
+@dataclass
+class Limits:
+    """What one file of a source may take."""
+
+    bytes: int = INFO_BYTES  # as it comes, and unpacked
+    seconds: float = 120.0  # from the request to the last byte, in one attempt
+
+
+LIMITS = Limits()
+
+
+class TooLargeError(Exception):
+    """A file that is larger, as it comes or unpacked, than can be right."""
+
+
+class RangesIgnoredError(Exception):
+    """A server that answers a request for a part of a file with all of it."""
 
 
 @cache
 def cloud_volume() -> Any:
     """The CloudVolume class, once the library has been made safe to use in this process."""
+    import cloudfiles.compression
     import cloudfiles.secrets
     import cloudfiles.threaded_queue
+    import cloudvolume.compression
     import cloudvolume.datasource.precomputed
     import cloudvolume.datasource.precomputed.image.rx
     import cloudvolume.threaded_queue
 
     bound_http()
+    unpack = partial(_decompress, cloudfiles.compression.decompress)
+    for library in (cloudfiles, cloudvolume):
+        vars(library.compression)["decompress"] = unpack
     # It prints what it also raises, and hints; redirecting stdout would not be safe in threads.
     precomputed = cloudvolume.datasource.precomputed
-    for module in (precomputed, precomputed.image.rx, cloudfiles.secrets):
+    for module in (precomputed, precomputed.image.rx, cloudfiles.secrets, cloudfiles.compression):
         vars(module)["print"] = lambda *args, **kwargs: None
     for library in (cloudvolume, cloudfiles):
         queue: Any = library.threaded_queue.ThreadedQueue
@@ -45,32 +80,183 @@ def _run_task(queue: Any, task: Any) -> None:
 
 
 def bound_http(
-    connect: float = 5.0, read: float = 30.0, attempts: int = 4, backoff: float = 0.5
+    connect: float = 5.0,
+    read: float = 30.0,
+    attempts: int = 4,
+    backoff: float = 0.5,
+    total: float = 120.0,
 ) -> None:
     """Gives cloud-volume's requests an end: its own have no timeout, and 7 attempts (measured).
 
     connect, read: seconds to wait for a connection and between two bytes.
     attempts, backoff: tries of one request, with random waits of backoff · 2ⁿ s, 4 s at most.
+    total: seconds for one try, from the request to the last byte.
     """
     import tenacity
     from cloudfiles import connectionpools, interfaces
-    from requests import PreparedRequest, Response
-    from requests.adapters import HTTPAdapter
 
-    class BoundedAdapter(HTTPAdapter):
-        refused: str | None = None  # the last URL that was answered with 403
-
-        def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
-            response = super().send(request, *args, **{**options, "timeout": (connect, read)})
-            if response.status_code == 403:
-                self.refused = request.url
-            return response
-
+    LIMITS.seconds = total
     http = interfaces.HttpInterface
-    http.adaptor = BoundedAdapter(pool_maxsize=32)  # the library reads with 20 threads
+    http.adaptor = _adapter(connect, read)
     google, s3 = interfaces.GoogleCloudStorageInterface, interfaces.S3Interface
     pools = connectionpools.GCloudBucketPool, connectionpools.S3ConnectionPool
     for method in (m for owner in (http, google, s3, *pools) for m in vars(owner).values()):
         if retry := getattr(method, "retry", None):
             retry.stop = tenacity.stop_after_attempt(attempts)
             retry.wait = tenacity.wait_random_exponential(multiplier=backoff, max=4.0)
+
+
+def _adapter(connect: float, read: float) -> Any:
+    """What sends requests, with `LIMITS` on their answers."""
+    from requests import PreparedRequest, Response
+    from requests.adapters import HTTPAdapter
+
+    class BoundedAdapter(HTTPAdapter):
+        refused: str | None = None  # the last URL that was answered with 403
+
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options)
+            manager: Any = self.poolmanager
+            manager.pool_classes_by_scheme = {
+                scheme: type(pool.__name__, (pool,), {"ConnectionCls": _timed(pool.ConnectionCls)})
+                for scheme, pool in manager.pool_classes_by_scheme.items()
+            }
+
+        def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+            deadline = time.monotonic() + LIMITS.seconds
+            response = super().send(request, *args, **{**options, "timeout": (connect, read)})
+            if response.status_code == 403:
+                self.refused = request.url
+            _check_range(request.headers.get("Range", ""), response)
+            response.raw.read = partial(_read, response.raw, response.raw.read, deadline)
+            return response
+
+    return BoundedAdapter(pool_maxsize=32)  # the library reads with 20 threads
+
+
+def _timed(connection: Any) -> Any:
+    """A class of connections on which an answer's headers, too, must come in time."""
+
+    class Timed(connection):
+        def getresponse(self, *args: Any, **options: Any) -> Any:
+            with _cut_off(self.sock):
+                return super().getresponse(*args, **options)
+
+    return Timed
+
+
+@contextmanager
+def _cut_off(sock: Any) -> Iterator[None]:
+    """Shut a socket down where what is done with it takes too long, and raise ConnectionError."""
+    late = Event()
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError):  # it has been closed
+            sock.shutdown(SHUT_RDWR)
+
+    timer = Timer(LIMITS.seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if late.is_set():  # headers that end here would pass for whole ones
+        raise ConnectionError(f"no answer began in {LIMITS.seconds:g} s")
+
+
+def _check_range(wanted: str, response: Any) -> None:
+    first, _, last = wanted.removeprefix("bytes=").partition("-")
+    if response.status_code != 200 or not last:
+        return
+    length = response.headers.get("Content-Length")
+    if length != str(int(last) - int(first) + 1):  # else the part is all of the file
+        raise RangesIgnoredError(
+            f"the server answers a request for a part of {response.url} with the whole file; a "
+            "sharded volume needs one that knows Range requests"
+        )
+
+
+def _read(
+    raw: Any,
+    plain: Callable[..., bytes],
+    deadline: float,
+    amount: int | None = None,
+    **options: Any,
+) -> bytes:
+    """All that is left of an answer, undecoded, within `LIMITS`; a given amount as ever."""
+    if amount is not None:
+        return plain(amount, **options)
+    pieces, total = [], 0
+    while piece := raw.read1(2**20, decode_content=False):
+        pieces.append(piece)
+        total += len(piece)
+        if total > LIMITS.bytes:
+            raise TooLargeError(f"more than {LIMITS.bytes / 1e6:.1f} MB came")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it was not all there after {LIMITS.seconds:g} s")
+    return b"".join(pieces)
+
+
+def _decompress(
+    plain: Callable[..., bytes], content: bytes, encoding: str | None, filename: str = "N/A"
+) -> bytes:
+    """Unpacks a file's content, no more than `LIMITS` of it."""
+    unpack = _UNPACK.get((encoding or "").lower())
+    if unpack is None or not content:
+        return plain(content, encoding, filename)
+    try:
+        data = unpack(content, LIMITS.bytes + 1)
+    except (OSError, EOFError) as error:  # not of the network or the disk
+        raise ValueError(f"{filename} cannot be unpacked: {error}") from error
+    if len(data) > LIMITS.bytes:
+        raise TooLargeError(f"{filename} unpacks to more than {LIMITS.bytes / 1e6:.1f} MB")
+    return data
+
+
+def _gunzip(content: bytes, most: int) -> bytes:
+    import gzip
+
+    return gzip.GzipFile(fileobj=BytesIO(content)).read(most)
+
+
+def _bunzip(content: bytes, most: int) -> bytes:
+    import bz2
+
+    return bz2.BZ2File(BytesIO(content)).read(most)
+
+
+def _unxz(content: bytes, most: int) -> bytes:
+    import lzma
+
+    return lzma.LZMAFile(BytesIO(content)).read(most)
+
+
+def _unzstd(content: bytes, most: int) -> bytes:
+    import zstandard
+
+    if zstandard.frame_content_size(content) > most:
+        return bytes(most)
+    return zstandard.ZstdDecompressor().decompress(content, max_output_size=most)
+
+
+def _unbrotli(content: bytes, most: int) -> bytes:
+    import brotli
+
+    unpacker = brotli.Decompressor()
+    data = unpacker.process(content, output_buffer_limit=most)
+    if len(data) < most and not unpacker.is_finished():
+        raise EOFError("it is cut short")
+    return data
+
+
+_UNPACK: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip": _gunzip,
+    "br": _unbrotli,
+    "zstd": _unzstd,
+    "bz2": _bunzip,
+    "bzip2": _bunzip,
+    "xz": _unxz,
+    "lzma": _unxz,
+}

@@ -18,7 +18,7 @@ import numpy as np
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.errors import Kind, kind_of
 from ddgm.pipeline.volumes.box import Box, Triple
-from ddgm.pipeline.volumes.cloudvolume_fixes import cloud_volume
+from ddgm.pipeline.volumes.cloudvolume_fixes import INFO_BYTES, LIMITS, cloud_volume
 
 REMEDIES: dict[Kind, str] = {
     "not_found": "give the OME-Zarr image, or the folder that holds the `info` file, with its "
@@ -169,6 +169,13 @@ class Volume(ABC):
             raise self._error("invalid", of, box)
         data[bad] = self.invalid
 
+    def _stored_bytes(self, box: Box) -> int:
+        """Bytes of all stored pieces that a box touches, decoded: some may come in one answer."""
+        origin, piece = self.info.bounds.start, self._stored_shape
+        ranges = zip(box.start, box.stop, origin, piece, strict=True)
+        voxels = prod((-((o - b) // n) - (a - o) // n) * n for a, b, o, n in ranges)
+        return voxels * np.dtype(self.info.dtype).itemsize
+
     def _check(self, info: VolumeInfo) -> None:
         if info.channels != 1:
             raise self._error("unsupported", f"{info.channels} channels where 1 is needed")
@@ -196,6 +203,7 @@ class Volume(ABC):
 
         adapter: Any = HttpInterface.adaptor
         adapter.refused = None
+        LIMITS.bytes = INFO_BYTES + (self._stored_bytes(box) if box else 0)
         try:
             yield
         except (SourceError, MemoryError):

@@ -1,7 +1,7 @@
 """Small real volumes for the tests, and an HTTP server that serves them and can misbehave."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 Triple = tuple[int, int, int]
+Fault = int | str | Callable[[SimpleHTTPRequestHandler], None]
 
 
 def grey(shape: Triple, dtype: str = "uint8", seed: int = 0) -> np.ndarray:
@@ -72,11 +73,14 @@ def chunk_file(folder: Path, corner: Triple) -> Path:
 class Server:
     """A static file server on loopback.
 
-    faults: the status (or "hang", or "cut": half of the body) for the paths that contain the key.
+    faults: the status (or "hang", or "cut": half of the body, or a function that answers) for the
+        paths that contain the key.
     """
 
     address: str = ""
-    faults: dict[str, int | str] = field(default_factory=dict)
+    faults: dict[str, int | str | Callable[[SimpleHTTPRequestHandler], None]] = field(
+        default_factory=dict
+    )
     requests: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -95,6 +99,9 @@ class _Handler(SimpleHTTPRequestHandler):
         fault = next((f for key, f in self.state.faults.items() if key in self.path), None)
         if isinstance(fault, int):
             self.send_error(fault)
+        elif callable(fault):
+            with suppress(ConnectionError):
+                fault(self)
         elif fault == "cut":
             self._send_half()
         else:
