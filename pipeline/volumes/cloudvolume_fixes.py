@@ -127,7 +127,7 @@ def _adapter(connect: float, read: float) -> Any:
             response = super().send(request, *args, **{**options, "timeout": (connect, read)})
             if response.status_code == 403:
                 self.refused = request.url
-            _check_range(request.headers.get("Range", ""), response)
+            _check_range(str(request.headers.get("Range", "")), response)
             response.raw.read = partial(_read, response.raw, response.raw.read, deadline)
             return response
 
