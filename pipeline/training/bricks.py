@@ -20,7 +20,7 @@ import numpy as np
 from ddgm.core.errors import DdgmError
 from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.events import Event, Started, Stepped
-from ddgm.core.training.statistics import Moments, StatisticsError
+from ddgm.core.training.statistics import Moments
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import Volume
 
@@ -95,24 +95,19 @@ def fetch(bricks: Bricks, k: int, keep: bool) -> Moments:
     """Read brick k, store it atomically if it is to be kept, and return its moments.
 
     Raises:
-        SourceError: it cannot be read.
-        StatisticsError: some voxels are not finite.
+        SourceError: it cannot be read, or some voxels are not finite.
     """
-    path, box = bricks.path(k), bricks.boxes[k]
+    path = bricks.path(k)
     if path.exists():
         return Moments.of(np.load(path, mmap_mode="r", allow_pickle=False))
-    data = bricks.volume.read(box).data
-    try:
-        moments = Moments.of(data)
-    except StatisticsError as error:
-        raise StatisticsError(f"{bricks.volume.url}, box {box}: {error}") from None
+    data = bricks.volume.read(bricks.boxes[k]).data
     if keep:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         with partial.open("wb") as f:
             np.save(f, data)
         partial.replace(path)
-    return moments
+    return Moments.of(data)
 
 
 def _start_fetching() -> None:

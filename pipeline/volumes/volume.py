@@ -28,7 +28,7 @@ REMEDIES: dict[Kind, str] = {
     "bounds": "choose a box with at least one voxel, inside the bounds",
     "missing": "restore the chunk, or set `missing` to a grey value to fill with",
     "corrupt": "restore the file from its origin",
-    "invalid": "mend the volume, or set `source.invalid` to a grey value to put in their place",
+    "invalid": "mend the volume, or, in a run, set `source.invalid` to a grey value to put there",
     "library": "the file may well be whole: convert the volume, or report this with its address",
     "credentials": "set up cloud-volume's credentials (AWS_SESSION_TOKEN too, if only to ''); a "
     "public bucket needs none as precomputed://https://storage.googleapis.com/BUCKET/VOLUME",
