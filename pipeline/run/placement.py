@@ -1,4 +1,4 @@
-"""Which stages of a block run where, and how many blocks at once."""
+"""Placement of a block's stages, and the number of blocks at once."""
 
 from __future__ import annotations
 
