@@ -24,6 +24,11 @@ class TiltGeometry:
             its bins lie on the slab's own lateral grid at every tilt (`parallel_vec`), so
             that projecting commutes with lateral shifts.
         bins: detector bins, one pixel wide.
+
+    Examples:
+        >>> geometry = ddgm.TiltGeometry.uniform(128, 512, views=61, degrees=(-60, 60))
+        >>> geometry.views, geometry.bins
+        (61, 512)
     """
 
     thickness: int

@@ -132,6 +132,11 @@ def load_prior(prior: str, sha256: str | None = None) -> Prior:
     Raises:
         PriorError: no such prior, a damaged file, a digest other than `sha256`, or weights
             that do not fit the architecture on their own card.
+
+    Examples:
+        >>> prior = ddgm.load_prior("small")
+        >>> prior.card.patch, prior.card.voxel_size_nm
+        (128, 16.0)
     """
     path, card = weights_path(prior), read_card(prior)
     digest = file_digest(path)

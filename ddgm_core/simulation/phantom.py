@@ -9,6 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from ddgm.core.errors import DdgmError
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -29,6 +31,10 @@ FAR = 1e9  # power distance beyond any that occurs
 
 # Grey values before blur.
 CYTOPLASM, DARK_CYTOPLASM, GLIA, MEMBRANE, MITOCHONDRION, DENSITY = 182, 130, 110, 78, 74, 45
+
+
+class PhantomError(DdgmError, ValueError):
+    """A phantom that cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,14 @@ def neuropil(shape: tuple[int, int, int], seed: int = 0) -> NDArray[np.uint8]:
         Grey values (z, y, x), uint8, dark where the stain is.
 
     Raises:
-        ValueError: `shape` has not three axes, or one is too short.
+        PhantomError: `shape` has not three axes, or one is too short.
+
+    Examples:
+        >>> ddgm.neuropil((32, 64, 8)).shape
+        (32, 64, 8)
     """
     if len(shape) != 3 or min(shape) < SMALLEST:
-        raise ValueError(f"shape {shape}: give (z, y, x), each at least {SMALLEST} voxels")
+        raise PhantomError(f"shape {shape}: give (z, y, x), each at least {SMALLEST} voxels")
     rng = np.random.default_rng(seed)
     z, y, x = (-(-size // BLOCK) * BLOCK for size in shape)
     neurites = _neurites(rng, (z, y, x))

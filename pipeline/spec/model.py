@@ -174,7 +174,13 @@ class Limits(StrictModel):
 
 
 class Spec(StrictModel):
-    """All that a run depends on."""
+    """All that a run depends on.
+
+    Examples:
+        >>> spec = ddgm.load_spec({"source": {"url": "file:///data/em"}, "output": {"path": "run"}})
+        >>> spec.tilts.count, spec.method.name
+        (128, 'ddgm')
+    """
 
     source: Source
     output: Output

@@ -6,6 +6,8 @@ import difflib
 import io
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -57,11 +59,28 @@ def load_spec(path: Path, model: type[BaseModel] = Spec) -> BaseModel:
         raise SpecError(f"{path}: not YAML: {shortened(what, 300)}") from error
     if not isinstance(data, dict):
         raise SpecError(f"{path}: a spec is a mapping of parts; see `ddgm spec --example`")
+    return _checked(plain, model, f"{path}: ")
+
+
+def check_spec(data: Mapping[str, Any]) -> Spec:
+    """Check a spec that is given as its keys and values.
+
+    Raises:
+        SpecError: it says something that it must not.
+    """
+    try:
+        plain = json.dumps(dict(data), default=_as_text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError(f"spec: {error}; give numbers, texts, lists and mappings") from error
+    return _checked(plain, Spec, "")
+
+
+def _checked(plain: str, model: type[S], where: str) -> S:
     try:
         # JSON's types are YAML's, so pydantic's strict mode takes no 'true' or '12' for a number
         return model.model_validate_json(plain, strict=True)
     except ValidationError as error:
-        raise SpecError(f"{path}: {_one_line(error, json.loads(plain), model)}") from error
+        raise SpecError(f"{where}{_one_line(error, json.loads(plain), model)}") from error
 
 
 def _check_size(data: Any) -> None:
@@ -76,9 +95,15 @@ def _check_size(data: Any) -> None:
             left += node.values() if isinstance(node, dict) else node
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: Any) -> Any:
     if isinstance(value, date):  # YAML 1.2 knows no dates: ruamel does
         return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):  # a method
+        return asdict(value)
     raise TypeError(f"{type(value).__name__} is no type that a spec has")
 
 

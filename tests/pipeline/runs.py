@@ -13,7 +13,7 @@ import tensorstore
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline import cli
 from ddgm.pipeline.spec.model import Layer, Spec
-from tests.pipeline.sample_volumes import write_volume
+from tests.pipeline.sample_volumes import Triple, write_volume
 
 SHAPE = (64, 140, 16)  # two slabs of 32, six tiles wide, sixteen slices
 OFFSET = (10, 20, 7)
@@ -21,10 +21,10 @@ CHUNK = (32, 32, 16)
 LAYERS: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic", "sinogram")
 
 
-def phantom_volume(folder: Path, **options: Any) -> str:
+def phantom_volume(folder: Path, shape: Triple = SHAPE, **options: Any) -> str:
     """A phantom in a precomputed volume below `folder`; returns its URL."""
     options = {"chunk": CHUNK, "offset": OFFSET, "voxel_size_nm": (16, 16, 16)} | options
-    return write_volume(folder, neuropil(SHAPE, seed=3), **options)
+    return write_volume(folder, neuropil(shape, seed=3), **options)
 
 
 def spec_data(
