@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import ddgm
-from tests.pipeline.runs import layer, phantom_volume, small_spec
+from ddgm.pipeline.run.runner import run_alone
+from tests.pipeline.runs import layer, phantom_volume, spec_data
 
 GEOMETRY = ddgm.TiltGeometry.uniform(16, 48, views=12, detector="lateral")
 DESCENT = {"name": "gradient_descent", "gradient_steps": 10}
@@ -54,9 +55,10 @@ def test_the_numbers_are_those_of_a_run(
 ) -> None:
     url = phantom_volume(tmp_path / "em", shape=(32, 140, 8), offset=(0, 0, 0))
     named = {"name": method, "steps": 3} if isinstance(method, str) else method
-    spec = small_spec(url, tmp_path / "run", tiny_prior, output={"dtype": "float32"})
-    spec = ddgm.load_spec({**spec.model_dump(mode="json"), "method": named})
-    run = ddgm.run(spec, progress=False)
+    data = spec_data(url, tmp_path / "run", tiny_prior, block={"slices": 8, "batch": 8})
+    data["output"]["dtype"] = "float32"
+    run_alone(ddgm.load_spec({**data, "method": named}), 0)
+    run = ddgm.open_run(tmp_path / "run")
     prior = ddgm.load_prior(str(tiny_prior))
     y = np.asarray(run.sinogram[0])
     x = ddgm.reconstruct(y, run.plan.geometry, prior, named, stride=24, batch=8)
