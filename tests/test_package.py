@@ -133,6 +133,7 @@ def without_us(environment: dict[str, object]) -> dict[str, str]:
     return found | {"OMP_NUM_THREADS": "1"} | {k: str(v) for k, v in environment.items()}
 
 
+@pytest.mark.process
 def test_the_wheel_holds_ddgm_and_its_metadata_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
@@ -141,27 +142,32 @@ def test_the_wheel_holds_ddgm_and_its_metadata_and_nothing_else(wheel: Path) -> 
     assert {Path(name).name for name in metadata} >= {"LICENSE", "NOTICE", "entry_points.txt"}
 
 
+@pytest.mark.process
 def test_the_sdist_holds_what_development_needs(sdist: Path) -> None:
     with tarfile.open(sdist) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
     assert {file.relative_to(ROOT).as_posix() for file in ours().values()} <= names
-    for folder in ("tests", "docs", "benchmarks", "deploy/containers", ".ci"):
+    for folder in ("tests", "docs", "benchmarks", "examples", "deploy/containers", ".ci"):
         files = [p for p in (ROOT / folder).rglob("*") if p.is_file()]
         there = {p.relative_to(ROOT).as_posix() for p in files if "__pycache__" not in p.parts}
         assert there <= names
     assert {"constraints.txt", "Makefile", "CHANGELOG.md", "CITATION.cff", "NOTICE"} <= names
 
 
+@pytest.mark.process
 def test_it_works_beside_foreign_packages(installed: Path, foreign: Path) -> None:
     python = installed / "python"
     where = run(python, "-c", "import ddgm; print(ddgm.__file__)", cwd=foreign, PYTHONPATH=foreign)
     assert Path(where.strip()).is_relative_to(installed.parent)
+    version = run(installed / "ddgm", "--version", cwd=foreign, PYTHONPATH=foreign)
+    assert version.split() == ["ddgm", PROJECT["project"]["version"]]
     assert "tilt series" in run(installed / "ddgm", "--help", cwd=foreign, PYTHONPATH=foreign)
     settings = run(python, "-m", "ddgm.workers.settings", cwd=foreign, PYTHONPATH=foreign)
     assert Path(settings.strip()).is_file()
     assert Path(settings.strip()).is_relative_to(installed.parent)
 
 
+@pytest.mark.cluster
 def test_it_runs_on_dask_workers_beside_foreign_packages(
     installed: Path, foreign: Path, tiny_prior: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""How good a reconstruction is, slice by slice; of numpy arrays or tensors.
+"""Scores of a reconstruction, slice by slice, of numpy arrays or tensors.
 
 One slice gives a number, a stack gives an array of (n,).
 """

@@ -32,7 +32,7 @@ class ResultError(DdgmError):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has written; arrays are read where they are indexed.
+    """The results of a run; arrays are read where they are indexed.
 
     Attributes:
         path: the run's folder, on a disk or in a store.
@@ -42,22 +42,22 @@ class Run:
 
     @property
     def store(self) -> RunStore:
-        """Its files."""
+        """The files of the run."""
         return RunStore(self.path)
 
     @cached_property
     def plan(self) -> Plan:
-        """Its spec on its volume: shapes, axes and blocks."""
+        """The spec on its volume: shapes, axes and blocks."""
         return plan_of(self.store.manifest())
 
     @property
     def spec(self) -> Spec:
-        """What was asked for."""
+        """The spec that was run."""
         return self.plan.spec
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of what was written."""
+        """The names of the layers that were written."""
         return self.spec.output.layers
 
     def layer(self, name: str) -> zarr.Array:
@@ -139,7 +139,7 @@ def load_spec(source: str | Path | Mapping[str, Any]) -> Spec:
 
 
 def plan(spec: SpecLike) -> Plan:
-    """What a run of a spec would do: shapes of slices, layers and shards, and every block.
+    """The plan of a run: shapes of slices, layers and shards, and every block.
 
     Args:
         spec: a spec, or what `load_spec` takes.

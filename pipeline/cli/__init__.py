@@ -19,16 +19,27 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich takes as long to import as all else together
-    context_settings={"max_content_width": 100},
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
     help="Reconstruct tilt series at volume scale with a denoising prior (DDGM).\n\n"
     "Start with `ddgm demo`, then write a spec (`ddgm spec --example`), look at what it will "
     "cost (`ddgm plan SPEC`) and run it (`ddgm run SPEC`).",
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"ddgm {version('ddgm')}")
+        raise typer.Exit
+
+
 @app.callback()
 def settings(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show logs")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="say which")
+    ] = False,
 ) -> None:
     from ddgm.workers.urls import has_secret
 

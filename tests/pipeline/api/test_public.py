@@ -50,7 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ORDER = sorted((name for name, _ in documented()), key=lambda name: name == "open_run")
 
 
-@pytest.mark.parametrize("name", ORDER)
+CLUSTER = {"run", "open_run"}
+EXAMPLES = [pytest.param(n, marks=[pytest.mark.cluster] * (n in CLUSTER)) for n in ORDER]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_its_example_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     if name == "open_run" and not (folder / "runs").exists():
@@ -80,6 +84,7 @@ def test_a_name_that_is_not_there() -> None:
         _ = ddgm.reconstrct  # type: ignore[attr-defined]
 
 
+@pytest.mark.process
 def test_importing_it_loads_nothing() -> None:
     code = "import sys, ddgm; dir(ddgm); print([m for m in ('torch', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

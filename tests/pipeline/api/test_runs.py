@@ -12,6 +12,7 @@ from tests.pipeline.runs import phantom_volume, small_spec
 from tests.pipeline.sample_volumes import chunk_file
 
 
+@pytest.mark.cluster
 def test_a_block_that_fails_is_an_error_and_the_others_can_be_read(
     tmp_path: Path, tiny_prior: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import ddgm
 from ddgm.pipeline.run.runner import run_alone
 from tests.pipeline.runs import layer, phantom_volume, spec_data
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 GEOMETRY = ddgm.TiltGeometry.uniform(16, 48, views=12, detector="lateral")
 DESCENT = {"name": "gradient_descent", "gradient_steps": 10}
 SHAPE = (3, 16, 48)
@@ -74,6 +77,14 @@ def truth(run: Any, prior: Any) -> np.ndarray:
     """The normalised slices that a run has imaged."""
     slices = np.asarray(run.truth[:]).transpose(run.plan.axes)
     return (slices - prior.card.mean) / prior.card.std
+
+
+def test_the_example_of_one_slice_shows_that_the_prior_helps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runpy.run_path(str(EXAMPLES / "one_slice.py"))
+    with_prior, without = re.findall(r"MSE (\S+)", capsys.readouterr().out)
+    assert float(with_prior) < float(without)
 
 
 @pytest.mark.parametrize(
