@@ -22,7 +22,7 @@ INFO_BYTES = 2**24  # an answer may have these beside the voxels that were asked
 
 @dataclass
 class Limits:
-    """What one file of a source may take."""
+    """Limits on one file of a source."""
 
     bytes: int = INFO_BYTES  # as it comes, and unpacked
     seconds: float = 120.0  # from the request to the last byte, in one attempt
@@ -107,7 +107,7 @@ def bound_http(
 
 
 def _adapter(connect: float, read: float) -> Any:
-    """What sends requests, with `LIMITS` on their answers."""
+    """A session that sends requests, with `LIMITS` on their answers."""
     from requests import PreparedRequest, Response
     from requests.adapters import HTTPAdapter
 
