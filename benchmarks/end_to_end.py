@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.common import on_this_device, report
 from ddgm.core.memory import keep_freed_memory
-from ddgm.core.simulation.noise import SliceOrigin
+from ddgm.core.simulation.noise import numbered_origins
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
 from ddgm.pipeline.spec.plan import make_plan
@@ -106,7 +106,7 @@ def solver_of(path: Path) -> Solver:
 def bare(solver: Solver, slices: int) -> float:
     """Slices a second, after one batch to warm up."""
     g = solver.projector.geometry
-    origins: list[SliceOrigin] = [(0, 0, i) for i in range(slices)]
+    origins = numbered_origins(slices)
     y = torch.randn(slices, g.views, g.bins, generator=torch.Generator().manual_seed(0))
     solver.reconstruct(y, origins)
     start = time.perf_counter()

@@ -22,6 +22,7 @@ from benchmarks.rivals import patch_by_patch
 from ddgm.core.device import default_device
 from ddgm.core.memory import keep_freed_memory
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.training.fit import multiply_adds
@@ -66,8 +67,8 @@ def ours(
     patches = torch.randn(batch, 1, prior.card.patch, prior.card.patch, device=device)
     whole = torch.randn(slices, 1, THICKNESS, WIDTH, device=device)
     tiled, rows = (
-        TiledDenoiser(network, batch=batch),
-        RowDenoiser(network, network.network.architecture.multiple),
+        TiledDenoiser(FixedBatches(network, batch)),
+        RowDenoiser(FixedBatches(network, 1), network.network.architecture.multiple),
     )
     return {
         f"bare {precision}": lambda: network(patches),

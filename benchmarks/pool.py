@@ -14,8 +14,10 @@ import torch
 from distributed import Client
 
 from benchmarks.common import on_this_device, report
+from ddgm.core import paper
 from ddgm.core.device import default_device
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import load_prior
 from ddgm.workers.connect import connect
 from ddgm.workers.members import current_workers
@@ -50,24 +52,29 @@ def whole(
     from ddgm.core.methods.schedules import log_linear
     from ddgm.core.networks.tiling import TiledDenoiser, tile_starts
     from ddgm.core.projectors import FourierProjector
-    from ddgm.core.simulation.noise import NoiseField
+    from ddgm.core.simulation.noise import NoiseField, numbered_origins
 
     prior, device = load_prior(weights), default_device()
-    denoise = TiledDenoiser(NetworkDenoiser(prior.network, precision, device), 128, 96, batch)
+    denoise = TiledDenoiser(FixedBatches(NetworkDenoiser(prior.network, precision, device), batch))
     a = FourierProjector(TiltGeometry.uniform(128, width, detector="lateral"), device=device)
     y = torch.zeros(slices, a.geometry.views, a.geometry.bins, device=device)
-    origins = [(0, 0, i) for i in range(slices)]
-    step, sigmas = 1.42 / a.norm**2, log_linear(3.0, 0.03, steps)
+    origins = numbered_origins(slices)
+    step, sigmas = paper.STEP / a.norm**2, log_linear(*paper.SIGMA, steps)
 
     def once() -> None:
         noise = NoiseField(0, "sampler").ahead((128, width), origins, device, steps)
         with torch.inference_mode():
-            ddgm(a, y, denoise, noise, sigmas, step, 25).cpu()
+            ddgm(a, y, denoise, noise, sigmas, step, paper.GRADIENT_STEPS).cpu()
 
     once()
     start = time.perf_counter()
     once()
-    return steps * slices * len(tile_starts(width, 128, 96)) / (time.perf_counter() - start)
+    return (
+        steps
+        * slices
+        * len(tile_starts(width, paper.PATCH, paper.STRIDE))
+        / (time.perf_counter() - start)
+    )
 
 
 def calls(network: NetworkSpec, patches: int, rounds: int) -> float:

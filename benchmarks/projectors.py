@@ -11,15 +11,18 @@ import numpy as np
 import torch
 
 from benchmarks.common import medians, report
+from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods import samplers
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Projector
-from ddgm.core.simulation.noise import NoiseField, SliceOrigin
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin, numbered_origins
 from ddgm.core.simulation.phantom import neuropil
+from ddgm.core.simulation.tilt_series import tilt_series
 
 MARGIN = 128
 NOTES = """
@@ -41,12 +44,12 @@ def main() -> None:
     both: dict[str, Projector] = {"matrix": MatrixProjector(g), "fourier": FourierProjector(g)}
     prior = load_prior("small")
     grey = neuropil((128, a.width, max(8, a.slices)), seed=5).astype(np.float32)
-    truth = torch.from_numpy((grey - prior.card.mean) / prior.card.std)
+    truth = torch.from_numpy(prior.card.intensity.normalised(grey))
     truth = truth.permute(2, 0, 1)[: a.slices].contiguous()
-    step = 1.42 / both["fourier"].norm ** 2
-    origins: list[SliceOrigin] = [(0, 0, i) for i in range(a.slices)]
+    step = paper.STEP / both["fourier"].norm ** 2
+    origins = numbered_origins(a.slices)
     clean = both["matrix"].forward(truth)
-    y = clean + 4.1 * NoiseField(0, "sinogram").batch((g.views, g.bins), origins)
+    y = tilt_series(lambda _: clean, truth, paper.TILT_NOISE, 0, origins)
     rows = []
     with torch.inference_mode():
         maps = {k: p.gradient_steps(y, step, a.steps) for k, p in both.items()}
@@ -98,8 +101,8 @@ def reconstruct(
     """DDGM with the same noise, whichever projector."""
     field = NoiseField(0, "sampler")
     shape = p.geometry.thickness, p.geometry.width
-    denoise = TiledDenoiser(NetworkDenoiser(prior.network), prior.card.patch)
-    sigmas = log_linear(3.0, 0.03, 50)
+    denoise = TiledDenoiser(FixedBatches(NetworkDenoiser(prior.network), 8), prior.card.patch)
+    sigmas = log_linear(*paper.SIGMA, 50)
     return samplers.ddgm(p, y, denoise, lambda n: field.batch(shape, origins, n), sigmas, step, k)
 
 

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
+from ddgm.core.methods import deepinv as diffpir
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.networks.tiling import bump_1d, tile_starts
 from ddgm.core.projectors import Projector
-from ddgm.core.training.validation import TILT_NOISE
-from ddgm.pipeline.evaluation import deepinv as diffpir
 
-PATCH, STRIDE = 128, 96
+PATCH, STRIDE = paper.PATCH, paper.STRIDE
 
 
 @torch.inference_mode()
@@ -105,7 +105,7 @@ def deepinv(
         DeepinvError: it is not installed.
     """
     if name == "DiffPIR":
-        return diffpir.solve(projector, y, denoise, TILT_NOISE, steps, 0.3, 7.0)
+        return diffpir.solve(projector, y, denoise, paper.TILT_NOISE, steps, 0.3, 7.0)
     package = diffpir.import_deepinv()
     g = projector.geometry
     middle = projector.forward(y.new_ones(len(y), g.thickness, g.width))

@@ -26,6 +26,7 @@ from torch import Tensor
 from benchmarks.common import medians, on_this_device, report, synchronised
 from benchmarks.network import SIDE, product
 from benchmarks.rivals import Astra, deepinv, from_the_page
+from ddgm.core import paper
 from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.memory import keep_freed_memory
@@ -33,15 +34,17 @@ from ddgm.core.methods import samplers
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.projectors import FourierProjector
-from ddgm.core.simulation.noise import NoiseField, SliceOrigin
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin, numbered_origins
 from ddgm.core.simulation.phantom import neuropil
+from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.core.training.fit import multiply_adds
-from ddgm.core.training.validation import TILT_NOISE
 
-THICKNESS, WIDTH, PATCHES, N, K = 128, 1568, 16, 50, 25
+THICKNESS, WIDTH, PATCHES = 128, 1568, 16
+N, K = paper.STEPS, paper.GRADIENT_STEPS
 DDX = 5, 10  # evaluations; at 5 it is better than DDGM at 50 (docs/results/paper.md)
 DEEPINV: dict[Literal["DPS", "DiffPIR"], int] = {"DPS": 1000, "DiffPIR": 50}
 TIMED = 2  # of deepinv's steps
@@ -68,7 +71,9 @@ def main() -> None:
     best = ways[precisions[-1]]
     if case.device.type == "cpu":
         multiple = case.prior.card.architecture.multiple
-        ways["bfloat16, whole rows"] = RowDenoiser(best.denoise, multiple)
+        ways["bfloat16, whole rows"] = RowDenoiser(
+            FixedBatches(NetworkDenoiser(case.prior.network, "bfloat16"), 1), multiple
+        )
     jobs = {
         f"ours, {p}": Job(lambda d=d: ours(case, d, a.levels), N / (a.levels * a.slices), N)
         for p, d in ways.items()
@@ -163,7 +168,7 @@ class Case:
     @property
     def step(self) -> float:
         """λ."""
-        return 1.42 / self.projector.norm**2
+        return paper.STEP / self.projector.norm**2
 
 
 def make_case(weights: str, slices: int, device: torch.device) -> Case:
@@ -173,24 +178,23 @@ def make_case(weights: str, slices: int, device: torch.device) -> Case:
     )
     a = FourierProjector(geometry, device=device)
     grey = neuropil((THICKNESS, WIDTH, max(8, slices)), seed=5).astype(np.float32)
-    normal = (grey - prior.card.mean) / prior.card.std
+    normal = prior.card.intensity.normalised(grey)
     truth = torch.from_numpy(normal).permute(2, 0, 1)[:slices].contiguous()
-    origins: list[SliceOrigin] = [(0, 0, i) for i in range(slices)]
-    noise = NoiseField(0, "sinogram").batch((geometry.views, geometry.bins), origins)
-    y = a.forward(truth.to(device)).cpu() + TILT_NOISE * noise
+    origins = numbered_origins(slices)
+    y = tilt_series(a.forward, truth.to(device), paper.TILT_NOISE, 0, origins).cpu()
     return Case(prior, device, geometry, a, truth, y, origins)
 
 
 def tiled(case: Case, precision: Precision, batch: int) -> TiledDenoiser:
     network = NetworkDenoiser(case.prior.network, precision, case.device)
-    return TiledDenoiser(network, case.prior.card.patch, batch=batch)
+    return TiledDenoiser(FixedBatches(network, batch), case.prior.card.patch)
 
 
 @torch.inference_mode()
 def ours(case: Case, denoise: Any, levels: int) -> Tensor:
     """The first noise levels of a solve; all where `levels` is N."""
     noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.origins, case.device, levels)
-    sigmas = log_linear(3.0, 0.03, N)[:levels]
+    sigmas = log_linear(*paper.SIGMA, N)[:levels]
     y = case.y.to(case.device)
     return samplers.ddgm(case.projector, y, denoise, noise, sigmas, case.step, K).cpu()
 
@@ -201,7 +205,9 @@ def ddx(case: Case, denoise: Any, steps: int) -> Tensor:
     noise = NoiseField(0, "sampler").ahead((THICKNESS, WIDTH), case.origins, case.device, steps)
     sigmas = log_linear(*DDX_SIGMA, steps)
     y = case.y.to(case.device)
-    return samplers.ddx(case.projector, y, denoise, noise, sigmas, TILT_NOISE, RHO, KAPPA).cpu()
+    return samplers.ddx(
+        case.projector, y, denoise, noise, sigmas, paper.TILT_NOISE, RHO, KAPPA
+    ).cpu()
 
 
 def from_page(case: Case, page: Astra, levels: int) -> Tensor:
@@ -212,7 +218,7 @@ def from_page(case: Case, page: Astra, levels: int) -> Tensor:
         case.y[0],
         network,
         lambda n: field.batch((THICKNESS, WIDTH), case.origins[:1], n)[0],
-        log_linear(3.0, 0.03, N)[:levels],
+        log_linear(*paper.SIGMA, N)[:levels],
         case.step,
         K,
     )
@@ -242,7 +248,7 @@ def parts(case: Case, denoise: Tiled, levels: int) -> dict[str, float]:
     descend = timed("data step", descend)
     with torch.inference_mode():
         x = torch.zeros_like(case.truth, device=case.device)
-        for n, sigma in enumerate(log_linear(3.0, 0.03, N)[:levels]):
+        for n, sigma in enumerate(log_linear(*paper.SIGMA, N)[:levels]):
             x = descend(x)
             x = x + sigma * draw(n)
             x = x - sigma * blended(x[:, None])[:, 0]

@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from ddgm.core import paper
+
 Detector = Literal["perpendicular", "lateral"]
 
 
@@ -42,8 +44,8 @@ class TiltGeometry:
         cls,
         thickness: int,
         width: int,
-        views: int = 128,
-        degrees: tuple[float, float] = (-60.0, 60.0),
+        views: int = paper.VIEWS,
+        degrees: tuple[float, float] = paper.TILT_RANGE,
         detector: Detector = "perpendicular",
     ) -> TiltGeometry:
         """Evenly spaced tilts, both ends included (measured to be the paper's reading).

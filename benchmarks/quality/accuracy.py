@@ -100,7 +100,8 @@ def compare(root: str, detector: Detector) -> list[dict[str, Any]]:
     means = dict.fromkeys(GRID, 0.0)
     ssims = dict.fromkeys(GRID, 0.0)
     for block in plan.blocks():
-        truth = grey.normalised(store.arrays.read(plan, "truth", block).transpose(plan.axes))
+        voxels = store.arrays.read(plan, "truth", block).transpose(plan.axes)
+        truth = torch.from_numpy(grey.normalised(voxels))
         y = torch.from_numpy(store.arrays.read(plan, "sinogram", block)[0])
         x, before = torch.zeros_like(truth), 0
         for k in GRID:

@@ -15,13 +15,15 @@ from torch import Tensor
 
 from benchmarks.common import RESULTS
 from ddgm.core.geometry import Detector, TiltGeometry
+from ddgm.core.methods.method import Problem
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.projectors import FourierProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
-from ddgm.core.simulation.noise import NoiseField
+from ddgm.core.simulation.noise import NoiseField, numbered_origins
+from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.evaluation.comparison import ComparisonRequest
-from ddgm.pipeline.evaluation.methods import METHODS, Problem
+from ddgm.pipeline.evaluation.methods import PRESETS
 from ddgm.pipeline.figures import CLASSICAL, OURS, Curve, Plot, plots, table
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.box import Box
@@ -66,18 +68,16 @@ def seeds(array: str) -> bytes:
     _, bounds = opened(array)
     request = ComparisonRequest(array, box=Box((TEST_HALF, 0, 0), bounds.stop), patches=1)
     truth, projector = request.normalised, spectral("perpendicular")
-    y = projector.forward(truth)
-    tilts = NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), [(0, 0, 0)])
-    y = y + request.tilt_noise * tilts
+    y = tilt_series(projector.forward, truth, request.tilt_noise, 0, numbered_origins(1))
     denoise = NetworkDenoiser(request.weights.network, request.precision)
 
     def solved(name: str, seed: int) -> Tensor:
         field = NoiseField(seed, "sampler")
 
         def noise(n: int) -> Tensor:
-            return field.batch((128, 128), [(0, 0, 0)], n)
+            return field.batch((128, 128), numbered_origins(1), n)
 
-        return METHODS[name].method.solve(Problem(projector, y, denoise, noise, request.tilt_noise))
+        return PRESETS[name].solve(Problem(projector, y, denoise, noise, request.tilt_noise))
 
     rows, labels = [truth.expand(SEEDS, -1, -1)], ["truth"]
     for name in SHOWN:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import RESULTS, report
+from ddgm.core import paper
 from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.samplers import ddgm
@@ -26,8 +27,9 @@ from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.projectors import Projector, projector
-from ddgm.core.simulation.noise import NoiseField
-from ddgm.core.training.validation import TILT_NOISE, noise_errors
+from ddgm.core.simulation.noise import NoiseField, numbered_origins
+from ddgm.core.simulation.tilt_series import tilt_series
+from ddgm.core.training.validation import noise_errors
 from ddgm.pipeline.figures import table
 from ddgm.pipeline.volumes.array import ArrayVolume
 from ddgm.pipeline.volumes.box import Box
@@ -54,7 +56,7 @@ def main() -> None:
     volume = ArrayVolume(str(a.array))
     half = Box((TEST_HALF, 0, 0), volume.bounds.stop)
     grey = random_patches(volume, half, prior.card.patch, a.patches, seed=0)
-    truth = torch.from_numpy((grey - prior.card.mean) / prior.card.std).float()[:, None].to(device)
+    truth = torch.from_numpy(prior.card.intensity.normalised(grey))[:, None].to(device)
     errors = noise_errors(denoise, truth)
     rows: list[dict[str, Any]] = [
         {"what": "noise error", "at": f"σ = {sigma:g}", "value": f"{error:.5f}"}
@@ -86,7 +88,7 @@ def compare(
     thickness, width = truth.shape[1:]
     geometry = TiltGeometry.uniform(thickness, width, detector=detector)
     a = projector(geometry, device=truth.device)
-    step = 1.42 / a.norm**2
+    step = paper.STEP / a.norm**2
     found = [_solve(denoise, a, x, i * BATCH, step) for i, x in enumerate(truth.split(BATCH))]
     names = list(found[0])
     images = {name: torch.cat([f[name] for f in found]) for name in names}
@@ -110,11 +112,10 @@ def compare(
 def _solve(
     denoise: NetworkDenoiser, a: Projector, x: Tensor, first: int, step: float
 ) -> dict[str, Tensor]:
-    origins = [(0, 0, first + i) for i in range(len(x))]
-    y = a.forward(x)
-    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins).to(y)
+    origins = numbered_origins(len(x), first)
+    y = tilt_series(a.forward, x, paper.TILT_NOISE, 0, origins)
     noise = NoiseField(0, "sampler").ahead(tuple(x.shape[1:]), origins, x.device, 50)
-    found = {"DDGM": ddgm(a, y, denoise, noise, log_linear(3.0, 0.03, 50), step, 25)}
+    found = {"DDGM": ddgm(a, y, denoise, noise, log_linear(*paper.SIGMA, 50), step, 25)}
     for k in GRID:
         found[f"gradient descent, K = {k}"] = a.gradient_steps(y, step, k)(torch.zeros_like(x))
     return found

@@ -17,16 +17,19 @@ import numpy as np
 import torch
 
 from benchmarks.common import RESULTS, report
+from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods import samplers
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.networks.tiling import TiledDenoiser, tile_starts
 from ddgm.core.projectors import projector
-from ddgm.core.simulation.noise import NoiseField
+from ddgm.core.simulation.noise import NoiseField, numbered_origins
 from ddgm.core.simulation.phantom import neuropil
+from ddgm.core.simulation.tilt_series import tilt_series
 
 WIDTH = 1568
 NOTES = """
@@ -43,7 +46,9 @@ def main() -> None:
     a = parser.parse_args()
     prior = load_prior("small")
     network = NetworkDenoiser(prior.network)
-    ways: dict[str, Denoiser] = {b: TiledDenoiser(network, bump=b) for b in a.bumps}
+    ways: dict[str, Denoiser] = {
+        b: TiledDenoiser(FixedBatches(network, 8), bump=b) for b in a.bumps
+    }
     ways["untiled"] = network
     volumes = {"phantom": neuropil((128, WIDTH, 8), seed=11)}
     if a.real:
@@ -51,7 +56,7 @@ def main() -> None:
     rows = []
     for name, grey in volumes.items():
         stack = np.moveaxis(grey, 2, 0)[: a.slices].astype(np.float32)
-        truth = torch.from_numpy((stack - prior.card.mean) / prior.card.std)
+        truth = torch.from_numpy(prior.card.intensity.normalised(stack))
         pictures = {way: reconstruct(truth, denoise) for way, denoise in ways.items()}
         own = metrics.seam_energy(truth)
         for way, x in pictures.items():
@@ -82,13 +87,14 @@ def mirrored(volume: np.ndarray) -> np.ndarray:
 def reconstruct(truth: torch.Tensor, denoise: Denoiser) -> torch.Tensor:
     """Simulate and reconstruct, with the same noise for every denoiser."""
     p = projector(TiltGeometry.uniform(truth.shape[1], truth.shape[2], detector="lateral"))
-    origins = [(0, 0, i) for i in range(len(truth))]
-    y = p.forward(truth)
-    y = y + 4.1 * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins)
+    origins = numbered_origins(len(truth))
+    y = tilt_series(p.forward, truth, paper.TILT_NOISE, 0, origins)
     field, shape = NoiseField(0, "sampler"), tuple(truth.shape[1:])
-    step = 1.42 / p.norm**2
-    sigmas = log_linear(3.0, 0.03, 50)
-    return samplers.ddgm(p, y, denoise, lambda n: field.batch(shape, origins, n), sigmas, step, 25)
+    step = paper.STEP / p.norm**2
+    sigmas = log_linear(*paper.SIGMA, paper.STEPS)
+    return samplers.ddgm(
+        p, y, denoise, lambda n: field.batch(shape, origins, n), sigmas, step, paper.GRADIENT_STEPS
+    )
 
 
 def picture(name: str, images: dict[str, torch.Tensor]) -> None:

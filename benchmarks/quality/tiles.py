@@ -19,17 +19,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import medians, report
+from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.memory import keep_freed_memory
 from ddgm.core.methods.samplers import ddgm
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser, reflected
 from ddgm.core.projectors import FourierProjector
-from ddgm.core.simulation.noise import NoiseField, SliceOrigin
-from ddgm.core.training.validation import TILT_NOISE
+from ddgm.core.simulation.noise import NoiseField, numbered_origins
+from ddgm.core.simulation.tilt_series import tilt_series
 
 TEST_HALF, THICKNESS, PATCH = 78, 128, 128
 
@@ -38,7 +40,7 @@ class Jittered:
     """Tiles that touch, their borders elsewhere at every call."""
 
     def __init__(self, denoise: Denoiser, batch: int) -> None:
-        self.tiled = TiledDenoiser(denoise, PATCH, PATCH, batch, "box")
+        self.tiled = TiledDenoiser(FixedBatches(denoise, batch), PATCH, PATCH, "box")
         self.rng = np.random.default_rng(0)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -61,14 +63,14 @@ def main() -> None:
     prior = load_prior("small")
     network = NetworkDenoiser(prior.network, "bfloat16")
     ways: dict[str, Denoiser] = {
-        "tiles of 128 every 96": TiledDenoiser(network, batch=a.batch),
-        "every 128": TiledDenoiser(network, stride=PATCH, batch=a.batch),
+        "tiles of 128 every 96": TiledDenoiser(FixedBatches(network, a.batch)),
+        "every 128": TiledDenoiser(FixedBatches(network, a.batch), stride=PATCH),
         "every 128, jittered": Jittered(network, a.batch),
-        "whole rows": RowDenoiser(network, network.network.architecture.multiple),
+        "whole rows": RowDenoiser(FixedBatches(network, 1), network.network.architecture.multiple),
     }
     volume = np.load(a.array, mmap_mode="r", allow_pickle=False)[TEST_HALF:]
     chosen = volume[:: len(volume) // a.slices, :THICKNESS][: a.slices].astype(np.float32)
-    truth = torch.from_numpy((chosen - prior.card.mean) / prior.card.std)
+    truth = torch.from_numpy(prior.card.intensity.normalised(chosen))
     truth = reflected(truth[:, None], THICKNESS, a.width)[:, 0].contiguous()
     solve = solver(truth)
     seconds = medians({k: lambda d=d: d(truth[:, None]) for k, d in ways.items()}, a.rounds)
@@ -103,14 +105,14 @@ that of one evaluation over all slices, medians of interleaved rounds, bfloat16.
 def solver(truth: Tensor) -> Callable[[Denoiser], Tensor]:
     """DDGM on the truth's tilt series, by any denoiser."""
     a = FourierProjector(TiltGeometry.uniform(truth.shape[1], truth.shape[2], detector="lateral"))
-    origins: list[SliceOrigin] = [(0, 0, i) for i in range(len(truth))]
-    y = a.forward(truth)
-    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins)
+    origins = numbered_origins(len(truth))
+    y = tilt_series(a.forward, truth, paper.TILT_NOISE, 0, origins)
+    step = paper.STEP / a.norm**2
 
     @torch.inference_mode()
     def solve(denoise: Denoiser) -> Tensor:
         noise = NoiseField(0, "sampler").ahead(tuple(truth.shape[1:]), origins, truth.device, 50)
-        return ddgm(a, y, denoise, noise, log_linear(3.0, 0.03, 50), 1.42 / a.norm**2, 25)
+        return ddgm(a, y, denoise, noise, log_linear(*paper.SIGMA, 50), step, 25)
 
     return solve
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ddgm.core import paper
+from ddgm.core.networks.fixed_batches import fixed_batches
 from ddgm.core.networks.tiling import tile_starts
 
 
@@ -27,13 +29,8 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     would share: here each pair is divided by its own. Slices are at least 11 pixels on each side.
     NaN where both are constant.
     """
-    groups = zip(x.split(SSIM_GROUP), truth.split(SSIM_GROUP), strict=True)
-    return torch.cat([_ssim(_padded(a), _padded(b))[: len(a)] for a, b in groups])
-
-
-def _padded(x: Tensor) -> Tensor:
-    """A whole group, which gives the same bits whatever is in it."""
-    return x if len(x) == SSIM_GROUP else x[torch.arange(SSIM_GROUP).clamp(max=len(x) - 1)]
+    groups = zip(fixed_batches(x, SSIM_GROUP), fixed_batches(truth, SSIM_GROUP), strict=True)
+    return torch.cat([_ssim(a, b) for a, b in groups])[: len(x)]
 
 
 def _ssim(x: Tensor, truth: Tensor) -> Tensor:
@@ -64,7 +61,7 @@ def data_residual(projection: Tensor, y: Tensor, sigma_y: float) -> Tensor:
     return square / sigma_y**2 if sigma_y > 0 else square
 
 
-def seam_energy(x: Tensor, patch: int = 128, stride: int = 96) -> Tensor:
+def seam_energy(x: Tensor, patch: int = paper.PATCH, stride: int = paper.STRIDE) -> Tensor:
     """Mean |jump| across the tiles' lateral borders, over the mean |jump| elsewhere, (B,).
 
     Divide by the truth's own value: about 1 then means no visible seam. NaN where a slice is

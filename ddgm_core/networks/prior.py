@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from ddgm.core import paper
 from ddgm.core.errors import DdgmError
+from ddgm.core.intensity import Intensity
 from ddgm.core.networks.unet import Architecture, UNet
 
 SHIPPED = Path(__file__).parents[1] / "priors"
@@ -38,9 +40,14 @@ class PriorCard:
     mean: float
     std: float
     voxel_size_nm: float
-    patch: int = 128
+    patch: int = paper.PATCH
     sigma_range: tuple[float, float] = (0.03, 30.0)
     training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def intensity(self) -> Intensity:
+        """The mean and std as what normalises images."""
+        return Intensity(self.mean, self.std)
 
     def knows(self, highest: float, lowest: float) -> bool:
         """True if the training covered all noise levels between these two."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddgm.core import paper
 from ddgm.core.networks.denoiser import Denoiser
 
 Bump = Literal["floor", "printed", "box"]
@@ -17,31 +18,25 @@ Bump = Literal["floor", "printed", "box"]
 class TiledDenoiser:
     """Runs a denoiser on overlapping patches and blends what it predicts; see `Denoiser`.
 
-    The patches of all images of a call are gathered into network batches of one fixed size,
-    the last one padded with copies of a patch: a fixed shape is fast, and gives a patch the
-    same bits in whatever company it comes.
+    The patches of all images of a call go to the denoiser at once; see `FixedBatches`.
 
     Args:
-        denoise: the denoiser of (batch, 1, patch, patch) images.
+        denoise: the denoiser of (n, 1, patch, patch) images, any n.
         patch: side of a patch, in pixels.
         stride: distance from patch to patch; the last is moved inward to end at the edge.
-        batch: patches to a call of the network; None for all at once, where the denoiser makes
-            batches of a fixed size itself.
         bump: the blending window, see `bump_1d`.
     """
 
     def __init__(
         self,
         denoise: Denoiser,
-        patch: int = 128,
-        stride: int = 96,
-        batch: int | None = 8,
+        patch: int = paper.PATCH,
+        stride: int = paper.STRIDE,
         bump: Bump = "floor",
     ) -> None:
         if not 0 < stride <= patch:
             raise ValueError(f"stride {stride} must be from 1 to the patch, {patch}")
         self.denoise, self.patch, self.stride = denoise, patch, stride
-        self.batch = batch
         self.bump: Bump = bump
         self._layout = lru_cache(maxsize=8)(self._lay_out)
 
@@ -52,19 +47,11 @@ class TiledDenoiser:
             return whole[..., :height, :width]
         corners, weights = self._layout(height, width, x.device)
         patches = torch.cat([x[..., i : i + self.patch, j : j + self.patch] for i, j in corners])
-        predicted = self._in_batches(patches).split(len(x))
+        predicted = self.denoise(patches).split(len(x))
         blended = torch.zeros_like(x)
         for (i, j), weight, e in zip(corners, weights, predicted, strict=True):
             blended[..., i : i + self.patch, j : j + self.patch] += weight * e
         return blended
-
-    def _in_batches(self, patches: Tensor) -> Tensor:
-        if self.batch is None:
-            return self.denoise(patches)
-        missing = -len(patches) % self.batch
-        padded = torch.cat([patches, patches[:1].expand(missing, -1, -1, -1)])
-        parts = [self.denoise(b) for b in padded.split(self.batch)]
-        return torch.cat(parts)[: len(patches)]
 
     def _lay_out(
         self, height: int, width: int, device: torch.device
@@ -92,19 +79,17 @@ class RowDenoiser:
     all of it, which the network was not trained on. Measured in docs/results/tiles.md.
 
     Args:
-        denoise: the denoiser of images whose sides divide by `multiple`.
+        denoise: the denoiser of any number of images whose sides divide by `multiple`.
         multiple: slices are continued by reflection to multiples of so many pixels.
-        batch: slices to a call; None for all at once, where the denoiser makes batches itself.
     """
 
-    def __init__(self, denoise: Denoiser, multiple: int, batch: int | None = 1) -> None:
-        self.denoise, self.multiple, self.batch = denoise, multiple, batch
+    def __init__(self, denoise: Denoiser, multiple: int) -> None:
+        self.denoise, self.multiple = denoise, multiple
 
     def __call__(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         whole = reflected(x, *whole_sides(height, width, self.multiple))
-        parts = [self.denoise(part) for part in whole.split(self.batch or len(x))]
-        return torch.cat(parts)[..., :height, :width]
+        return self.denoise(whole)[..., :height, :width]
 
 
 def whole_sides(height: int, width: int, multiple: int) -> tuple[int, int]:

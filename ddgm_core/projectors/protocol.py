@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ddgm.core import paper
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
 
@@ -102,6 +103,7 @@ def checked_step(step: float, norm: float, field: str = "method.step") -> float:
     if not 0 < step < limit:
         raise StepError(
             f"{field}: {step:.4g} would diverge: with ‖A‖₂ = {norm:.4g} it must be positive "
-            f"and below 2 / ‖A‖₂² = {limit:.4g}; use {{relative: 1.42}}, {1.42 / norm**2:.3g} here"
+            f"and below 2 / ‖A‖₂² = {limit:.4g}; use {{relative: {paper.STEP}}}, "
+            f"{paper.STEP / norm**2:.3g} here"
         )
     return step

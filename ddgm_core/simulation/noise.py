@@ -24,6 +24,11 @@ SliceOrigin = tuple[int, int, int]
 THREADS = 4  # that draw noise ahead
 
 
+def numbered_origins(count: int, first: int = 0) -> list[SliceOrigin]:
+    """Origins of slices of no volume, which differ by their numbers."""
+    return [(0, 0, first + i) for i in range(count)]
+
+
 @dataclass(frozen=True)
 class NoiseField:
     """White Gaussian noise of unit variance over a whole volume, for one seed and purpose."""

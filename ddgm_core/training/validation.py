@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.least_squares import gradient_descent
 from ddgm.core.methods.samplers import ddgm, generate
@@ -16,14 +17,13 @@ from ddgm.core.metrics.scores import mse
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser, Precision
 from ddgm.core.networks.unet import UNet
 from ddgm.core.projectors import Projector, projector
-from ddgm.core.simulation.noise import NoiseField, SliceOrigin
+from ddgm.core.simulation.noise import NoiseField, numbered_origins
+from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.core.training.events import Validated
 
 SIGMAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SHOWN = (0.3, 1.0, 3.0)  # noise levels of the denoising picture
 IMAGES = 6  # columns of a picture
-ALPHA, BETA = 0.183, 0.5  # paper, section 3.1
-TILT_NOISE = 4.1  # paper, section 3.2
 
 
 def noise_errors(
@@ -58,22 +58,23 @@ def reconstruction_errors(
     Gradient descent has K = 100, the paper's and our best; both see the same measurements.
     """
     a = _projector(*slices.shape[1:], str(slices.device))
-    step = 1.42 / a.norm**2
-    origins: list[SliceOrigin] = [(0, 0, i) for i in range(len(slices))]
-    y = a.forward(slices)
-    y = y + TILT_NOISE * NoiseField(0, "sinogram").batch(tuple(y.shape[1:]), origins).to(y)
+    step = paper.STEP / a.norm**2
+    origins = numbered_origins(len(slices))
+    y = tilt_series(a.forward, slices, paper.TILT_NOISE, 0, origins)
     field, shape = NoiseField(0, "sampler"), tuple(slices.shape[1:])
     ours = ddgm(
         a,
         y,
         denoise,
         lambda n: field.batch(shape, origins, n),
-        log_linear(3.0, 0.03, steps),
+        log_linear(*paper.SIGMA, steps),
         step,
         gradient_steps,
     )
     ours_mse = float(mse(ours, slices).mean())
-    return ours_mse, ours_mse / float(mse(gradient_descent(a, y, step, 100), slices).mean())
+    return ours_mse, ours_mse / float(
+        mse(gradient_descent(a, y, step, paper.DESCENT_STEPS), slices).mean()
+    )
 
 
 @cache
@@ -99,10 +100,14 @@ def validate(
     denoise = NetworkDenoiser(network, precision, patches.device)
     few = patches[:IMAGES]
     shape = tuple(patches.shape[-2:])
-    field, origins = NoiseField(0, "generation"), [(0, 0, i) for i in range(len(few))]
-    sigmas = eq2_levels(30.0, ALPHA, BETA, 50)
+    field, origins = NoiseField(0, "generation"), numbered_origins(len(few))
+    sigmas = eq2_levels(paper.GENERATION_SIGMA, paper.ALPHA, paper.BETA, paper.GENERATION_STEPS)
     made = generate(
-        denoise, lambda n: field.batch(shape, origins, n).to(patches), sigmas, ALPHA, BETA
+        denoise,
+        lambda n: field.batch(shape, origins, n).to(patches),
+        sigmas,
+        paper.ALPHA,
+        paper.BETA,
     )
     nothing = float("nan"), float("nan")
     mean, ratio = reconstruction_errors(denoise, patches[:slices, 0]) if slices else nothing

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from ddgm.core.device import default_device
-from ddgm.core.methods import least_squares, samplers
-from ddgm.core.methods.schedules import log_linear
+from ddgm.core.methods.method import Problem
 from ddgm.core.metrics import scores as metrics
-from ddgm.core.metrics.uncertainty import mean_and_spread, measured_share
+from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
+from ddgm.core.networks.fixed_batches import FixedBatches, fixed_batches
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.projectors import DataStep, Projector, Spectral, projector
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
-from ddgm.pipeline.spec.method import Ddgm, Ddx, GradientDescent
+from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.workers.process_cache import cached_in_process
@@ -38,16 +38,17 @@ def slice_denoiser(
         PriorError: tiles that would leave gaps.
     """
     card = prior.card
-    network = pooled or NetworkDenoiser(prior.network, spec.precision, device)
+    network = pooled or FixedBatches(
+        NetworkDenoiser(prior.network, spec.precision, device), spec.images_per_call
+    )
     if spec.tiling == "rows":
-        return RowDenoiser(network, card.architecture.multiple, None if pooled else 1)
+        return RowDenoiser(network, card.architecture.multiple)
     if spec.stride > card.patch:
         raise PriorError(
             f"prior.stride: {spec.stride} is more than the patch of {spec.weights}, "
             f"{card.patch}; tiles must overlap or touch"
         )
-    batch = None if pooled else spec.batch
-    return TiledDenoiser(network, card.patch, spec.stride, batch, spec.bump)
+    return TiledDenoiser(network, card.patch, spec.stride, spec.bump)
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,10 @@ class Solver:
 
     def simulate(self, slices: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         """Tilt series y = Ax + σ_y ε (Eq. 3)."""
-        tilts, noise = self.spec.tilts, NoiseField(self.spec.tilts.seed, "sinogram")
+        tilts = self.spec.tilts
 
         def work(x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-            y = self.projector.forward(x)
-            return y + tilts.noise * noise.batch(tuple(y.shape[1:]), origins).to(y)
+            return tilt_series(self.projector.forward, x, tilts.noise, tilts.seed, origins)
 
         return self._in_batches(work, slices, origins)
 
@@ -80,69 +80,35 @@ class Solver:
 
     def sample(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> tuple[Tensor, Tensor]:
         """Slices by the spec's method, and the spread of its chains, both (n, ·, ·)."""
-        method = self.spec.method
-        if isinstance(method, GradientDescent):
-            step = method.step.size(self.projector.norm)
-            x = self._descend(sinograms, origins, step, method.gradient_steps)
-            return x, torch.zeros_like(x)
+        method, g = self.spec.method, self.projector.geometry
+        field = NoiseField(method.noise_seed, "sampler")
 
         def work(y: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-            pair = mean_and_spread(lambda c: self._chain(method, y, origins, c), method.samples)
-            return torch.stack(pair, dim=1)
+            end = method.chains * method.draws
+            noise = field.ahead((g.thickness, g.width), origins, self.device, end)
+            return torch.stack(method.sample(self._problem(y, noise)), dim=1)
 
         mean, spread = self._in_batches(work, sinograms, origins).unbind(1)
         return mean, spread
-
-    def _chain(
-        self, method: Ddgm | Ddx, y: Tensor, origins: Sequence[SliceOrigin], c: int
-    ) -> Tensor:
-        """One batch by one chain; each chain has noise of its own."""
-        a, denoise = self.projector, self.denoise
-        sigmas = log_linear(*method.sigma, method.steps)
-        field = NoiseField(method.seed, "sampler")
-        shape, end = (a.geometry.thickness, a.geometry.width), (c + 1) * method.steps
-        drawn = field.ahead(shape, origins, self.device, end)
-
-        def noise(n: int) -> Tensor:
-            return drawn(c * method.steps + n)
-
-        if isinstance(method, Ddx):
-            tilt_noise = self.spec.tilts.noise
-            return samplers.ddx(a, y, denoise, noise, sigmas, tilt_noise, method.rho, method.kappa)
-        step, count = method.step.size(a.norm), method.gradient_steps
-        return samplers.ddgm(a, y, denoise, noise, sigmas, step, count)
 
     def measured(self, x: Tensor) -> Tensor:
         """The share of slices that lies in what was measured, (n, ·, ·); see `measured_share`."""
         a, noise = self.projector, self.spec.tilts.noise
         assert isinstance(a, Spectral)  # `prepare` has refused the layer otherwise
-
-        def work(x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-            return measured_share(a, x, noise)
-
-        return self._in_batches(work, x, [(0, 0, 0)] * len(x))
+        return self._in_batches(lambda x, _: measured_share(a, x, noise), x)
 
     def data_step(self, y: Tensor, sigma: float) -> DataStep:
-        """The data step of the spec's method, which comes before a denoising."""
-        method, a = self.spec.method, self.projector
-        if isinstance(method, Ddx):
-            solve, mu = (
-                a.proximal(y),
-                samplers.proximal_weight(self.spec.tilts.noise, method.rho, sigma),
-            )
-            return lambda x: solve(x, mu)
-        return a.gradient_steps(y, method.step.size(a.norm), method.gradient_steps)
+        """What the spec's method does to slices at a noise level before it denoises them."""
+        return self.spec.method.data_step(self._problem(y, _no_noise), sigma)
 
-    def algebraic(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
+    def algebraic(self, sinograms: Tensor) -> Tensor:
         """Slices by the classical baseline (Eq. 4)."""
-        a = self.spec.algebraic
-        step = a.step.size(self.projector.norm)
-        return self._descend(sinograms, origins, step, a.gradient_steps)
+        method = self.spec.algebraic
+        return self._in_batches(lambda y, _: method.solve(self.projector, y), sinograms)
 
     def score(self, x: Tensor, truth: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Metrics of each slice, (n,) each: mse, ssim, residual and, if tiled, seam."""
-        nowhere: list[SliceOrigin] = [(0, 0, 0)] * len(x)
-        ax = self._in_batches(lambda part, _: self.projector.forward(part), x, nowhere)
+        ax = self._in_batches(lambda part, _: self.projector.forward(part), x)
         scores = {
             "mse": metrics.mse(x, truth),
             "ssim": metrics.ssim(x, truth),
@@ -155,25 +121,24 @@ class Solver:
             scores["seam"] = metrics.seam_energy(x, patch, stride) / own
         return scores
 
-    def _descend(
-        self, y: Tensor, origins: Sequence[SliceOrigin], step: float, count: int
-    ) -> Tensor:
-        def work(y: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-            return least_squares.gradient_descent(self.projector, y, step, count)
-
-        return self._in_batches(work, y, origins)
+    def _problem(self, y: Tensor, noise: Callable[[int], Tensor]) -> Problem:
+        return Problem(self.projector, y, self.denoise, noise, self.spec.tilts.noise)
 
     @torch.inference_mode()
-    def _in_batches(self, work: BatchWork, x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
+    def _in_batches(
+        self, work: BatchWork, x: Tensor, origins: Sequence[SliceOrigin] = ()
+    ) -> Tensor:
         size = self.spec.block.batch
-        missing = -len(x) % size
-        padded = torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
-        everywhere = [*origins, *(origins[-1],) * missing]
+        everywhere = [*origins, *list(origins[-1:]) * (-len(x) % size)]
         parts = [
             work(batch.to(self.device), everywhere[i * size : (i + 1) * size]).cpu()
-            for i, batch in enumerate(padded.split(size))
+            for i, batch in enumerate(fixed_batches(x, size))
         ]
         return torch.cat(parts)[: len(x)]
+
+
+def _no_noise(n: int) -> Tensor:
+    raise AssertionError("a data step draws no noise")
 
 
 def cached_prior(spec: PriorSpec, digest: str | None = None) -> Prior:
@@ -208,6 +173,7 @@ def pooled_denoiser(spec: Spec, weights_digest: str) -> Denoiser:
     from ddgm.workers.pooled_denoiser import PooledDenoiser
 
     p = spec.prior
-    batch = p.batch if p.tiling == "tiles" else 1
-    network = NetworkSpec(p.weights, weights_digest, p.precision, batch, spec.cluster.threads)
+    network = NetworkSpec(
+        p.weights, weights_digest, p.precision, p.images_per_call, spec.cluster.threads
+    )
     return PooledDenoiser(network, spec.pool.call_seconds)

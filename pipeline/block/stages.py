@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.intensity import Intensity
 from ddgm.core.memory import peak_bytes
 from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_seconds, worker_name
-from ddgm.pipeline.block.intensity import Grey, grey_scale
+from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.spec.layout import layout_of
@@ -47,7 +48,7 @@ def fetch(plan: Plan, block: Block) -> Cutout:
 
 
 def layers_of(
-    plan: Plan, grey: Grey, stacks: dict[Layer, Tensor], source: np.ndarray
+    plan: Plan, grey: Intensity, stacks: dict[Layer, Tensor], source: np.ndarray
 ) -> dict[Layer, np.ndarray]:
     """Slice stacks as the layers that the spec wants written, each in its array's axes.
 
@@ -62,7 +63,7 @@ def layers_of(
         if layer == "truth":
             return source.astype(plan.spec.output.dtype)
         if layer in GREY:
-            return grey.grey(stacks[layer], plan.spec.output.dtype)
+            return grey.grey(stacks[layer].numpy(), plan.spec.output.dtype)
         if layer == "spread":  # a difference of grey levels
             return stacks[layer].numpy() * np.float32(grey.std)
         return stacks[layer].numpy()
@@ -118,7 +119,7 @@ def simulate_stage(
     with running_stage(context, task, "simulate") as clock:
         solver, grey = load_tools(context, task, clock)
         with clock("simulate"):
-            truth = grey.normalised(cutout.data.data)
+            truth = torch.from_numpy(grey.normalised(cutout.data.data))
             y = solver.simulate(truth, context.plan.block(task.block).origins)
         return StageOutput(y.numpy(), clock.seconds)
 
@@ -166,13 +167,13 @@ def finish_stage(
     with running_stage(context, task, "finish") as clock:
         solver, grey = load_tools(context, task, clock)
         stacks: dict[Layer, Tensor] = {
-            "truth": grey.normalised(cutout.data.data),
+            "truth": torch.from_numpy(grey.normalised(cutout.data.data)),
             "sinogram": torch.from_numpy(sinogram.data),
             **{layer: torch.from_numpy(stack) for layer, stack in made.data.items()},
         }
         if "algebraic" in plan.spec.output.layers:
             with clock("algebraic"):
-                stacks["algebraic"] = solver.algebraic(stacks["sinogram"], block.origins)
+                stacks["algebraic"] = solver.algebraic(stacks["sinogram"])
         with clock("score"):
             metrics = score(solver, block, stacks)
         with clock("write"):
@@ -213,7 +214,7 @@ def run_block(context: RunContext, index: int) -> Record:
     return solve_stage(context, task, fetch_stage(context, task))
 
 
-def load_tools(context: RunContext, task: BlockTask, clock: Clock) -> tuple[Solver, Grey]:
+def load_tools(context: RunContext, task: BlockTask, clock: Clock) -> tuple[Solver, Intensity]:
     """The solver and the intensity that a stage works with, loaded once per process."""
     torch.set_num_threads(context.plan.spec.cluster.threads)  # nannies set it to 1
     with clock("load"):

@@ -12,7 +12,6 @@ from ddgm.core.device import default_device
 from ddgm.core.networks import gpu
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.spec.memory import network_batch
-from ddgm.pipeline.spec.method import Ddgm, Ddx
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.workers.specs import Local
@@ -55,14 +54,12 @@ def time_calls(plan: Plan, calls: bool = False) -> RunTime:
     y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)
     data_step = solver.data_step(y, sigma=1.0)
     data = _seconds(lambda: data_step(x))
-    diffuses = isinstance(spec.method, Ddgm | Ddx)
-    rounds, images = 1, network_batch(plan)
-    if isinstance(spec.method, Ddgm | Ddx):
-        rounds = spec.method.steps * spec.method.samples
+    method, images = spec.method, network_batch(plan)
     network = 0.0
-    if diffuses:
+    if method.evaluations:
         x = torch.randn(images.batch, 1, images.height, images.width, device=solver.device)
         network = _seconds(lambda: solver.denoise(x))
+    rounds = method.chains * max(1, method.evaluations)
     batches = -(-images.per_slice * spec.block.batch // images.batch)
     per_slice = rounds * (data + batches * network) / spec.block.batch
     workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1

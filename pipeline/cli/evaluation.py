@@ -65,17 +65,17 @@ def benchmark(
 
     Example: `ddgm benchmark precomputed://file:///data/em --methods ddgm-50,ddx-10,cgls`
 
-    Example: `ddgm benchmark em.npy --methods ddgm-50,ddgm:steps=20:count=40 --patches 16`
+    Example: `ddgm benchmark em.npy --methods ddgm-50,ddgm:steps=20:gradient_steps=40 --patches 16`
     """
     from ddgm.pipeline.evaluation.compare import benchmark as compare
-    from ddgm.pipeline.evaluation.methods import METHODS, Setting
+    from ddgm.pipeline.evaluation.methods import PRESETS, parse_method
     from ddgm.pipeline.terminal import counted
 
-    usual = [m for m in METHODS if m not in ("dps-1000", "diffpir-50")]
-    settings = {m: Setting.parse(m) for m in (methods.split(",") if methods else usual)}
+    usual = [m for m in PRESETS if m not in ("dps-1000", "diffpir-50")]
+    chosen = {m: parse_method(m) for m in (methods.split(",") if methods else usual)}
     request = _request(data, patches, mip, box, detector, prior, precision, seed, batch)
     with counted(console, "methods") as progress:
-        compare(request, settings, out, progress)
+        compare(request, chosen, out, progress)
     console.print((out / "benchmark.md").read_text())
     console.print(f"wrote {out}/benchmark.md, benchmark.json and benchmark.png")
 
@@ -110,15 +110,15 @@ def tune(
     the second as lines, others as rows of plots. Resumes where an earlier start stopped, and
     measures only what a finer grid adds. Tune on slices that you will not report on.
 
-    Example: `ddgm tune em.npy ddgm:steps=50 --grid count=5,15,25,50 --grid sigma=1,3,10
+    Example: `ddgm tune em.npy ddgm:steps=50 --grid gradient_steps=5,15,25 --grid sigma=1,3,10
     --box 0:78,0:156,0:156`
     """
-    from ddgm.pipeline.evaluation.methods import Setting
+    from ddgm.pipeline.evaluation.methods import parse_method
     from ddgm.pipeline.evaluation.tune import Axis
     from ddgm.pipeline.evaluation.tune import tune as measure
     from ddgm.pipeline.terminal import counted
 
-    base, axes = Setting.parse(method), [Axis.parse(text) for text in grid]
+    base, axes = parse_method(method), [Axis.parse(text) for text in grid]
     request = _request(data, patches, mip, box, detector, prior, precision, seed, batch)
     cluster = _cluster(workers, threads, scheduler)
     with counted(console, "points") as progress:

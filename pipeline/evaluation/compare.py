@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ddgm.core.methods.method import Method
 from ddgm.pipeline.evaluation import table
 from ddgm.pipeline.evaluation.comparison import ComparisonRequest
 from ddgm.pipeline.evaluation.measure import SHOWN, Progress, Result, measure
-from ddgm.pipeline.evaluation.methods import Setting
+from ddgm.pipeline.evaluation.methods import label
 from ddgm.pipeline.store.files import Folder
 
 
 def benchmark(
-    request: ComparisonRequest, settings: Mapping[str, Setting], out: Path, progress: Progress
+    request: ComparisonRequest, methods: Mapping[str, Method], out: Path, progress: Progress
 ) -> dict[str, Result]:
     """Compare, and write benchmark.json, benchmark.md and benchmark.png into `out`.
 
@@ -25,21 +26,21 @@ def benchmark(
 
     Args:
         request: what the methods are compared on.
-        settings: the methods, by name.
+        methods: by name.
         out: made if need be.
         progress: called as progress(done, total), in methods.
 
     Raises:
         DdgmError: prior, volume, box or methods cannot be used.
     """
-    for setting in settings.values():
-        request.check(setting)
+    for method in methods.values():
+        request.check(method)
     patches, comparison, folder = request.normalised, request.comparison, Folder(str(out))
-    results = measure(settings, comparison, patches, folder, progress)
-    rows = {name: {"settings": str(settings[name]), **asdict(r)} for name, r in results.items()}
+    results = measure(methods, comparison, patches, folder, progress)
+    rows = {name: {"settings": label(methods[name]), **asdict(r)} for name, r in results.items()}
     record = {"trial": asdict(comparison), "methods": rows}
     folder.write("benchmark.json", json.dumps(record, indent=2).encode())
-    text = table.markdown(results, settings, comparison, tuple(patches.shape))
+    text = table.markdown(results, methods, comparison, tuple(patches.shape))
     folder.write("benchmark.md", text.encode())
     images = {name: np.load(out / "results" / f"{name}.npy") for name in results}
     folder.write("benchmark.png", table.picture(images, results, patches[:SHOWN].numpy()))

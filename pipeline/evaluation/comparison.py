@@ -9,12 +9,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ddgm.core import paper
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import Detector
+from ddgm.core.methods.method import Method
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.training.data import PatchError
-from ddgm.pipeline.evaluation.methods import Setting
+from ddgm.pipeline.evaluation.methods import label
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.patches import random_patches
@@ -26,7 +28,7 @@ class BenchmarkError(DdgmError):
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """All that decides a result, beside a method's settings.
+    """All that decides a method's result, but for the method.
 
     Attributes:
         detector: of the tilts.
@@ -82,7 +84,7 @@ class ComparisonRequest:
     prior: str = "small"
     precision: Precision = "float32"
     seed: int = 0
-    tilt_noise: float = 4.1
+    tilt_noise: float = paper.TILT_NOISE
     batch: int = 16
 
     def __post_init__(self) -> None:
@@ -113,7 +115,7 @@ class ComparisonRequest:
             grey = random_patches(volume, box, card.patch, self.patches, self.seed)
         except PatchError as error:
             raise BenchmarkError(f"--box: {error}") from error
-        return torch.from_numpy((grey - card.mean) / card.std).float()
+        return torch.from_numpy(card.intensity.normalised(grey))
 
     @property
     def comparison(self) -> ComparisonSettings:
@@ -129,16 +131,16 @@ class ComparisonRequest:
             hashlib.sha256(self.normalised.numpy().tobytes()).hexdigest(),
         )
 
-    def check(self, setting: Setting) -> None:
+    def check(self, method: Method) -> None:
         """Refuse what this prior cannot do.
 
         Raises:
             BenchmarkError: it was not trained at all of a method's noise levels.
         """
-        card, levels = self.weights.card, setting.method.sigmas
-        if levels and not card.knows(*levels):
+        card, levels = self.weights.card, method.sigmas
+        if levels and not card.knows(max(levels), min(levels)):
             low, high = card.sigma_range
             raise BenchmarkError(
-                f"{setting}: noise levels from {levels[0]:g} to {levels[1]:g}; prior {self.prior} "
-                f"was trained at {low:g} to {high:g}"
+                f"{label(method)}: noise levels from {max(levels):g} to {min(levels):g}; prior "
+                f"{self.prior} was trained at {low:g} to {high:g}"
             )

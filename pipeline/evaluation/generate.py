@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddgm.core import paper
 from ddgm.core.errors import DdgmError
 from ddgm.core.methods import samplers
 from ddgm.core.methods.schedules import eq2_levels
@@ -23,7 +24,7 @@ from ddgm.core.metrics.realism import Realism, compare
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior
 from ddgm.core.networks.tiling import tile_starts
-from ddgm.core.simulation.noise import NoiseField, SliceOrigin
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin, numbered_origins
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.block.solver import default_device, slice_denoiser
 from ddgm.pipeline.evaluation import figures
@@ -35,7 +36,12 @@ from ddgm.pipeline.volumes.volume import Volume
 
 Progress = Callable[[int, int], None]
 
-SIGMA, ALPHA, BETA, STEPS = 30.0, 0.183, 0.5, 50  # paper, section 3.1
+SIGMA, ALPHA, BETA, STEPS = (
+    paper.GENERATION_SIGMA,
+    paper.ALPHA,
+    paper.BETA,
+    paper.GENERATION_STEPS,
+)
 SMALLEST = 16  # pixels a side; below it there are no frequencies to compare
 BATCH = 8  # patches to a network call, always: an image has the same bits in any company
 FILES = "samples.npy", "samples.png", "realism.json", "realism.png"
@@ -132,13 +138,13 @@ def make(request: GenerationRequest, progress: Progress | None = None) -> np.nda
         PriorError: see `GenerationRequest.weights`.
     """
     prior, shape, device = request.weights, request.shape, default_device()
-    stride = max(1, prior.card.patch * 3 // 4)  # the paper's 96 of 128
+    stride = max(1, prior.card.patch * paper.STRIDE // paper.PATCH)
     spec = PriorSpec(weights=request.prior, precision=request.precision, stride=stride, batch=BATCH)
     denoise = slice_denoiser(prior, spec, device)
     field = NoiseField(request.seed, "generation")
     sigmas = eq2_levels(SIGMA, ALPHA, BETA, STEPS)
     at_once = _images_at_once(shape, prior.card.patch, stride)
-    origins: list[SliceOrigin] = [(0, 0, k) for k in range(request.count)]
+    origins = numbered_origins(request.count)
     batches = [origins[i : i + at_once] for i in range(0, request.count, at_once)]
     done = itertools.count(1)
 
@@ -187,7 +193,7 @@ def read_real(
     except PatchError as error:
         raise GenerationError(f"--real: {error}") from error
     card = request.weights.card
-    return Real(volume, box, (grey - card.mean) / card.std)
+    return Real(volume, box, card.intensity.normalised(grey))
 
 
 def prepared(out: Path, request: GenerationRequest) -> Folder:
@@ -246,7 +252,7 @@ def cut(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def _grey(images: np.ndarray, card: PriorCard) -> np.ndarray:
-    return (images * card.std + card.mean).astype(np.float32)
+    return card.intensity.grey(images)
 
 
 def _note(request: GenerationRequest) -> str:

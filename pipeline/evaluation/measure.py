@@ -14,17 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddgm.core import plugins
+from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.memory import peak_bytes
+from ddgm.core.methods.method import Method, Problem
+from ddgm.core.methods.registry import METHODS
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.projectors import Projector, Spectral, projector
 from ddgm.core.projectors.dense import DenseProjector
-from ddgm.core.simulation.noise import NoiseField, SliceOrigin
-from ddgm.pipeline.block.solver import default_device
+from ddgm.core.simulation.noise import NoiseField, numbered_origins
+from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.evaluation.comparison import ComparisonSettings
-from ddgm.pipeline.evaluation.methods import Method, Problem, Setting
 from ddgm.pipeline.store.files import Folder
 
 Progress = Callable[[int, int], None]
@@ -51,7 +54,7 @@ class Result:
 
 
 def measure(
-    settings: Mapping[str, Setting],
+    methods: Mapping[str, Method],
     comparison: ComparisonSettings,
     patches: Tensor,
     folder: Folder,
@@ -62,60 +65,58 @@ def measure(
     Each method has a process of its own, so that its memory is its own.
 
     Args:
-        settings: methods, under the names that the results get.
+        methods: under the names that the results get.
         comparison: what they have in common.
         patches: (n, thickness, width) normalised slices.
         folder: for two files a method; those of another comparison are measured again.
         progress: called as progress(done, total), in methods.
     """
     results = {}
-    for done, (name, setting) in enumerate(settings.items()):
-        progress(done, len(settings))
-        result = kept(folder, name, setting, comparison)
+    for done, (name, method) in enumerate(methods.items()):
+        progress(done, len(methods))
+        result = kept(folder, name, method, comparison)
         if result is None:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                result, images = pool.submit(solve, setting, comparison, patches).result()
+                result, images = pool.submit(solve, method, comparison, patches).result()
             buffer = BytesIO()
             np.save(buffer, images)
             folder.write(f"results/{name}.npy", buffer.getvalue())
-            keep(folder, name, setting, comparison, result)
+            keep(folder, name, method, comparison, result)
         results[name] = result
-    progress(len(settings), len(settings))
+    progress(len(methods), len(methods))
     return results
 
 
 def kept(
-    folder: Folder, name: str, setting: Setting, comparison: ComparisonSettings
+    folder: Folder, name: str, method: Method, comparison: ComparisonSettings
 ) -> Result | None:
-    """A result that `keep` wrote for the same setting and comparison; None where there is none."""
+    """A result that `keep` wrote for the same method and comparison; None where there is none."""
     data = folder.read(f"results/{name}.json")
     record = json.loads(data) if data else {}
-    if record.get("key") != _key(setting, comparison):
+    if record.get("key") != _key(method, comparison):
         return None
     return Result(**record["result"])
 
 
 def keep(
-    folder: Folder, name: str, setting: Setting, comparison: ComparisonSettings, result: Result
+    folder: Folder, name: str, method: Method, comparison: ComparisonSettings, result: Result
 ) -> None:
     """Write a result, with what it is the result of."""
-    record = {"key": _key(setting, comparison), "result": asdict(result)}
+    record = {"key": _key(method, comparison), "result": asdict(result)}
     folder.write(f"results/{name}.json", json.dumps(record).encode())
 
 
-def _key(setting: Setting, comparison: ComparisonSettings) -> dict[str, object]:
-    return {
-        "method": setting.method.title,
-        "settings": setting.method.settings,
-        **asdict(comparison),
-    }
+def _key(method: Method, comparison: ComparisonSettings) -> dict[str, object]:
+    theirs = method.name not in METHODS
+    by = {"by": plugins.provider("ddgm.methods", method.name)} if theirs else {}
+    return json.loads(json.dumps({"method": asdict(method), **by, **asdict(comparison)}))
 
 
 def solve(
-    setting: Setting, comparison: ComparisonSettings, patches: Tensor
+    method: Method, comparison: ComparisonSettings, patches: Tensor
 ) -> tuple[Result, np.ndarray]:
     """One method on all patches, in this process; and its first few reconstructions."""
-    method, device = setting.method, default_device()
+    device = default_device()
     prior = load_prior(comparison.prior, comparison.digest)
     denoise = NetworkDenoiser(prior.network, comparison.precision, device)
     thickness, width = patches.shape[1:]
@@ -124,10 +125,10 @@ def solve(
     seconds, shown = 0.0, []
     for first in range(0, len(patches), comparison.batch):
         truth = patches[first : first + comparison.batch].to(device)
-        problem = _problem(a, denoise, comparison, truth, first)
+        problem = _problem(a, denoise, comparison, truth, first, method)
         start = time.perf_counter()
         with torch.no_grad():
-            x = method.solve(problem)
+            x = method.sample(problem)[0]
         x = x.cpu()  # waits for a GPU
         seconds += time.perf_counter() - start
         shown.append(x)
@@ -158,12 +159,11 @@ def _problem(
     comparison: ComparisonSettings,
     truth: Tensor,
     first: int,
+    method: Method,
 ) -> Problem:
-    origins: list[SliceOrigin] = [(0, 0, first + i) for i in range(len(truth))]
-    y = a.forward(truth)
-    tilts, field = NoiseField(comparison.seed, "sinogram"), NoiseField(comparison.seed, "sampler")
-    y = y + comparison.tilt_noise * tilts.batch(tuple(y.shape[1:]), origins).to(y)
-    shape = tuple(truth.shape[1:])
+    origins, shape = numbered_origins(len(truth), first), tuple(truth.shape[1:])
+    y = tilt_series(a.forward, truth, comparison.tilt_noise, comparison.seed, origins)
+    field = NoiseField(comparison.seed + method.noise_seed, "sampler")
 
     def noise(n: int) -> Tensor:
         return field.batch(shape, origins, n).to(y)

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.filesize import decimal
 
-from ddgm.pipeline.evaluation.measure import ComparisonSettings, Result
-from ddgm.pipeline.evaluation.methods import PAPER, Setting
+from ddgm.core.methods.method import Method
+from ddgm.pipeline.evaluation.comparison import ComparisonSettings
+from ddgm.pipeline.evaluation.measure import Result
+from ddgm.pipeline.evaluation.methods import TABLE_1
 from ddgm.pipeline.figures import table as picture_of
 
 HEAD = (
@@ -19,13 +21,13 @@ HEAD = (
 
 def markdown(
     results: Mapping[str, Result],
-    settings: Mapping[str, Setting],
+    methods: Mapping[str, Method],
     comparison: ComparisonSettings,
     shape: tuple[int, ...],
 ) -> str:
     """The results as a table, best MSE first, with what they have in common above it."""
     ranked = sorted(results, key=lambda name: results[name].mean("mse")[0])
-    rows = [_row(name, settings[name], results[name]) for name in ranked]
+    rows = [_row(name, methods[name], results[name]) for name in ranked]
     return "\n".join([comparison.described(shape), "", *lines(HEAD, rows)]) + "\n"
 
 
@@ -34,19 +36,18 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def _row(name: str, setting: Setting, result: Result) -> list[str]:
-    method = setting.method
+def _row(name: str, method: Method, result: Result) -> list[str]:
     scores = ["{:.4f} ± {:.4f}".format(*result.mean(score)) for score in ("mse", "ssim")]
     return [
         method.title,
         method.settings,
         *scores,
         f"{result.mean('residual')[0]:.3f}",
-        str(method.networks),
-        "" if method.gradients is None else str(method.gradients),
+        str(method.chains * method.evaluations),
+        "" if method.products is None else str(method.chains * method.products),
         f"{result.seconds:.2f}",
         decimal(result.bytes),
-        "{:.2f}, {:.2f}".format(*PAPER[name]) if name in PAPER else "",
+        "{:.2f}, {:.2f}".format(*TABLE_1[name]) if name in TABLE_1 else "",
     ]
 
 

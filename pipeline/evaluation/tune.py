@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddgm.core.methods.method import Method
 from ddgm.pipeline.evaluation.comparison import (
     BenchmarkError,
     ComparisonRequest,
     ComparisonSettings,
 )
 from ddgm.pipeline.evaluation.measure import Progress, Result, keep, kept, solve
-from ddgm.pipeline.evaluation.methods import Setting
+from ddgm.pipeline.evaluation.methods import in_spec, label, with_number
 from ddgm.pipeline.evaluation.table import lines
 from ddgm.pipeline.figures import STAGES, Curve, Plot, plots
 from ddgm.pipeline.store.files import Folder
@@ -41,7 +42,7 @@ class Axis:
 
     @classmethod
     def parse(cls, text: str) -> Axis:
-        """From `count=5,15,25`.
+        """From `gradient_steps=5,15,25`.
 
         Raises:
             BenchmarkError: it is something else.
@@ -52,7 +53,7 @@ class Axis:
         return cls(name, tuple(values.split(",")))
 
 
-def grid(base: Setting, axes: Sequence[Axis]) -> list[Setting]:
+def grid(base: Method, axes: Sequence[Axis]) -> list[Method]:
     """Every combination of values, the first axis fastest.
 
     Raises:
@@ -60,24 +61,24 @@ def grid(base: Setting, axes: Sequence[Axis]) -> list[Setting]:
         BenchmarkError: there is nothing to try.
     """
     if not axes:
-        raise BenchmarkError("--grid: give at least one, as in --grid count=5,15,25")
+        raise BenchmarkError("--grid: give at least one, as in --grid gradient_steps=5,15,25")
     points = []
     for values in product(*(axis.values for axis in reversed(axes))):
         point = base
         for axis, value in zip(axes, reversed(values), strict=True):
-            point = point.given(axis.name, value)
+            point = with_number(point, axis.name, value)
         points.append(point)
     return points
 
 
 def tune(
     request: ComparisonRequest,
-    base: Setting,
+    base: Method,
     axes: Sequence[Axis],
     cluster: Cluster,
     out: Path,
     progress: Progress,
-) -> dict[Setting, Result]:
+) -> dict[Method, Result]:
     """Measure a grid, and write tune.json, tune.md and tune.png into `out`.
 
     A point whose result is there from an earlier start is not measured again, so that a grid can
@@ -98,19 +99,19 @@ def tune(
     for point in points:
         request.check(point)
     patches, comparison, folder = request.normalised, request.comparison, Folder(str(out))
-    found = {p: r for p in points if (r := kept(folder, str(p), p, comparison))}
+    found = {p: r for p in points if (r := kept(folder, label(p), p, comparison))}
     progress(len(found), len(points))
     if missing := [p for p in points if p not in found]:
         with connect(cluster) as client:
             threads = cluster.threads
             for point, result in _measured(client, missing, comparison, patches, threads):
-                keep(folder, str(point), point, comparison, result)
+                keep(folder, label(point), point, comparison, result)
                 found[point] = result
                 progress(len(found), len(points))
     results = {p: found[p] for p in points}
     record = {
         "trial": asdict(comparison),
-        "points": {str(p): asdict(r) for p, r in results.items()},
+        "points": {label(p): asdict(r) for p, r in results.items()},
     }
     folder.write("tune.json", json.dumps(record, indent=2).encode())
     folder.write("tune.md", markdown(results, comparison, tuple(patches.shape)).encode())
@@ -120,16 +121,18 @@ def tune(
 
 def _measured(
     client: Client,
-    points: Sequence[Setting],
+    points: Sequence[Method],
     comparison: ComparisonSettings,
     x: Tensor,
     threads: int,
-) -> Iterator[tuple[Setting, Result]]:
+) -> Iterator[tuple[Method, Result]]:
     from distributed import as_completed
 
     patches = client.scatter(x.numpy(), broadcast=True)
-    tasks: dict[Future, Setting] = {
-        client.submit(_point, point, comparison, patches, threads, key=f"tune-{point}"): point
+    tasks: dict[Future, Method] = {
+        client.submit(
+            _point, point, comparison, patches, threads, key=f"tune-{label(point)}"
+        ): point
         for point in points
     }
     for task in as_completed(tasks):
@@ -137,28 +140,28 @@ def _measured(
 
 
 def _point(
-    point: Setting, comparison: ComparisonSettings, patches: np.ndarray, threads: int
+    point: Method, comparison: ComparisonSettings, patches: np.ndarray, threads: int
 ) -> Result:
     torch.set_num_threads(threads)
     return solve(point, comparison, torch.from_numpy(patches))[0]
 
 
 def markdown(
-    results: Mapping[Setting, Result], comparison: ComparisonSettings, shape: tuple[int, ...]
+    results: Mapping[Method, Result], comparison: ComparisonSettings, shape: tuple[int, ...]
 ) -> str:
     """All points, best MSE first."""
     ranked = sorted(results, key=lambda p: results[p].mean("mse")[0])
     rows = [
-        [f"`{p}`"]
+        [f"`{in_spec(p)}`"]
         + ["{:.4f} ± {:.4f}".format(*results[p].mean(s)) for s in ("mse", "ssim")]
-        + [f"{results[p].mean('residual')[0]:.3f}", str(p.method.networks)]
+        + [f"{results[p].mean('residual')[0]:.3f}", str(p.chains * p.evaluations)]
         for p in ranked
     ]
     head = ("method", "MSE", "SSIM", "residual", "network evaluations")
     return "\n".join([comparison.described(shape), "", *lines(head, rows)]) + "\n"
 
 
-def picture(results: Mapping[Setting, Result], axes: Sequence[Axis]) -> bytes:
+def picture(results: Mapping[Method, Result], axes: Sequence[Axis]) -> bytes:
     """The three scores over the first axis, a line for each value of the second, a row for each
     combination of the others, as in the paper's Fig. 9 to 16."""
     along, *others = axes
@@ -172,14 +175,14 @@ def picture(results: Mapping[Setting, Result], axes: Sequence[Axis]) -> bytes:
 
 
 def _plot(
-    results: Mapping[Setting, Result],
+    results: Mapping[Method, Result],
     along: Axis,
     by: Axis | None,
     wanted: Mapping[str, str],
     score: str,
     note: str,
 ) -> Plot:
-    x = np.array([float(v) for v in along.values])
+    x = np.array([float(v.partition("..")[0]) for v in along.values])
     curves = []
     for line, colour in zip(by.values if by else ("",), STAGES * 9, strict=False):
         fixed = {**wanted, **({by.name: line} if by else {})}
@@ -190,9 +193,8 @@ def _plot(
     return Plot(title, (along.name, SCORES[score]), curves, (scale, "linear"), x.tolist())
 
 
-def _at(results: Mapping[Setting, Result], values: Mapping[str, str]) -> Result:
+def _at(results: Mapping[Method, Result], values: Mapping[str, str]) -> Result:
     for point, result in results.items():
-        has = dict(point.values)
-        if all(has[k] == float(v) for k, v in values.items()):
+        if all(with_number(point, name, text) == point for name, text in values.items()):
             return result
     raise KeyError(values)

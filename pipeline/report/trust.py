@@ -9,7 +9,6 @@ import numpy as np
 from ddgm.pipeline.report import figures
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, trust_picture, view_of
-from ddgm.pipeline.spec.method import Ddgm, Ddx
 
 SLICES = 8  # that are looked at, evenly spaced: 200,000 pixels each at 128 × 1568
 GROUPS = 10  # of as many pixels each
@@ -80,8 +79,8 @@ def trust_section(run: RunData, view: SliceView) -> tuple[list[str], list[tuple[
         return [], []
     method, layers = run.plan.spec.method, run.plan.spec.output.layers
     text, shown = [], [(picture, "Of the slice of median MSE.")]
-    if "spread" in layers and isinstance(method, Ddgm | Ddx):
-        text.append(AGREE.format(method.samples))
+    if "spread" in layers:
+        text.append(AGREE.format(method.chains))
     if "measured" in layers:
         text.append(MEASURED)
     if found := calibration(run):

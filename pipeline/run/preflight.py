@@ -10,13 +10,12 @@ from ddgm.core.device import default_device
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks import gpu
 from ddgm.core.networks.prior import SHIPPED, Prior, PriorError, weights_path
-from ddgm.core.projectors import Spectral, checked_step
+from ddgm.core.projectors import Spectral
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.spec.layout import bytes_to_write
-from ddgm.pipeline.spec.method import Ddgm, Ddx
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
 from ddgm.pipeline.store.arrays import StoreError
@@ -99,10 +98,9 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
             "or leave the layer out"
         )
     norm = solver.projector.norm
-    if not isinstance(spec.method, Ddx):
-        checked_step(spec.method.step.size(norm), norm, "method.step")
+    spec.method.check(norm)
     if "algebraic" in spec.output.layers:
-        checked_step(spec.algebraic.step.size(norm), norm, "algebraic.step")
+        spec.algebraic.check(norm)
     _check_sigma(spec, prior)
     _check_grey(plan, prior)
     # absolute: workers elsewhere would take a relative path from their own folder
@@ -135,11 +133,12 @@ def _check_precision(spec: Spec) -> None:
 
 
 def _check_sigma(spec: Spec, prior: Prior) -> None:
-    if isinstance(spec.method, Ddgm | Ddx) and not prior.card.knows(*spec.method.sigma):
+    sigmas = spec.method.sigmas
+    if sigmas and not prior.card.knows(max(sigmas), min(sigmas)):
         low, high = prior.card.sigma_range
         raise PriorError(
-            f"method.sigma: {list(spec.method.sigma)} is not within {low:g} to {high:g}, the noise "
-            f"levels that {spec.prior.weights} was trained at; stay within them"
+            f"method.sigma: [{max(sigmas)}, {min(sigmas)}] is not within {low:g} to {high:g}, the "
+            f"noise levels that {spec.prior.weights} was trained at; stay within them"
         )
 
 

@@ -161,10 +161,12 @@ def network_batch(plan: Plan) -> NetworkBatch:
     """Patches, or whole slices, as the spec wants."""
     card, prior, g = read_card(plan.spec.prior.weights), plan.spec.prior, plan.geometry
     if prior.tiling == "rows":
-        return NetworkBatch(*whole_sides(g.thickness, g.width, card.architecture.multiple), 1, 1)
+        return NetworkBatch(
+            *whole_sides(g.thickness, g.width, card.architecture.multiple), 1, prior.images_per_call
+        )
     sides = (max(n, card.patch) for n in (g.thickness, g.width))
     rows, columns = (len(tile_starts(n, card.patch, prior.stride)) for n in sides)
-    return NetworkBatch(card.patch, card.patch, rows * columns, prior.batch)
+    return NetworkBatch(card.patch, card.patch, rows * columns, prior.images_per_call)
 
 
 def batch_fill(plan: Plan) -> tuple[float, int]:

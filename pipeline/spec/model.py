@@ -8,23 +8,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ddgm.core import paper
 from ddgm.core.geometry import Detector
+from ddgm.core.intensity import Intensity
+from ddgm.core.methods.classical import Algebraic
+from ddgm.core.methods.diffusion import Ddgm
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.tiling import Bump
 from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel, Voxel, check_box
-from ddgm.pipeline.spec.method import Algebraic, Ddgm, Ddx, GradientDescent
+from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
 
 Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
-
-
-class Intensity(StrictModel):
-    """Grey levels that become 0 and 1 to the network: x = (grey - mean) / std."""
-
-    mean: float = Field(ge=-1e12, le=1e12)
-    std: float = Field(ge=1e-12, le=1e12)
 
 
 class Source(StrictModel):
@@ -61,7 +58,7 @@ class Slab(StrictModel):
     tilt_axis: Axis = Field(
         default="x", description="the slab turns about it; slices follow along it"
     )
-    thickness: Pixels = Field(default=128, ge=11, description="of a slab, in pixels")
+    thickness: Pixels = Field(default=paper.PATCH, ge=11, description="of a slab, in pixels")
     width: Pixels | None = Field(
         default=None, ge=11, description="of a slab; default: the box's whole width"
     )
@@ -80,12 +77,15 @@ class Tilts(StrictModel):
     """The simulated tilt series, y = Ax + σ_y ε (Eq. 3)."""
 
     count: int = Field(
-        default=128, ge=1, le=10_000, description="views, evenly spaced, both ends included"
+        default=paper.VIEWS, ge=1, le=10_000, description="views, evenly spaced, both ends included"
     )
-    range: tuple[float, float] = Field(default=(-60.0, 60.0), description="degrees")
+    range: tuple[float, float] = Field(default=paper.TILT_RANGE, description="degrees")
     detector: Detector = Field(default="lateral", description="see docs/architecture.md")
     noise: float = Field(
-        default=4.1, ge=0, le=1e6, description="σ_y; 4.1 gives the paper's ratio of 10 to 1"
+        default=paper.TILT_NOISE,
+        ge=0,
+        le=1e6,
+        description="σ_y; 4.1 gives the paper's ratio of 10 to 1",
     )
     seed: Seed = 0
 
@@ -114,11 +114,16 @@ class PriorSpec(StrictModel):
         description="overlapping tiles; or rows, whole slices at once: a quarter less to compute "
         "on wide slices, on a CPU",
     )
-    stride: Pixels = Field(default=96, description="from patch to patch, in pixels")
+    stride: Pixels = Field(default=paper.STRIDE, description="from patch to patch, in pixels")
     bump: Bump = Field(default="floor", description="blending window, see docs/decisions.md")
     batch: int = Field(
         default=8, ge=1, le=4096, description="patches to a network call; 64 on a GPU"
     )
+
+    @property
+    def images_per_call(self) -> int:
+        """Images to a network call: patches, or whole slices one by one."""
+        return self.batch if self.tiling == "tiles" else 1
 
 
 class Output(StrictModel):
@@ -187,7 +192,7 @@ class Spec(StrictModel):
     slab: Slab = Slab()
     tilts: Tilts = Tilts()
     prior: PriorSpec = PriorSpec()
-    method: Annotated[Ddgm | Ddx | GradientDescent, Field(discriminator="name")] = Ddgm()
+    method: MethodSpec = Ddgm()
     algebraic: Algebraic = Algebraic()
     block: BlockSpec = BlockSpec()
     cluster: Cluster = Local()
@@ -196,17 +201,16 @@ class Spec(StrictModel):
 
     @model_validator(mode="after")
     def _data_have_noise(self) -> Spec:
-        if isinstance(self.method, Ddx) and self.tilts.noise == 0:
+        if self.method.needs_noise and self.tilts.noise == 0:
             raise ValueError(
-                "tilts.noise: 0 leaves ddx nothing to weigh data and prior by; give the noise of "
-                "the tilts, or choose another method"
+                f"tilts.noise: 0 leaves {self.method.name} nothing to weigh data and prior by; "
+                "give the noise of the tilts, or choose another method"
             )
         return self
 
     @model_validator(mode="after")
     def _spread_has_chains(self) -> Spec:
-        method = self.method
-        chains = method.samples if isinstance(method, Ddgm | Ddx) else 1
+        chains = self.method.chains
         if "spread" in self.output.layers and chains < 2:
             raise ValueError(
                 f"output.layers: spread is that of several chains, and method.samples is {chains}; "

@@ -125,7 +125,7 @@ def _one_line(error: ValidationError, data: Any, model: type[BaseModel]) -> str:
 def _problem(error: Any, data: Any, model: type[BaseModel]) -> str:
     """One of pydantic's errors as `field: what is wrong; remedy`."""
     place = _place(error, data)
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         siblings = _fields_beside(place, data, model)
         near = difflib.get_close_matches(place[-1], siblings, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(siblings)}"

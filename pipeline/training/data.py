@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 
@@ -13,12 +14,12 @@ from rich.console import Console
 from torch import Tensor
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.intensity import Intensity
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.callbacks import LOOK_STEPS
 from ddgm.core.training.data import AXES, NoisyPatches, PatchSource, planes
 from ddgm.core.training.statistics import Moments
-from ddgm.pipeline.spec.model import Intensity
 from ddgm.pipeline.terminal import bar
 from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
 from ddgm.pipeline.training.spec import Region, TrainingSpec
@@ -118,7 +119,7 @@ def intensity(spec: TrainingSpec, volumes: Sequence[TrainingVolume], console: Co
         return spec.data.intensity
     kept = Path(spec.output) / "intensity.json"
     if kept.exists():
-        return Intensity.model_validate_json(kept.read_text())
+        return Intensity(**json.loads(kept.read_text()))
     count = sum(len(v.bricks) for v in volumes)
     total = Moments()
     with bar(console) as progress, fetchers(min(spec.data.cache.processes, count)) as pool:
@@ -128,7 +129,7 @@ def intensity(spec: TrainingSpec, volumes: Sequence[TrainingVolume], console: Co
             progress.advance(task)
     measured = Intensity(mean=total.mean, std=total.std)
     partial = kept.with_suffix(".partial")
-    partial.write_text(measured.model_dump_json() + "\n")
+    partial.write_text(json.dumps(asdict(measured)) + "\n")
     partial.replace(kept)
     return measured
 
@@ -160,4 +161,4 @@ def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
         return None
     volume, box = open_region(tried, patch, "validation")
     grey = random_patches(volume, box, patch, tried.patches, seed=0)
-    return torch.from_numpy((grey - normal.mean) / normal.std).float()[:, None]
+    return torch.from_numpy(normal.normalised(grey))[:, None]

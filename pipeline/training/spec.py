@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from ddgm.core.intensity import Intensity
 from ddgm.core.networks.unet import Architecture
 from ddgm.core.training.recipe import Optimizer, Precision, Recipe, RuntimeOptions, Schedule
 from ddgm.pipeline.spec.base import Axis, StrictModel, check_box
-from ddgm.pipeline.spec.model import Intensity
 from ddgm.workers.urls import Url
 
 

@@ -13,11 +13,11 @@ import torch
 from rich.console import Console
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.intensity import Intensity
 from ddgm.core.networks.prior import PriorCard, save_prior
 from ddgm.core.training.data import NoisyPatches
 from ddgm.core.training.events import Observer
 from ddgm.core.training.fit import fit
-from ddgm.pipeline.spec.model import Intensity
 from ddgm.pipeline.spec.yaml_file import dump_spec, load_spec
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.training.bricks import BrickPrefetcher

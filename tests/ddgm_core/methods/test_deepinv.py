@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ddgm.core.geometry import TiltGeometry
+from ddgm.core.methods.deepinv import physics
 from ddgm.core.methods.least_squares import cgls
 from ddgm.core.methods.samplers import dps
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Projector
-from ddgm.pipeline.evaluation.deepinv import physics
 
 try:
     deepinv = import_module("deepinv")

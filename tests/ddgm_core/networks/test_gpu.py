@@ -12,6 +12,7 @@ from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.samplers import ddgm
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import PriorError, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.networks.unet import Architecture, UNet
@@ -134,7 +135,7 @@ def test_a_whole_solve_is_the_cpus_up_to_rounding() -> None:
     for device in ("cpu", "cuda"):
         a = projector(geometry, device=torch.device(device))
         y = a.forward(truth.to(device))
-        denoise = TiledDenoiser(NetworkDenoiser(networks()[0], "float32", device), batch=4)
+        denoise = TiledDenoiser(FixedBatches(NetworkDenoiser(networks()[0], "float32", device), 4))
         noise = NoiseField(0, "sampler").ahead((128, 320), PLACES, torch.device(device), 6)
         sigmas = log_linear(3.0, 0.03, 6)
         with torch.inference_mode():

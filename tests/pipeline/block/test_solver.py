@@ -14,6 +14,7 @@ from torch import Tensor
 from ddgm.core.methods import least_squares, samplers
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import PriorError
 from ddgm.core.networks.tiling import RowDenoiser
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
@@ -69,7 +70,7 @@ def test_whole_rows_go_through_the_network_once_and_have_no_seams(
     g, origins = plan.geometry, [(0, 0, 0), (0, 0, 1)]
     y = torch.randn(2, g.views, g.bins, generator=torch.Generator().manual_seed(0))
     network = NetworkDenoiser(prior.network, spec.prior.precision)
-    rows = RowDenoiser(network, prior.card.architecture.multiple)
+    rows = RowDenoiser(FixedBatches(network, 1), prior.card.architecture.multiple)
     with torch.inference_mode():
         expected = by_hand("ddgm", replace(solver, denoise=rows), y, origins)
     x = solver.reconstruct(y, origins)

@@ -13,21 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 from torch import Tensor
 
 import benchmarks
 from ddgm.core.geometry import Detector, TiltGeometry
+from ddgm.core.methods import deepinv as diffpir
+from ddgm.core.methods.classical import FilteredBackProjection
+from ddgm.core.methods.deepinv import RANGE, DeepinvError, import_deepinv
 from ddgm.core.methods.least_squares import filtered_back_projection
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField
-from ddgm.pipeline.evaluation import deepinv as diffpir
 from ddgm.pipeline.evaluation.comparison import ComparisonRequest, ComparisonSettings
-from ddgm.pipeline.evaluation.deepinv import RANGE, DeepinvError, import_deepinv
 from ddgm.pipeline.evaluation.measure import projector_for, solve
-from ddgm.pipeline.evaluation.methods import METHODS, Setting
+from ddgm.pipeline.evaluation.methods import PRESETS, in_spec, label, parse_method
+from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.volume import SourceError
 from tests.pipeline.runs import phantom_volume, run_ddgm
@@ -45,14 +48,14 @@ def comparison(prior: Path, detector: Detector = "lateral") -> ComparisonSetting
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in METHODS if n not in ("dps-1000", "ddgm-150", "diffpir-50")]
+    "name", [n for n in PRESETS if n not in ("dps-1000", "ddgm-150", "diffpir-50")]
 )
 @pytest.mark.parametrize("detector", ["lateral", "perpendicular"])
 def test_every_method_solves_every_slice_with_either_detector(
     tiny_prior: Path, name: str, detector: Detector
 ) -> None:
     patches = torch.randn(2, 16, 16)
-    result, images = solve(METHODS[name], comparison(tiny_prior, detector), patches)
+    result, images = solve(PRESETS[name], comparison(tiny_prior, detector), patches)
     assert np.isfinite(images).all()
     assert images.shape == (2, 16, 16)
     assert result.mse == pytest.approx(metrics.mse(torch.from_numpy(images), patches).tolist())
@@ -73,14 +76,14 @@ def test_network_evaluations_are_those_of_the_table(
     monkeypatch.setattr(type(network), "forward", counting)
     for name in ("fbp", "ddgm-50", "ddx-20", "ddrm-10", "dps-50"):
         calls.clear()
-        solve(METHODS[name], comparison(tiny_prior), torch.randn(2, 16, 16))
-        assert calls == [2] * METHODS[name].method.networks
+        solve(PRESETS[name], comparison(tiny_prior), torch.randn(2, 16, 16))
+        assert calls == [2] * PRESETS[name].evaluations
 
 
 def test_all_methods_see_the_same_measurements(tiny_prior: Path) -> None:
     """Back-projection by hand, of the noise that the seed and the slices' numbers give."""
     patches = torch.randn(6, 16, 16)
-    _, images = solve(Setting("fbp"), comparison(tiny_prior), patches)
+    _, images = solve(FilteredBackProjection(), comparison(tiny_prior), patches)
     a = FourierProjector(TiltGeometry.uniform(16, 16, detector="lateral"))
     field = NoiseField(3, "sinogram")
     y = a.forward(patches)
@@ -92,9 +95,9 @@ def test_a_method_gets_the_projector_that_it_needs() -> None:
     perpendicular, lateral = (
         TiltGeometry.uniform(16, 16, 9, detector=d) for d in ("perpendicular", "lateral")
     )
-    assert type(projector_for(METHODS["ddgm-50"].method, perpendicular)) is MatrixProjector
-    assert type(projector_for(METHODS["ddrm-10"].method, perpendicular)) is DenseProjector
-    assert isinstance(projector_for(METHODS["ddrm-10"].method, lateral), Spectral)
+    assert type(projector_for(PRESETS["ddgm-50"], perpendicular)) is MatrixProjector
+    assert type(projector_for(PRESETS["ddrm-10"], perpendicular)) is DenseProjector
+    assert isinstance(projector_for(PRESETS["ddrm-10"], lateral), Spectral)
 
 
 def test_a_comparison_is_written_and_gone_on_with(
@@ -177,6 +180,23 @@ def test_every_benchmark_imports(name: str) -> None:
     import_module(f"benchmarks.{name}")
 
 
+@pytest.mark.parametrize(
+    "text", ["ddgm:steps=7:gradient_steps=3", "ddx:sigma=1.5..0.2:rho=4", "ddgm"]
+)
+def test_what_tune_finds_can_be_pasted_into_a_spec(text: str) -> None:
+    method = parse_method(text)
+    assert label(method) == text
+    parts = YAML(typ="safe").load(f"method: {in_spec(method)}")
+    spec = Spec.model_validate({"source": {"url": "a"}, "output": {"path": "run"}} | parts)
+    assert spec.method == method
+
+
+def test_a_number_has_its_former_name_beside_the_specs() -> None:
+    assert parse_method("ddgm:count=7") == parse_method("ddgm:gradient_steps=7")
+    assert parse_method("ddgm:sigma=2").sigmas[0] == 2.0
+    assert parse_method("ddgm:sigma=2").sigmas[-1] == 0.03
+
+
 def points(folder: Path) -> dict[str, dict[str, list[float]]]:
     return json.loads((folder / "tune.json").read_text())["points"]
 
@@ -194,19 +214,19 @@ def test_a_grid_is_measured_written_and_made_finer(
     status, said, error = run_ddgm(capsys, *words, "--workers", 1)
     assert (status, error) == (0, "")
     first = points(tmp_path)
-    assert list(first) == ["ddx:rho=2:steps=3", "ddx:rho=8:steps=3"]
+    assert list(first) == ["ddx:steps=3:rho=2", "ddx:steps=3:rho=8"]
     assert (tmp_path / "tune.md").read_text().strip() in said
     request = ComparisonRequest(url, patches=3, detector="lateral", prior=str(tiny_prior))
-    by_hand, _ = solve(Setting.parse("ddx:steps=3:rho=8"), request.comparison, request.normalised)
-    assert first["ddx:rho=8:steps=3"]["mse"] == pytest.approx(by_hand.mse)
-    (kept,) = tmp_path.glob("results/ddx:rho=8:steps=3.json")
+    by_hand, _ = solve(parse_method("ddx:steps=3:rho=8"), request.comparison, request.normalised)
+    assert first["ddx:steps=3:rho=8"]["mse"] == pytest.approx(by_hand.mse)
+    (kept,) = tmp_path.glob("results/ddx:steps=3:rho=8.json")
     marked = json.loads(kept.read_text())
     marked["result"]["seconds"] = 12345.0
     kept.write_text(json.dumps(marked))
     words += ["--scheduler", shared.part["address"]]
-    assert run_ddgm(capsys, *words, "--grid", "last=0.03")[0] == 0  # named, so other points
+    assert run_ddgm(capsys, *words, "--grid", "sigma=2..0.03")[0] == 0  # other points
     assert run_ddgm(capsys, *words)[0] == 0
-    assert points(tmp_path)["ddx:rho=8:steps=3"]["seconds"] == 12345.0
+    assert points(tmp_path)["ddx:steps=3:rho=8"]["seconds"] == 12345.0
     assert run_ddgm(capsys, *words, "--grid", "kappa=2,3")[0] == 0
     assert len(points(tmp_path)) == 4
     assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
@@ -227,10 +247,14 @@ def test_an_array_is_as_good_as_a_volume(url: str, tmp_path: Path, tiny_prior: P
     ("words", "said"),
     [
         (["--methods", "ddgm-50,magic"], "method: 'magic' is none; choose of fbp, cgls"),
-        (["--methods", "ddgm:count=2.5"], "method: ddgm:count=2.5 must be a whole number above 0"),
-        (["--methods", "ddx:rho=-1"], "method: ddx:rho=-1 must be a number above 0"),
-        (["--methods", "cgls:rho=1"], "cgls has no parameter 'rho'; it has count"),
-        (["--methods", "ddx:last=0.001"], "noise levels from 2 to 0.001; prior "),
+        (
+            ["--methods", "ddgm:gradient_steps=2.5"],
+            "ddgm: gradient_steps: 2.5 must be a whole",
+        ),
+        (["--methods", "ddgm:count=0"], "method: ddgm: gradient_steps: 0 must be at least 1"),
+        (["--methods", "ddx:rho=-1"], "method: ddx: rho: -1.0 must be above 0"),
+        (["--methods", "cgls:rho=1"], "cgls has no number 'rho'; it has gradient_steps"),
+        (["--methods", "ddx:sigma=2..0.001"], "noise levels from 2 to 0.001; prior "),
         (["--patches", "0"], "--patches: 0; give at least 1"),
         (["--prior", "nobody"], "'nobody' is neither a shipped prior"),
         (["--box", "0:8,0:8"], "--box: '0:8,0:8' must be z0:z1,y0:y1,x0:x1"),
@@ -251,7 +275,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     ("words", "said"),
     [
         (["ddx", "--grid", "rho"], "--grid: 'rho' must be PARAMETER=VALUE,VALUE,…"),
-        (["ddx", "--grid", "zeta=1,2"], "ddx has no parameter 'zeta'; it has steps, rho, kappa"),
+        (["ddx", "--grid", "zeta=1,2"], "ddx has no number 'zeta'; it has steps, sigma"),
         (["magic", "--grid", "rho=1,2"], "method: 'magic' is none"),
         (["ddx", "--grid", "rho=1", "--workers", "0"], "--workers: 0; give at least 1"),
         (["ddx", "--grid", "rho=1", "--scheduler", "gone.json"], "no scheduler file gone.json"),

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
+from ddgm.core.methods.method import Problem
 from ddgm.core.metrics.uncertainty import measured_share
+from ddgm.core.simulation.noise import NoiseField
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
 from ddgm.pipeline.block.stages import fetch
@@ -60,10 +63,19 @@ def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: RunD
     plan, solver = run.plan, solver_of(run)
     block = plan.block(0)
     grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
-    y = solver.simulate(grey.normalised(fetch(plan, block).data), block.origins)
-    method = plan.spec.method
+    y = solver.simulate(torch.from_numpy(grey.normalised(fetch(plan, block).data)), block.origins)
+    method, field = plan.spec.method, NoiseField(plan.spec.method.noise_seed, "sampler")
+    shape = plan.geometry.thickness, plan.geometry.width
+
+    def chain(c: int) -> Tensor:
+        def noise(n: int) -> Tensor:
+            return field.batch(shape, block.origins, c * method.evaluations + n)
+
+        problem = Problem(solver.projector, y, solver.denoise, noise, plan.spec.tilts.noise)
+        return method.solve(problem)
+
     with torch.inference_mode():
-        chains = torch.stack([solver._chain(method, y, block.origins, c) for c in range(3)])  # type: ignore[arg-type]
+        chains = torch.stack([chain(c) for c in range(3)])
     assert (chains[0] - chains[1]).std() > 0.01
     mean, spread = chains.mean(0) * grey.std + grey.mean, chains.std(0) * grey.std
     assert torch.allclose(slices(run, "reconstruction"), mean, atol=1e-2)
@@ -73,7 +85,7 @@ def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: RunD
 def test_the_measured_layer_is_the_reconstructions(run: RunData) -> None:
     plan, solver = run.plan, solver_of(run)
     grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
-    x = grey.normalised(slices(run, "reconstruction").numpy())
+    x = torch.from_numpy(grey.normalised(slices(run, "reconstruction").numpy()))
     expected = measured_share(solver.projector, x, 4.1)  # type: ignore[arg-type]
     found = slices(run, "measured")
     assert torch.allclose(found, expected, atol=1e-2)

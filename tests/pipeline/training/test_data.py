@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.intensity import Intensity
 from ddgm.core.training.callbacks import LOOK_STEPS
 from ddgm.core.training.data import planes
-from ddgm.pipeline.spec.model import Intensity
 from ddgm.pipeline.training.bricks import AHEAD, fetch
 from ddgm.pipeline.training.data import (
     intensity,

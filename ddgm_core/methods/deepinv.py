@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.methods.method import Method, Problem
 from ddgm.core.networks.denoiser import Denoiser
+from ddgm.core.numbers import number
 from ddgm.core.projectors import Projector
 
 RANGE = 4.0  # deepinv has images between 0 and 1; ours, in standard deviations, within ±RANGE
@@ -102,3 +105,24 @@ def solve(
         torch.manual_seed(0)
         found = method(shifted, physics(projector, 2 * RANGE), x_init=start)
     return (found[:, 0] - 0.5) * (2 * RANGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffPir(Method):
+    """DiffPIR (Zhu et al. 2023), as deepinv runs it."""
+
+    title: ClassVar[str] = "DiffPIR (deepinv)"
+    needs_noise: ClassVar[bool] = True
+    comparison_only: ClassVar[bool] = True
+    name: Literal["diffpir"] = "diffpir"
+    steps: int = number(50, "N, noise levels, which deepinv chooses", "N", ge=1, le=100_000)
+    zeta: float = number(0.3, "share of fresh noise", "ζ", gt=0, le=1e6)
+    lam: float = number(7.0, "weight of the prior", "λ", gt=0, le=1e6)
+
+    @property
+    def evaluations(self) -> int:
+        return self.steps
+
+    def solve(self, problem: Problem) -> Tensor:
+        p = problem
+        return solve(p.projector, p.y, p.denoise, p.tilt_noise, self.steps, self.zeta, self.lam)

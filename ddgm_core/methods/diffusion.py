@@ -1,0 +1,154 @@
+"""The methods that diffuse: noise levels from σ_1 down to σ_N, with a denoising at each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from ddgm.core import paper
+from ddgm.core.methods import samplers
+from ddgm.core.methods.method import PAPER_STEP, Method, MethodError, Problem, Step
+from ddgm.core.methods.schedules import annealed, log_linear
+from ddgm.core.numbers import number
+from ddgm.core.projectors import DataStep, Spectral, checked_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion(Method):
+    """Noise levels from σ_1 down to σ_N, evenly spaced in log σ, with a denoising at each."""
+
+    steps: int = number(
+        paper.STEPS, "N, noise levels: network evaluations a slice", "N", ge=1, le=100_000
+    )
+    sigma: tuple[float, float] = number(paper.SIGMA, "σ_1 and σ_N", "σ")
+    samples: int = number(1, "S, chains a slice; their mean is the reconstruction", ge=1, le=10_000)
+    seed: int = number(0, ge=0, lt=2**63)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sigma[0] >= self.sigma[1] > 0:
+            raise MethodError(f"sigma: {list(self.sigma)} must fall and stay above 0")
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        return log_linear(*self.sigma, self.steps)
+
+    @property
+    def chains(self) -> int:
+        return self.samples
+
+    @property
+    def noise_seed(self) -> int:
+        return self.seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ddgm(Diffusion):
+    """The paper's method (Algorithm 1)."""
+
+    title: ClassVar[str] = "DDGM"
+    name: Literal["ddgm"] = "ddgm"
+    gradient_steps: int = number(
+        paper.GRADIENT_STEPS, "K, gradient steps before each of them", "K", ge=1, le=1_000_000
+    )
+    step: Step = PAPER_STEP
+
+    @property
+    def products(self) -> int:
+        return self.steps * self.gradient_steps
+
+    def check(self, norm: float) -> None:
+        checked_step(self.step.size(norm), norm, "method.step")
+
+    def solve(self, problem: Problem) -> Tensor:
+        p = problem
+        step = self.step.size(p.projector.norm)
+        return samplers.ddgm(
+            p.projector, p.y, p.denoise, p.noise, self.sigmas, step, self.gradient_steps
+        )
+
+    def data_step(self, problem: Problem, sigma: float) -> DataStep:
+        a = problem.projector
+        return a.gradient_steps(problem.y, self.step.size(a.norm), self.gradient_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ddx(Diffusion):
+    """Ours: DDGM with exact data steps (see docs/decisions.md)."""
+
+    title: ClassVar[str] = "DDX"
+    spectral: ClassVar[bool] = True
+    needs_noise: ClassVar[bool] = True
+    name: Literal["ddx"] = "ddx"
+    steps: int = number(20, "N; 10 do better than DDGM's 150", "N", ge=1, le=100_000)
+    sigma: tuple[float, float] = number((2.0, 0.1), "σ_1 and σ_N", "σ")
+    rho: float = number(
+        10.0,
+        "error's variance after a denoising, in units of σ²: 15 for 10 steps, 5 for 50",
+        "ρ",
+        gt=0,
+        le=1e6,
+    )
+    kappa: float = number(
+        2.0, "noise that is taken away over noise that is added", "κ", gt=0, le=1e6
+    )
+
+    def solve(self, problem: Problem) -> Tensor:
+        p = problem
+        return samplers.ddx(
+            p.projector, p.y, p.denoise, p.noise, self.sigmas, p.tilt_noise, self.rho, self.kappa
+        )
+
+    def data_step(self, problem: Problem, sigma: float) -> DataStep:
+        solve = problem.projector.proximal(problem.y)
+        weight = samplers.proximal_weight(problem.tilt_noise, self.rho, sigma)
+        return lambda x: solve(x, weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ddrm(Diffusion):
+    """Denoising diffusion restoration models (Kawar et al. 2022)."""
+
+    title: ClassVar[str] = "DDRM"
+    spectral: ClassVar[bool] = True
+    needs_noise: ClassVar[bool] = True
+    comparison_only: ClassVar[bool] = True
+    name: Literal["ddrm"] = "ddrm"
+    steps: int = number(10, "N, noise levels", "N", ge=1, le=100_000)
+    sigma: tuple[float, float] = number((30.0, paper.SIGMA[1]), "σ_1 and σ_N", "σ")
+    eta: float = number(1.0, "share of fresh noise where the data say little", "η", gt=0, le=1e6)
+
+    def solve(self, problem: Problem) -> Tensor:
+        p = problem
+        assert isinstance(p.projector, Spectral)  # see `spectral`
+        return samplers.ddrm(
+            p.projector, p.y, p.denoise, p.noise, self.sigmas, p.tilt_noise, self.eta
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dps(Diffusion):
+    """Diffusion posterior sampling, with the paper's schedule (Eq. 6)."""
+
+    title: ClassVar[str] = "DPS*"
+    comparison_only: ClassVar[bool] = True
+    name: Literal["dps"] = "dps"
+    zeta: float = number(0.1, "length of a data step", "ζ", gt=0, le=1e6)
+    beta: float = number(paper.BETA, "share of the noise that comes back, anew", "β", gt=0, le=1e6)
+
+    @property
+    def draws(self) -> int:
+        return self.steps + 1  # it begins with noise
+
+    @property
+    def products(self) -> int:
+        return self.steps
+
+    def solve(self, problem: Problem) -> Tensor:
+        p = problem
+        alpha = annealed(*self.sigma, self.steps, self.beta)
+        return samplers.dps(
+            p.projector, p.y, p.denoise, p.noise, self.sigmas, alpha, self.beta, self.zeta
+        )
