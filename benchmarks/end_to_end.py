@@ -23,7 +23,7 @@ from benchmarks.common import on_this_device, report
 from ddgm.core.memory import keep_freed_memory
 from ddgm.core.simulation.noise import numbered_origins
 from ddgm.core.simulation.phantom import neuropil
-from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
+from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.pipeline.store.ledger import Record
@@ -100,7 +100,7 @@ def solver_of(path: Path) -> Solver:
     spec = load_spec(path)
     torch.set_num_threads(spec.cluster.threads)
     plan = make_plan(spec, open_volume(spec.source.url, 0, None).info)
-    return cached_solver(plan, cached_prior(spec.prior).digest)
+    return cached_solver(plan)
 
 
 def bare(solver: Solver, slices: int) -> float:

@@ -9,22 +9,31 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-KEPT = 8  # a run needs a network, a projector and a volume; two runs may share a worker
+KEPT = 16  # a run needs a network, a projector, a volume and a log; runs may share a worker
 
-_lock = threading.RLock()
-_objects: OrderedDict[Hashable, Any] = OrderedDict()
+
+class _Entry:
+    def __init__(self) -> None:
+        self.lock, self.objects = threading.Lock(), list[Any]()
+
+
+_lock = threading.Lock()  # of the entries, never held while something is built
+_entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
 
 def cached_in_process(key: Hashable, build: Callable[[], T]) -> T:
-    """The object called `key` in this process, built at the first call.
+    """The object called `key` in this process, built at the first call and by one thread alone.
 
-    Keys carry a hash of what the object is made from, so that a worker may serve several
-    runs. The longest unused object goes when there are more than `KEPT`.
+    Who asks for another key does not wait: a worker's event loop does, while a thread builds a
+    projector. Keys carry a hash of what the object is made from, so that a worker may serve
+    several runs. The longest unused object goes when there are more than `KEPT`.
     """
     with _lock:
-        if key not in _objects:
-            _objects[key] = build()
-        _objects.move_to_end(key)
-        while len(_objects) > KEPT:
-            _objects.popitem(last=False)
-        return _objects[key]
+        entry = _entries.setdefault(key, _Entry())
+        _entries.move_to_end(key)
+        while len(_entries) > KEPT:
+            _entries.popitem(last=False)
+    with entry.lock:
+        if not entry.objects:
+            entry.objects.append(build())
+        return entry.objects[0]

@@ -94,8 +94,8 @@ def compare(root: str, detector: Detector) -> list[dict[str, Any]]:
     ddgm_mse, ddgm_ssim, residual = (
         torch.tensor([m[k] for m in scores]) for k in ("mse", "ssim", "residual")
     )
-    solver = cached_solver(plan, manifest["weights"]["sha256"])
-    grey = grey_scale(plan, manifest["weights"]["sha256"])
+    solver = cached_solver(plan)
+    grey = grey_scale(plan)
     step = plan.spec.algebraic.step.size(solver.projector.norm)
     means = dict.fromkeys(GRID, 0.0)
     ssims = dict.fromkeys(GRID, 0.0)

@@ -7,7 +7,6 @@ from ddgm.pipeline.block.solver import cached_prior
 from ddgm.pipeline.spec.plan import Plan
 
 
-def grey_scale(plan: Plan, weights_digest: str) -> Intensity:
+def grey_scale(plan: Plan) -> Intensity:
     """The intensity that normalises the volume: the spec's, or else the prior's."""
-    prior = plan.spec.prior
-    return plan.spec.source.intensity or cached_prior(prior, weights_digest).card.intensity
+    return plan.spec.source.intensity or cached_prior(plan.spec.prior).card.intensity

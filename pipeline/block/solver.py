@@ -141,39 +141,36 @@ def _no_noise(n: int) -> Tensor:
     raise AssertionError("a data step draws no noise")
 
 
-def cached_prior(spec: PriorSpec, digest: str | None = None) -> Prior:
-    """The spec's prior, loaded once per process; other weights than `digest` are refused."""
-    sha256 = digest or spec.sha256
-    return cached_in_process(
-        ("prior", spec.weights, sha256), lambda: load_prior(spec.weights, sha256)
-    )
+def cached_prior(spec: PriorSpec) -> Prior:
+    """The spec's prior, loaded once per process."""
+    weights, sha256 = spec.weights, spec.sha256
+    return cached_in_process(("prior", weights, sha256), lambda: load_prior(weights, sha256))
 
 
-def cached_solver(plan: Plan, weights_digest: str, calls: bool = False) -> Solver:
+def cached_solver(plan: Plan, calls: bool = False) -> Solver:
     """The solver of a plan, built once per process; with `calls` the pool runs its network."""
     spec, device = plan.spec, default_device()
 
     def build() -> Solver:
-        prior = cached_prior(spec.prior, weights_digest)
+        prior = cached_prior(spec.prior)
         kept = cached_in_process(
             ("projector", plan.geometry.digest, str(device)),
             lambda: projector(plan.geometry, device=device),
         )
-        pooled = pooled_denoiser(spec, weights_digest) if calls else None
+        pooled = pooled_denoiser(spec) if calls else None
         return Solver(spec, kept, slice_denoiser(prior, spec.prior, device, pooled), device)
 
     parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block", "pool"})
-    key = "solver", parts, plan.geometry.digest, weights_digest, str(device), calls
+    key = "solver", parts, plan.geometry.digest, str(device), calls
     return cached_in_process(key, build)
 
 
-def pooled_denoiser(spec: Spec, weights_digest: str) -> Denoiser:
-    """The spec's network as pool workers run it; for Dask tasks."""
+def pooled_denoiser(spec: Spec) -> Denoiser:
+    """The spec's network as pool workers run it; for Dask tasks, whose spec names the SHA-256."""
     from ddgm.workers.pool_worker import NetworkSpec
     from ddgm.workers.pooled_denoiser import PooledDenoiser
 
-    p = spec.prior
-    network = NetworkSpec(
-        p.weights, weights_digest, p.precision, p.images_per_call, spec.cluster.threads
-    )
+    p, threads = spec.prior, spec.cluster.threads
+    assert p.sha256 is not None
+    network = NetworkSpec(p.weights, p.sha256, p.precision, p.images_per_call, threads)
     return PooledDenoiser(network, spec.pool.call_seconds)

@@ -218,5 +218,5 @@ def load_tools(context: RunContext, task: BlockTask, clock: Clock) -> tuple[Solv
     """The solver and the intensity that a stage works with, loaded once per process."""
     torch.set_num_threads(context.plan.spec.cluster.threads)  # nannies set it to 1
     with clock("load"):
-        solver = cached_solver(context.plan, context.weights_digest, task.calls)
-        return solver, grey_scale(context.plan, context.weights_digest)
+        solver = cached_solver(context.plan, task.calls)
+        return solver, grey_scale(context.plan)

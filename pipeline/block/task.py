@@ -19,7 +19,6 @@ class RunContext:
         plan: spec and volume.
         root: the run's folder.
         digest: of spec, code and weights; stamped on every record.
-        weights_digest: SHA-256 of the weights, so that a worker refuses any others.
         code: hash of the driver's code, so that a worker with another version refuses.
         topic: of Dask's events, where workers tell this start of the run what they are at.
     """
@@ -27,7 +26,6 @@ class RunContext:
     plan: Plan
     root: str
     digest: str
-    weights_digest: str
     code: str
     topic: str = ""
 

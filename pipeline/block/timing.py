@@ -10,7 +10,7 @@ import torch
 
 from ddgm.core.device import default_device
 from ddgm.core.networks import gpu
-from ddgm.pipeline.block.solver import cached_prior, cached_solver
+from ddgm.pipeline.block.solver import cached_solver
 from ddgm.pipeline.spec.memory import network_batch
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
@@ -47,8 +47,7 @@ def time_calls(plan: Plan, calls: bool = False) -> RunTime:
     if not (calls or gpu.runs(plan.spec.prior.precision, default_device())):
         plan = replace(plan, spec=_without_float8(plan.spec))
     spec, g = plan.spec, plan.geometry
-    prior = cached_prior(spec.prior)
-    solver = cached_solver(plan, prior.digest, calls)
+    solver = cached_solver(plan, calls)
     torch.set_num_threads(spec.cluster.threads)
     x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
     y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)

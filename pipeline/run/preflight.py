@@ -9,7 +9,7 @@ from typing import Any
 from ddgm.core.device import default_device
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks import gpu
-from ddgm.core.networks.prior import SHIPPED, Prior, PriorError, weights_path
+from ddgm.core.networks.prior import SHIPPED, Prior, PriorError, file_digest, weights_path
 from ddgm.core.projectors import Spectral
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
@@ -90,7 +90,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     plan = make_plan(spec)
     _check_precision(spec)
     prior = cached_prior(spec.prior)
-    solver = cached_solver(plan, prior.digest)  # also fills the projector's cache for all
+    solver = cached_solver(plan)  # also fills the projector's cache for all
     if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
         raise LayerError(
             f"output.layers: measured needs the singular vectors of A, which a "
@@ -110,15 +110,21 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     _check_space(plan, store)
     if store.check(manifest, overwrite) and not other_versions:
         _check_versions(store, manifest)
-    context = RunContext(plan, root, manifest["digest"], prior.digest, manifest["code"])
+    context = RunContext(plan, root, manifest["digest"], manifest["code"])
     return Checked(context, manifest)
 
 
 def _settled(spec: Spec) -> Spec:
-    """The spec with a weights file's whole path: workers look from other folders than ours."""
+    """The spec with its weights' whole path and SHA-256.
+
+    Workers look from other folders than ours, and refuse any other weights.
+    """
     path = weights_path(spec.prior.weights)
-    weights = path.stem if path.parent == SHIPPED else str(path.absolute())
-    return spec.model_copy(update={"prior": spec.prior.model_copy(update={"weights": weights})})
+    settled = {
+        "weights": path.stem if path.parent == SHIPPED else str(path.absolute()),
+        "sha256": spec.prior.sha256 or file_digest(path),
+    }
+    return spec.model_copy(update={"prior": spec.prior.model_copy(update=settled)})
 
 
 def _check_precision(spec: Spec) -> None:
@@ -154,7 +160,7 @@ def _check_grey(plan: Plan, prior: Prior) -> None:
         if error.kind in ("missing", "corrupt", "invalid"):  # of one place: its block says so
             return
         raise
-    grey = grey_scale(plan, prior.digest)
+    grey = grey_scale(plan)
     x = grey.normalised(voxels)
     mean, std = float(x.mean()), float(x.std())
     strange = max(abs(mean), std) > MAX_NORMALISED  # NaN is not: the blocks say so themselves

@@ -13,7 +13,7 @@ from ddgm.workers.process_cache import KEPT, cached_in_process
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_objects", type(module._objects)())
+    monkeypatch.setattr(module, "_entries", type(module._entries)())
 
 
 def test_a_thing_is_built_once_however_many_threads_ask() -> None:
@@ -51,6 +51,26 @@ def test_building_may_ask_for_other_things() -> None:
         1,
         2,
     ]
+
+
+def test_what_is_being_built_keeps_nobody_from_other_things() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def build() -> str:
+        begun.set()
+        assert go_on.wait(60)
+        return "slow"
+
+    thread = threading.Thread(target=lambda: cached_in_process("slow", build))
+    thread.start()
+    assert begun.wait(60)
+    other = threading.Thread(target=lambda: cached_in_process("other", go_on.set))
+    other.start()
+    other.join(30)
+    waited = other.is_alive()
+    go_on.set()
+    thread.join()
+    assert not waited
 
 
 def test_a_failure_is_not_kept() -> None:

@@ -40,7 +40,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def planned(url: str, out: Path, weights: Path, method: str) -> tuple[Plan, Solver]:
     spec = Spec.model_validate(spec_data(url, out, weights) | {"method": METHODS[method]})
     plan = make_plan(spec)
-    return plan, cached_solver(plan, cached_prior(spec.prior).digest)
+    return plan, cached_solver(plan)
 
 
 def by_hand(method: str, solver: Solver, y: Tensor, origins: list[SliceOrigin]) -> Tensor:
@@ -66,7 +66,7 @@ def test_whole_rows_go_through_the_network_once_and_have_no_seams(
     spec = Spec.model_validate(data)
     plan = make_plan(spec)
     prior = cached_prior(spec.prior)
-    solver = cached_solver(plan, prior.digest)
+    solver = cached_solver(plan)
     g, origins = plan.geometry, [(0, 0, 0), (0, 0, 1)]
     y = torch.randn(2, g.views, g.bins, generator=torch.Generator().manual_seed(0))
     network = NetworkDenoiser(prior.network, spec.prior.precision)

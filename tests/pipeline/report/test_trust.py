@@ -15,7 +15,7 @@ from ddgm.core.methods.method import Problem
 from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.core.simulation.noise import NoiseField
 from ddgm.pipeline.block.intensity import grey_scale
-from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
+from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.stages import fetch
 from ddgm.pipeline.report.run_data import RunData, load_run_data
 from ddgm.pipeline.report.trust import GROUPS, calibration
@@ -50,7 +50,7 @@ def run(url: str, tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) ->
 
 
 def solver_of(run: RunData) -> Solver:
-    return cached_solver(run.plan, cached_prior(run.plan.spec.prior).digest)
+    return cached_solver(run.plan)
 
 
 def slices(run: RunData, name: str) -> torch.Tensor:
@@ -62,7 +62,7 @@ def slices(run: RunData, name: str) -> torch.Tensor:
 def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: RunData) -> None:
     plan, solver = run.plan, solver_of(run)
     block = plan.block(0)
-    grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
+    grey = grey_scale(plan)
     y = solver.simulate(torch.from_numpy(grey.normalised(fetch(plan, block).data)), block.origins)
     method, field = plan.spec.method, NoiseField(plan.spec.method.noise_seed, "sampler")
     shape = plan.geometry.thickness, plan.geometry.width
@@ -84,7 +84,7 @@ def test_layers_hold_mean_and_spread_of_chains_with_noise_of_their_own(run: RunD
 
 def test_the_measured_layer_is_the_reconstructions(run: RunData) -> None:
     plan, solver = run.plan, solver_of(run)
-    grey = grey_scale(plan, cached_prior(plan.spec.prior).digest)
+    grey = grey_scale(plan)
     x = torch.from_numpy(grey.normalised(slices(run, "reconstruction").numpy()))
     expected = measured_share(solver.projector, x, 4.1)  # type: ignore[arg-type]
     found = slices(run, "measured")
