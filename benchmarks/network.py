@@ -68,7 +68,7 @@ def ours(
     whole = torch.randn(slices, 1, THICKNESS, WIDTH, device=device)
     tiled, rows = (
         TiledDenoiser(FixedBatches(network, batch)),
-        RowDenoiser(FixedBatches(network, 1), network.network.architecture.multiple),
+        RowDenoiser(FixedBatches(network, 1), prior.card.architecture.multiple),
     )
     return {
         f"bare {precision}": lambda: network(patches),

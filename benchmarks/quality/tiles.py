@@ -66,7 +66,7 @@ def main() -> None:
         "tiles of 128 every 96": TiledDenoiser(FixedBatches(network, a.batch)),
         "every 128": TiledDenoiser(FixedBatches(network, a.batch), stride=PATCH),
         "every 128, jittered": Jittered(network, a.batch),
-        "whole rows": RowDenoiser(FixedBatches(network, 1), network.network.architecture.multiple),
+        "whole rows": RowDenoiser(FixedBatches(network, 1), prior.card.architecture.multiple),
     }
     volume = np.load(a.array, mmap_mode="r", allow_pickle=False)[TEST_HALF:]
     chosen = volume[:: len(volume) // a.slices, :THICKNESS][: a.slices].astype(np.float32)

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddgm.core.networks import gpu
 from ddgm.core.networks.gpu.replay import CudaGraphed
@@ -37,7 +37,10 @@ class NetworkDenoiser:
     """
 
     def __init__(
-        self, network: UNet, precision: Precision = "float32", device: str | torch.device = "cpu"
+        self,
+        network: nn.Module,
+        precision: Precision = "float32",
+        device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -48,7 +51,7 @@ class NetworkDenoiser:
     @cached_property
     def _fast(self) -> CudaGraphed[Any] | None:
         """The network as a GPU runs it best, where it can."""
-        if not gpu.runs(self.precision, self.device):
+        if not (isinstance(self.network, UNet) and gpu.runs(self.precision, self.device)):
             return None
         from ddgm.core.networks.gpu.fused import FusedUNet
 

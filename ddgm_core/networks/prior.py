@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from ddgm.core import paper
+from ddgm.core import paper, plugins
 from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
 from ddgm.core.networks.unet import Architecture, UNet
@@ -59,10 +61,16 @@ class PriorCard:
 class Prior:
     """A trained denoiser with the numbers that normalise its images.
 
-    `digest` is the SHA-256 of the weights file, which says what a result was made with.
+    Another package gives its own by the entry points `ddgm.denoisers`: a function without
+    arguments that returns a `Prior`.
+
+    Attributes:
+        network: (B, 1, H, W) normalised noisy images → the predicted noise, ε̂.
+        card: its numbers; memory is planned by its architecture.
+        digest: SHA-256 of the weights, which says what a result was made with.
     """
 
-    network: UNet
+    network: nn.Module
     card: PriorCard
     digest: str
 
@@ -81,6 +89,44 @@ def save_prior(
     partial.replace(path)
 
 
+def shipped_priors() -> list[str]:
+    """Names of the priors that are installed with ddgm."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def packaged_prior(prior: str) -> Prior | None:
+    """Another package's prior; None where the name is that of a shipped one or of a file, or none.
+
+    Raises:
+        PluginError: the package cannot be imported, or gives something else.
+    """
+    ours = prior in shipped_priors() or Path(prior).expanduser().is_file()
+    return None if ours or prior not in plugins.names("ddgm.denoisers") else _made_by_package(prior)
+
+
+@lru_cache(maxsize=2)
+def _made_by_package(prior: str) -> Prior:
+    group: plugins.Group = "ddgm.denoisers"
+    found = plugins.load(group, prior)()
+    if not isinstance(found, Prior):
+        raise plugins.PluginError(
+            f"{group}: {prior} of {plugins.provider(group, prior)} returns no Prior; mend it"
+        )
+    return found
+
+
+def settled(prior: str) -> tuple[str, str]:
+    """A prior's name or whole path, by which processes in other folders find it, and its digest.
+
+    Raises:
+        PriorError: no such prior.
+    """
+    if (found := packaged_prior(prior)) is not None:
+        return prior, found.digest
+    path = weights_path(prior)
+    return path.stem if path.parent == SHIPPED else str(path.absolute()), file_digest(path)
+
+
 def weights_path(prior: str) -> Path:
     """Path of the weights, given the name of a shipped prior or a path.
 
@@ -92,7 +138,7 @@ def weights_path(prior: str) -> Path:
         return shipped
     if (path := Path(prior).expanduser()).is_file():
         return path
-    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"
+    names = ", ".join([*shipped_priors(), *plugins.names("ddgm.denoisers")]) or "none"
     raise PriorError(
         f"prior.weights: {prior!r} is neither a shipped prior ({names}) nor a file; "
         "give one of these names or the path of a .safetensors file"
@@ -111,6 +157,8 @@ def read_card(prior: str) -> PriorCard:
     Raises:
         PriorError: no such prior, a damaged file, or a file that ddgm did not write.
     """
+    if (found := packaged_prior(prior)) is not None:
+        return found.card
     path = weights_path(prior)
     try:
         with _opened(path) as f:
@@ -145,13 +193,16 @@ def load_prior(prior: str, sha256: str | None = None) -> Prior:
         >>> prior.card.patch, prior.card.voxel_size_nm
         (128, 16.0)
     """
-    path, card = weights_path(prior), read_card(prior)
-    digest = file_digest(path)
+    found, card = packaged_prior(prior), read_card(prior)
+    name, digest = settled(prior)
     if sha256 is not None and sha256.lower() != digest:
         raise PriorError(
-            f"prior.sha256: {path} has {digest}, the spec wants {sha256}; "
+            f"prior.sha256: {name} has {digest}, the spec wants {sha256}; "
             "use the weights that the spec was written for, or correct the spec"
         )
+    if found is not None:
+        return found
+    path = weights_path(prior)
     try:
         network = UNet(card.architecture)
         with _opened(path) as f:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ddgm.core import plugins
+from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.projectors.fourier import FourierProjector
 from ddgm.core.projectors.matrix import MatrixProjector
@@ -23,6 +25,7 @@ __all__ = [
     "FourierProjector",
     "MatrixProjector",
     "Projector",
+    "ProjectorError",
     "ProximalStep",
     "Spectral",
     "StepError",
@@ -31,15 +34,41 @@ __all__ = [
 ]
 
 
+BACKENDS = {"fourier": FourierProjector, "matrix": MatrixProjector}
+
+
+class ProjectorError(DdgmError):
+    """A projector that there is not, or that is not for this geometry."""
+
+
 def projector(
-    geometry: TiltGeometry, cache: Path | None = None, device: str | torch.device = "cpu"
+    geometry: TiltGeometry,
+    cache: Path | None = None,
+    device: str | torch.device = "cpu",
+    name: str | None = None,
 ) -> Projector:
-    """The fastest exact backend for a geometry: `fourier` for a lateral detector, else `matrix`.
+    """The backend of a name, ours or of another package's entry points `ddgm.projectors`.
+
+    Without a name it is the fastest exact one: `fourier` for a lateral detector, else `matrix`.
+    An entry point is called as ours are, with geometry, cache and device.
 
     Args:
         geometry: the slices and their views.
         cache: folder for what is built once per geometry; by default `cache_folder()`.
         device: where tensors live.
+        name: of the backend; default: by the detector.
+
+    Raises:
+        ProjectorError: there is no such backend, or it is not for this geometry.
+        PluginError: another package's cannot be imported.
     """
-    backend = FourierProjector if geometry.detector == "lateral" else MatrixProjector
-    return backend(geometry, cache, device)
+    name = name or ("fourier" if geometry.detector == "lateral" else "matrix")
+    try:
+        backend = BACKENDS[name] if name in BACKENDS else plugins.load("ddgm.projectors", name)
+    except KeyError:
+        known = ", ".join([*BACKENDS, *plugins.names("ddgm.projectors")])
+        raise ProjectorError(f"tilts.projector: {name!r} is none; choose of {known}") from None
+    try:
+        return backend(geometry, cache, device)
+    except ValueError as error:
+        raise ProjectorError(f"tilts.projector: {name}: {error}; choose another one") from error

@@ -154,8 +154,8 @@ def cached_solver(plan: Plan, calls: bool = False) -> Solver:
     def build() -> Solver:
         prior = cached_prior(spec.prior)
         kept = cached_in_process(
-            ("projector", plan.geometry.digest, str(device)),
-            lambda: projector(plan.geometry, device=device),
+            ("projector", plan.geometry.digest, spec.tilts.projector, str(device)),
+            lambda: projector(plan.geometry, device=device, name=spec.tilts.projector),
         )
         pooled = pooled_denoiser(spec) if calls else None
         return Solver(spec, kept, slice_denoiser(prior, spec.prior, device, pooled), device)

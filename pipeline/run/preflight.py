@@ -9,7 +9,7 @@ from typing import Any
 from ddgm.core.device import default_device
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks import gpu
-from ddgm.core.networks.prior import SHIPPED, Prior, PriorError, file_digest, weights_path
+from ddgm.core.networks.prior import Prior, PriorError, settled
 from ddgm.core.projectors import Spectral
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
@@ -119,12 +119,9 @@ def _settled(spec: Spec) -> Spec:
 
     Workers look from other folders than ours, and refuse any other weights.
     """
-    path = weights_path(spec.prior.weights)
-    settled = {
-        "weights": path.stem if path.parent == SHIPPED else str(path.absolute()),
-        "sha256": spec.prior.sha256 or file_digest(path),
-    }
-    return spec.model_copy(update={"prior": spec.prior.model_copy(update=settled)})
+    weights, digest = settled(spec.prior.weights)
+    found = {"weights": weights, "sha256": spec.prior.sha256 or digest}
+    return spec.model_copy(update={"prior": spec.prior.model_copy(update=found)})
 
 
 def _check_precision(spec: Spec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +20,16 @@ OURS = {name: method for name, method in METHODS.items() if not method.compariso
 def _theirs(value: Any, ours: core_schema.ValidatorFunctionWrapHandler) -> Method:
     """Another package's method, where the name is that of one; else ours, or what is wrong."""
     name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    if name in METHODS or name not in plugins.names("ddgm.methods"):
+    theirs = plugins.names("ddgm.methods")
+    if theirs and isinstance(name, str) and name not in {*METHODS, *theirs}:
+        known = ", ".join(repr(n) for n in (*OURS, *theirs))
+        raise ValueError(f"method: input tag {name!r} found, and expected is one of {known}")
+    if name in METHODS or name not in theirs:
         return ours(_with_tuples(value))
-    return TypeAdapter(method_class(name)).validate_python(_with_tuples(value))
+    adapter = TypeAdapter(method_class(name))
+    if isinstance(value, dict):
+        return adapter.validate_json(json.dumps(value), strict=True)
+    return adapter.validate_python(value)
 
 
 def _with_tuples(value: Any) -> Any:

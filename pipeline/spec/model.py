@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ddgm.core import paper
+from ddgm.core import paper, plugins
 from ddgm.core.geometry import Detector
 from ddgm.core.intensity import Intensity
 from ddgm.core.methods.classical import Algebraic
 from ddgm.core.methods.diffusion import Ddgm
+from ddgm.core.methods.registry import METHODS
 from ddgm.core.networks.denoiser import Precision
+from ddgm.core.networks.prior import shipped_priors
 from ddgm.core.networks.tiling import Bump
+from ddgm.core.projectors import BACKENDS
 from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel, Voxel, check_box
 from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.workers.specs import Cluster, Local, PoolSpec
@@ -81,6 +85,10 @@ class Tilts(StrictModel):
     )
     range: tuple[float, float] = Field(default=paper.TILT_RANGE, description="degrees")
     detector: Detector = Field(default="lateral", description="see docs/architecture.md")
+    projector: str | None = Field(
+        default=None,
+        description="fourier, matrix or another package's; default: the detector's fastest",
+    )
     noise: float = Field(
         default=paper.TILT_NOISE,
         ge=0,
@@ -101,7 +109,8 @@ class PriorSpec(StrictModel):
     """The denoiser, and how it is run over slices wider than its patch."""
 
     weights: Url = Field(
-        default="small", description="a shipped prior's name, or a .safetensors file"
+        default="small",
+        description="a shipped prior's name, a .safetensors file, or another package's prior",
     )
     sha256: str | None = Field(default=None, description="refuse any other weights")
     precision: Precision = Field(
@@ -218,6 +227,19 @@ class Spec(StrictModel):
             )
         return self
 
+    def packages(self) -> dict[str, str]:
+        """Other people's packages that the spec names, each with its version, by entry point."""
+        named: tuple[tuple[plugins.Group, str | None, Collection[str]], ...] = (
+            ("ddgm.methods", self.method.name, METHODS),
+            ("ddgm.projectors", self.tilts.projector, BACKENDS),
+            ("ddgm.denoisers", self.prior.weights, shipped_priors()),
+        )
+        return {
+            f"{group}: {name}": plugins.provider(group, name)
+            for group, name, ours in named
+            if name is not None and name not in ours and name in plugins.names(group)
+        }
+
     def results_digest(self, **others: Any) -> str:
         """SHA-256 of all that the written bytes depend on, with `others` that do.
 
@@ -227,5 +249,9 @@ class Spec(StrictModel):
         nowhere: Any = {"output": {"path"}, "prior": {"weights", "sha256"}}
         where = {"cluster": True, "pool": True, "limits": True, **nowhere}
         parts = self.model_dump(mode="json", exclude=where)
+        if self.tilts.projector is None:  # as before there was a choice
+            del parts["tilts"]["projector"]
+        if packages := self.packages():
+            parts["packages"] = packages
         text = json.dumps({"spec": parts, **others}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
