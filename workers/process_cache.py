@@ -25,8 +25,8 @@ def cached_in_process(key: Hashable, build: Callable[[], T]) -> T:
     """The object called `key` in this process, built at the first call and by one thread alone.
 
     Nobody waits for what another key stands for: a worker's event loop asks here, too, and a
-    projector takes long. Keys carry a hash of what the object is made from, so that a worker may serve
-    several runs. The longest unused object goes when there are more than `KEPT`.
+    projector takes long. Keys carry a hash of what the object is made from, so that a worker may
+    serve several runs. The longest unused object goes when there are more than `KEPT`.
     """
     with _lock:
         entry = _entries.setdefault(key, _Entry())
