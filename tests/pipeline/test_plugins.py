@@ -142,6 +142,7 @@ def test_the_packages_version_is_in_the_runs_digest(
     assert plain.results_digest() == untouched
 
 
+@pytest.mark.process
 def test_benchmark_knows_the_method(
     package: Path,
     url: str,
