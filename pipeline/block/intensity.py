@@ -1,4 +1,4 @@
-"""Which grey levels of a run's volume are 0 and 1 to its network."""
+"""The grey levels of a run's volume that are 0 and 1 to its network."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Solver:
         return self._in_batches(lambda x, _: measured_share(a, x, noise), x)
 
     def data_step(self, y: Tensor, sigma: float) -> DataStep:
-        """What the spec's method does to slices at a noise level before it denoises them."""
+        """The data step of the spec's method, which comes before a denoising."""
         return self.spec.method.data_step(self._problem(y, _no_noise), sigma)
 
     def algebraic(self, sinograms: Tensor) -> Tensor:
