@@ -73,7 +73,7 @@ class Run:
                 f"{self.path} has no layer {name!r}; it has {', '.join(self.layers)}; name "
                 "others in output.layers of a spec"
             )
-        return self.store.array(name)
+        return self.store.arrays.array(name)
 
     @property
     def reconstruction(self) -> zarr.Array:
@@ -149,8 +149,8 @@ def plan(spec: SpecLike) -> Plan:
 
     Examples:
         >>> p = ddgm.plan("my.yaml")
-        >>> p.block_count, p.slice_count, p.layer_shape("reconstruction")
-        (2, 8, (32, 64, 8))
+        >>> p.block_count, p.slice_count, p.geometry.views
+        (2, 8, 24)
     """
     return make_plan(_checked(spec))
 
