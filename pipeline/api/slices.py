@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ddgm.arrays import A, like, stack
 from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
+from ddgm.core.methods.method import Method
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.projectors import Projector
@@ -155,6 +156,8 @@ def reconstruct(
     sinograms = _sinograms(y, geometry)
     loaded = load_prior(prior) if isinstance(prior, str) else prior
     chosen = {"name": method} if isinstance(method, str) else method
+    if isinstance(chosen, Method):
+        chosen = asdict(chosen)
     spec = _spec(tilts={"noise": noise}, method=chosen, prior=network)
     backend, device = _backend(geometry), default_device()
     solver = Solver(spec, backend, slice_denoiser(loaded, spec.prior, device), device)
@@ -169,7 +172,7 @@ def _spec(**parts: Mapping[str, Any]) -> Spec:
 
 def _backend(geometry: TiltGeometry) -> Projector:
     device = default_device()
-    key = "projector", geometry.digest, str(device)  # as a run has it
+    key = "projector", geometry.digest, None, str(device)  # as a run has it
     return cached_in_process(key, lambda: core_projector(geometry, device=device))
 
 
