@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ddgm.core.networks.prior import load_prior, save_prior
+from ddgm.core.networks.unet import UNet
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
 from ddgm.pipeline.run.runner import RunError, run, run_alone
 from ddgm.pipeline.spec.yaml_file import dump_spec
@@ -65,6 +66,7 @@ def test_a_reconstruction_that_is_not_finite_is_a_failed_block_and_nothing_is_wr
     with torch.no_grad():
         for p in prior.network.parameters():
             p.fill_(torch.nan)
+    assert isinstance(prior.network, UNet)
     save_prior(broken, prior.network, prior.card)
     path = tmp_path / "spec.yaml"
     path.write_text(dump_spec(spec_for(shared, tmp_path / "run", broken, volume)))
