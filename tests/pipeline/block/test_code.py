@@ -21,11 +21,13 @@ EXEMPT = {
     "ddgm.pipeline.store.process": "tells processes apart",
     "ddgm.pipeline.store.run_store": "makes and finds a run's folder; arrays and files write",
     "ddgm.pipeline.store.sealed": "puts checksums on run.json and records",
+    "ddgm.pipeline.store.manifest": "says in run.json what a run is, in words",
     "ddgm.pipeline.terminal": "prints",
     "ddgm.workers.members": "lists workers: who computes, not what",
     "ddgm.workers.security": "holds TLS files",
     "ddgm.workers.slurm_spec": "holds the resources of batch jobs",
     "ddgm.workers.specs": "names clusters: who computes, not what",
+    "ddgm.workers.strict_model": "refuses a spec or takes it, and changes no value",
     "ddgm.workers.urls": "looks for passwords in URLs",
 }
 

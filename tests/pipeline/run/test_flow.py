@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ddgm.core.networks.prior import settled
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
@@ -47,7 +48,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def plan(tiny_prior: Path) -> Plan:
     info = VolumeInfo(Box((0, 0, 0), (32, 140, 64)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
-    return make_plan(small_spec("a", "run", tiny_prior), info)
+    spec = small_spec("a", "run", tiny_prior)
+    _, digest = settled(spec.prior.weights)  # as before any run: pool workers ask for it
+    prior = spec.prior.model_copy(update={"sha256": digest})
+    return make_plan(spec.model_copy(update={"prior": prior}), info)
 
 
 def workers(block_workers: int, pool: int, memory: int = 0) -> Workers:
