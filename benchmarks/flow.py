@@ -96,7 +96,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as root,
         connect(Local(workers=a.workers, memory="4GiB")) as client,
     ):
-        context = RunContext(plan, root, "digest", code_digest(), "ddgm-benchmark")
+        context = RunContext.of(plan, root, "digest", code_digest(), "ddgm-benchmark")
         began = before = time.perf_counter()
         counted = 0
 

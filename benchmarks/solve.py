@@ -75,12 +75,12 @@ def main() -> None:
             FixedBatches(NetworkDenoiser(case.prior.network, "bfloat16"), 1), multiple
         )
     jobs = {
-        f"ours, {p}": Job(lambda d=d: ours(case, d, a.levels), N / (a.levels * a.slices), N)
+        f"ours, {p}": Timing(lambda d=d: ours(case, d, a.levels), N / (a.levels * a.slices), N)
         for p, d in ways.items()
     }
     for n in DDX:
         name = f"ours, {precisions[-1]}, DDX, N = {n}"
-        jobs[name] = Job(lambda n=n: ddx(case, best, n), 1 / a.slices)
+        jobs[name] = Timing(lambda n=n: ddx(case, best, n), 1 / a.slices)
     if case.device.type == "cpu":
         jobs |= rivals(case, best)
     roofline = synchronised(product("bfloat16", case.device), case.device)
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 @dataclass(frozen=True)
-class Job:
+class Timing:
     """A timed call, with the share of it that one slice takes, and its network evaluations.
 
     `evaluations` is 0 where the network's share of the time is of no interest.
@@ -112,19 +112,19 @@ class Job:
     evaluations: int = 0
 
 
-def rivals(case: Case, denoise: Tiled) -> dict[str, Job]:
+def rivals(case: Case, denoise: Tiled) -> dict[str, Timing]:
     """The alternatives that a user would write or pick, the page's version last."""
     page, found = Astra(case.geometry), {}
     for name, steps in DEEPINV.items() if find_spec("deepinv") else ():
-        found[f"deepinv {name}, {steps} steps"] = Job(
+        found[f"deepinv {name}, {steps} steps"] = Timing(
             lambda name=name: deepinv(case.projector, case.y[:1], denoise, name, TIMED),
             steps / TIMED,
         )
-    return found | {"from the page": Job(lambda: from_page(case, page, 1), N, N)}
+    return found | {"from the page": Timing(lambda: from_page(case, page, 1), N, N)}
 
 
 def table(
-    case: Case, jobs: dict[str, Job], seconds: dict[str, float], peak: float
+    case: Case, jobs: dict[str, Timing], seconds: dict[str, float], peak: float
 ) -> list[dict[str, Any]]:
     """Rates, shares of the roofline and, where it was timed, ratios to the page's version."""
     macs = PATCHES * multiply_adds(case.prior.card.architecture, THICKNESS)

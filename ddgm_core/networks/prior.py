@@ -14,6 +14,7 @@ from torch import nn
 
 from ddgm.core import paper, plugins
 from ddgm.core.errors import DdgmError
+from ddgm.core.files import atomic_write
 from ddgm.core.intensity import Intensity
 from ddgm.core.networks.unet import Architecture, UNet
 
@@ -82,11 +83,9 @@ def save_prior(
     from safetensors.torch import save
 
     weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
     # one key: safetensors writes several in any order, and the same weights are to be the same file
     metadata = {"ddgm": json.dumps({"format": FORMAT, "card": asdict(card)}, sort_keys=True)}
-    partial.write_bytes(save(weights, metadata))
-    partial.replace(path)
+    atomic_write(path, save(weights, metadata))
 
 
 def shipped_priors() -> list[str]:

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
-from typing import Any
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 
+from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
+from ddgm.pipeline.volumes.volume import VolumeInfo
 
 
 @dataclass(frozen=True)
 class RunContext:
     """The run, as passed to every task; small, and the same for all blocks.
 
+    It is plain text: a spec is twenty models, which scheduler and workers would make anew of every
+    task. A process makes the plan of the text once.
+
     Attributes:
-        plan: spec and volume.
+        spec: the spec, as JSON.
+        source: what the volume says of itself, as JSON.
         root: the run's folder.
         digest: of spec, code and weights; stamped on every record.
         code: hash of the driver's code, so that a worker with another version refuses.
         topic: of Dask's events, where workers tell this start of the run what they are at.
     """
 
-    plan: Plan
+    spec: str
+    source: str
     root: str
     digest: str
     code: str
     topic: str = ""
 
-    def __reduce__(self) -> tuple[Callable[[bytes], RunContext], tuple[bytes]]:
-        """Every task has it with it: as bytes, which a process makes a job of once."""
-        return _context, (self._bytes,)
+    @classmethod
+    def of(cls, plan: Plan, root: str, digest: str, code: str, topic: str = "") -> RunContext:
+        """Make the context of a plan."""
+        source = json.dumps(asdict(plan.info))
+        return cls(plan.spec.model_dump_json(), source, root, digest, code, topic)
 
-    @cached_property
-    def _bytes(self) -> bytes:
-        return pickle.dumps({field.name: getattr(self, field.name) for field in fields(self)})
+    @property
+    def plan(self) -> Plan:
+        """Spec and volume; made once in each process."""
+        return _plan(self.spec, self.source)
 
 
 @lru_cache(maxsize=8)
-def _context(data: bytes) -> RunContext:
-    parts: dict[str, Any] = pickle.loads(data)
-    return RunContext(**parts)
+def _plan(spec: str, source: str) -> Plan:
+    return Plan(Spec.model_validate_json(spec), VolumeInfo.of(json.loads(source)))
 
 
 @dataclass(frozen=True)

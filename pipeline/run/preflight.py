@@ -110,7 +110,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     _check_space(plan, store)
     if store.check(manifest, overwrite) and not other_versions:
         _check_versions(store, manifest)
-    context = RunContext(plan, root, manifest["digest"], manifest["code"])
+    context = RunContext.of(plan, root, manifest["digest"], manifest["code"])
     return Checked(context, manifest)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from ddgm.core.networks.prior import Prior
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 
 PACKAGES = (
@@ -70,12 +69,7 @@ def _differing(key: str, theirs: Any, ours: Any) -> list[str]:
 
 def plan_of(manifest: Mapping[str, Any]) -> Plan:
     """The plan that a run.json was made from."""
-    source = dict(manifest["source"])
-    corners = source.pop("bounds")
-    bounds = Box(tuple(corners["start"]), tuple(corners["stop"]))
-    for name in {"voxel_size_nm", "chunk_shape", "origin_nm"} & source.keys():
-        source[name] = tuple(source[name])
-    return Plan(Spec.model_validate(manifest["spec"]), VolumeInfo(bounds=bounds, **source))
+    return Plan(Spec.model_validate(manifest["spec"]), VolumeInfo.of(manifest["source"]))
 
 
 def _versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.files import atomic_path, atomic_write
 from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.events import Event, Started, Stepped
 from ddgm.core.training.statistics import Moments
@@ -102,11 +103,8 @@ def fetch(bricks: Bricks, k: int, keep: bool) -> Moments:
         return Moments.of(np.load(path, mmap_mode="r", allow_pickle=False))
     data = bricks.volume.read(bricks.boxes[k]).data
     if keep:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as f:
+        with atomic_path(path) as partial, partial.open("wb") as f:
             np.save(f, data)
-        partial.replace(path)
     return Moments.of(data)
 
 
@@ -195,10 +193,7 @@ class BrickPrefetcher:
             with self.lock:
                 self.pending.pop(path, None)
             if not task.cancelled() and (error := task.exception()):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_suffix(".failing")
-                partial.write_text(str(error))
-                partial.replace(bricks.failure(k))
+                atomic_write(bricks.failure(k), str(error).encode())
 
         task.add_done_callback(done)
 

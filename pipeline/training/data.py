@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.files import atomic_write
 from ddgm.core.intensity import Intensity
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.core.training.brick_schedule import BrickSchedule
@@ -128,9 +129,7 @@ def intensity(spec: TrainingSpec, volumes: Sequence[TrainingVolume], console: Co
             total += found
             progress.advance(task)
     measured = Intensity(mean=total.mean, std=total.std)
-    partial = kept.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(measured)) + "\n")
-    partial.replace(kept)
+    atomic_write(kept, (json.dumps(asdict(measured)) + "\n").encode())
     return measured
 
 

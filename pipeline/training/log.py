@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddgm.core.files import atomic_path
 from ddgm.core.training.events import Event, Started, Stepped, Validated
 
 
@@ -38,14 +39,12 @@ class Table:
         kept = [row for row in rows if row["step"] <= step]
         if len(kept) == len(rows):
             return
-        partial = Table(self.path.with_suffix(".partial"))
-        partial.path.unlink(missing_ok=True)
-        for row in kept:
-            partial.append(row)
-        if kept:
-            partial.path.replace(self.path)
-        else:
+        if not kept:
             self.path.unlink()
+            return
+        with atomic_path(self.path) as partial:
+            for row in kept:
+                Table(partial).append(row)
 
 
 class TrainingLog:

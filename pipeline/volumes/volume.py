@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +63,15 @@ class VolumeInfo:
     channels: int
     mip: int
     origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the corner of voxel 0, 0, 0
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> VolumeInfo:
+        """Make one of its fields as JSON holds them, where triples are lists."""
+        triples: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
+        corners = triples.pop("bounds")
+        return cls(bounds=Box(tuple(corners["start"]), tuple(corners["stop"])), **triples)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_blocks_in_flight_are_bounded_by_threads_by_the_pool_and_by_memory(plan:
 
 
 def test_tasks_of_one_job_find_it_made_already(plan: Plan) -> None:
-    context = RunContext(plan, "run", "digest", "code", "topic")
+    context = RunContext.of(plan, "run", "digest", "code", "topic")
     there, again = (pickle.loads(pickle.dumps((context, BlockTask(i))))[0] for i in range(2))
     assert there is again
     assert there == context
@@ -112,7 +112,7 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
     shared.whole()
     client, events, count = shared.client, list[Event](), 200
     monkeypatch.setattr(dask_cluster, "TIDY_EVERY", 50)
-    context = RunContext(plan, str(tmp_path), "digest", code_digest(), "ddgm-nothing")
+    context = RunContext.of(plan, str(tmp_path), "digest", code_digest(), "ddgm-nothing")
     scheduler = BlockScheduler(
         DaskCluster(client, context, hand_over), context, RunStore(str(tmp_path)), events.append
     )
@@ -139,7 +139,7 @@ def test_every_block_is_heard_of_once_and_none_is_kept(
 
 def test_nothing_is_heard_once_a_run_has_ended(shared: Shared, plan: Plan, tmp_path: Path) -> None:
     shared.whole()
-    context = RunContext(plan, str(tmp_path), "digest", code_digest(), "ddgm-ended")
+    context = RunContext.of(plan, str(tmp_path), "digest", code_digest(), "ddgm-ended")
     cluster = DaskCluster(shared.client, context, hand_over)
     scheduler = BlockScheduler(cluster, context, RunStore(str(tmp_path)), lambda event: None)
     scheduler.drain(iter(range(2)))
@@ -160,7 +160,7 @@ def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
     shared: Shared, plan: Plan, placement: Placement
 ) -> None:
     shared.whole()
-    context = RunContext(plan, "run", "digest", code_digest(), f"ddgm-{placement.name}")
+    context = RunContext.of(plan, "run", "digest", code_digest(), f"ddgm-{placement.name}")
     blocks, now = 8, 0.0
     forecast = Forecast(shared.client, context, blocks, lambda: now)
     assert forecast.seconds() is None

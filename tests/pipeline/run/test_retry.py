@@ -134,7 +134,7 @@ def context(tmp_path: Path, tiny_prior: Path) -> RunContext:
     limits = {"attempts": ATTEMPTS, "block_seconds": HOUR}
     plan = make_plan(small_spec("a", tmp_path / "run", tiny_prior, limits=limits), info)
     assert plan.block_count == BLOCKS
-    return RunContext(plan, str(tmp_path / "run"), "digest", "code", "ddgm-scripted")
+    return RunContext.of(plan, str(tmp_path / "run"), "digest", "code", "ddgm-scripted")
 
 
 def drained(

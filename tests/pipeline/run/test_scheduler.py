@@ -48,7 +48,7 @@ def context_of(prior: Path, root: Path, **limits: Any) -> RunContext:
     info = VolumeInfo(Box((0, 0, 0), (32, 140, 16)), (16.0,) * 3, "uint8", (32, 32, 16), 1, 0)  # type: ignore[arg-type]
     plan = make_plan(small_spec("a", root, prior, limits=limits), info)
     assert plan.block_count == BLOCKS
-    return RunContext(plan, str(root), "digest", code_digest(), f"ddgm-{root.name}")
+    return RunContext.of(plan, str(root), "digest", code_digest(), f"ddgm-{root.name}")
 
 
 def drained(shared: Shared, context: RunContext, submit: Submit) -> list[Event]:
