@@ -83,11 +83,12 @@ def test_blocks_in_flight_are_bounded_by_threads_by_the_pool_and_by_memory(plan:
     }
 
 
-def test_tasks_of_one_job_find_it_made_already(plan: Plan) -> None:
+def test_tasks_of_one_run_find_its_plan_made_already(plan: Plan) -> None:
     context = RunContext.of(plan, "run", "digest", "code", "topic")
     there, again = (pickle.loads(pickle.dumps((context, BlockTask(i))))[0] for i in range(2))
-    assert there is again
     assert there == context
+    assert there.plan is again.plan
+    assert there.plan == plan
     assert pickle.loads(pickle.dumps(replace(context, topic="another"))).topic == "another"
 
 

@@ -1,0 +1,17 @@
+"""Benchmarks are run by hand; here each is imported."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+import pytest
+
+import benchmarks
+
+NAMES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_imports(name: str) -> None:
+    import_module(name)
