@@ -162,7 +162,6 @@ BAD = [
     (("--count", 0), "--count: 0 images"),
     (("--size", 0, 64), "--size: 0 x 64 pixels"),
     (("--size", 64, 15), "--size: 64 x 15 pixels"),
-    (("--precision", "float16"), "--precision: 'float16'"),
     (("--real", "precomputed://file:///not/there"), "not found"),
     (("--real", "VOLUME", "--box", "10:30,20:160,7:23"), "holds no patch of 32 x 32"),
     (("--real", "VOLUME", "--box", "0:64,20:160,7:23"), "the volume's bounds are"),

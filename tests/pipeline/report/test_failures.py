@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddgm.pipeline.report.write import write_report
+from ddgm.pipeline.store import statistics
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
@@ -27,13 +28,15 @@ def test_failed_blocks_are_listed_with_cause_and_command(run: str) -> None:
     assert "not complete: of 2 blocks 1 failed and 0 have not been run" in shown.text
 
 
-def test_many_failures_are_cut_short(run: str) -> None:
+def test_many_failures_are_cut_short(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "MAX_FAILURES", 1)
     digest = RunStore(run).manifest()["digest"]
-    for block in range(1, 61):
-        RunStore(run).ledger.put(Record(block, digest, "failed", 1, cause="x"))
+    RunStore(run).ledger.put(Record(1, digest, "failed", 1, cause="x"))
+    assert "see the ledger" not in page(run).text
+    monkeypatch.setattr(statistics, "MAX_FAILURES", 0)
     shown = page(run)
-    assert sum("--id" in row[-1] for row in shown.rows if row) == 50
-    assert "And 10 more" in shown.text
+    assert not any("--id" in row[-1] for row in shown.rows if row)
+    assert "And 1 more, see the ledger" in shown.text
 
 
 def test_unfinished_run_says_so_and_a_finished_one_does_not(run: str) -> None:
