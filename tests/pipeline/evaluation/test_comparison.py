@@ -105,7 +105,7 @@ def test_a_comparison_is_written_and_gone_on_with(
         for row in table.splitlines()
         if row[:3] != "| -" and row[:1] == "|"
     }
-    assert rows == {"method", "CGLS", "DDX (ours)"}
+    assert rows == {"method", "CGLS", "DDX"}
     before = json.loads((out / "benchmark.json").read_text())["methods"]
     assert len(before["cgls"]["mse"]) == 5
     assert (out / "benchmark.png").read_bytes().startswith(b"\x89PNG")

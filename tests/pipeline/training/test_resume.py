@@ -86,7 +86,7 @@ def test_sigterm_saves_and_the_next_start_ends_where_an_undisturbed_one_does(
     wait_for((tmp_path / "out" / "last.ckpt").exists, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert err.startswith("error: stopped after ")
     assert err.count("\n") == 1
     stopped = int(err.split()[3])
@@ -118,7 +118,7 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
     wait_for((tmp_path / "out" / "last.ckpt").exists, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
-    assert process.returncode == 1, err
+    assert process.returncode == 130, err
     assert "error: stopped after" in err
     assert not (tmp_path / "out" / "prior.safetensors").exists()
 
