@@ -24,7 +24,7 @@ def _theirs(value: Any, ours: core_schema.ValidatorFunctionWrapHandler) -> Metho
     if theirs and isinstance(name, str) and name not in {*METHODS, *theirs}:
         known = ", ".join(repr(n) for n in (*OURS, *theirs))
         raise ValueError(f"method: input tag {name!r} found, and expected is one of {known}")
-    if name in METHODS or name not in theirs:
+    if not isinstance(name, str) or name in METHODS or name not in theirs:
         return ours(_with_tuples(value))
     adapter = TypeAdapter(method_class(name))
     if isinstance(value, dict):

@@ -163,7 +163,10 @@ def test_what_others_write_and_remove_is_seen_at_once(store: ObjectStore, folder
     store.put(f"{prefix}/ledger/b", b"two")
     assert folder.names("ledger") == ["a", "b"]
     assert (folder.read("ledger/a"), folder.size("ledger/a")) == (b"one", 3)
-    assert list(folder.read_all(["ledger/a", "ledger/none", "ledger/b"])) == [b"one", b"two"]
+    assert list(folder.read_all(["ledger/a", "ledger/none", "ledger/b"])) == [
+        ("ledger/a", b"one"),
+        ("ledger/b", b"two"),
+    ]
     store.client.delete_object(Bucket=BUCKET, Key=f"{prefix}/ledger/a")
     assert folder.names("ledger") == ["b"]
     assert folder.size("ledger/a") == 0
