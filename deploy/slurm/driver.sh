@@ -108,8 +108,8 @@ rm -f "$folder/scheduler.json"
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/ddgm-XXXXXX") || exit 1
 trap 'rm -rf "$scratch"' EXIT
 # preloaded: it imports what tasks are made of, and would not answer for seconds at the first one
-"${python[@]}" -m dask scheduler --scheduler-file "$folder/scheduler.json" --port 0 \
-    --local-directory "$scratch" --dashboard-address 127.0.0.1:0 --preload ddgm.pipeline.block.stages "${options[@]}" &
+DASK_TEMPORARY_DIRECTORY="$scratch" "${python[@]}" -m dask scheduler --scheduler-file "$folder/scheduler.json" --port 0 \
+    --dashboard-address 127.0.0.1:0 --preload ddgm.pipeline.block.stages "${options[@]}" &
 scheduler=$!
 for ((second = 0; second < 300; second++)); do
     [ -s "$folder/scheduler.json" ] && break
