@@ -63,7 +63,8 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     settings = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     base: dict[str, Any] = {
         "cwd": folder,
-        "env": {**os.environ, "DASK_CONFIG": settings},
+        # Dask's scheduler unpickles a task's function too, so it must find this module
+        "env": {**os.environ, "DASK_CONFIG": settings, "PYTHONPATH": str(ROOT)},
         "stdout": subprocess.DEVNULL,
         "stderr": subprocess.DEVNULL,
         "start_new_session": True,
