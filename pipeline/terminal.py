@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.text import Text
@@ -63,23 +63,54 @@ def bar(console: Console) -> Progress:
     )
 
 
+class ProgressBar:
+    """A bar where the console is a terminal, else a line now and then; a context manager.
+
+    Attributes:
+        started: when the count began, by the monotonic clock; `begin` sets it.
+    """
+
+    def __init__(self, console: Console, what: str) -> None:
+        self.console, self.what = console, what
+        self.bar = bar(console)
+        self.task = self.bar.add_task(what, total=None)
+        self.started = self.logged = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.console.is_terminal:
+            self.bar.stop()
+
+    def begin(self, total: int, done: int = 0) -> None:
+        """Count from now on, with so many done before."""
+        self.started = self.logged = time.monotonic()
+        self.bar.reset(self.task, total=total, completed=done)
+
+    def log(self, line: Callable[[], str]) -> None:
+        """Print a line where there is no bar, at most one in `LOG_SECONDS`."""
+        if not self.console.is_terminal and time.monotonic() - self.logged >= LOG_SECONDS:
+            self.logged = time.monotonic()
+            self.console.print(line())
+
+    def eta(self, done: int, left: int) -> str:
+        """Time that what is left takes at the pace of what is done since `begin`."""
+        pace = (time.monotonic() - self.started) / max(done, 1)
+        return f"ETA {duration(left * pace)}"
+
+
 @contextmanager
 def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """A function to call as show(done, total) while the context lasts."""
-    started = logged = time.monotonic()
-    shown = bar(console)
-    task = shown.add_task(what, total=None)
+    with ProgressBar(console, what) as shown:
 
-    def show(done: int, total: int) -> None:
-        nonlocal logged
-        shown.update(task, completed=done, total=total)
-        now = time.monotonic()
-        if not console.is_terminal and now - logged >= LOG_SECONDS:
-            logged = now
-            left = (now - started) / max(done, 1) * (total - done)
-            console.print(f"{done}/{total} {what}, ETA {duration(left)}")
+        def show(done: int, total: int) -> None:
+            shown.bar.update(shown.task, completed=done, total=total)
+            shown.log(lambda: f"{done}/{total} {what}, {shown.eta(done, total - done)}")
 
-    with shown if console.is_terminal else nullcontext():
         yield show
 
 

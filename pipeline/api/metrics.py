@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ddgm.arrays import A, ArrayError, like, stack
 from ddgm.core.metrics import scores
+from ddgm.core.paper import TILT_NOISE
 
 __all__ = ["data_residual", "mse", "ssim"]
 
@@ -66,7 +67,7 @@ def ssim(x: A, truth: A) -> A:
     return like(scores.ssim(a, b), x)
 
 
-def data_residual(projection: A, y: A, noise: float = 4.1) -> A:
+def data_residual(projection: A, y: A, noise: float = TILT_NOISE) -> A:
     """‖Ax - y‖² per measurement over σ_y²: about 1 where x explains the data to its noise.
 
     Args:

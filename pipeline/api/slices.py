@@ -14,8 +14,10 @@ from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Method
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
+from ddgm.core.paper import TILT_NOISE
 from ddgm.core.projectors import Projector
 from ddgm.core.projectors import projector as core_projector
+from ddgm.core.simulation.noise import numbered_origins
 from ddgm.pipeline.block.solver import Solver, slice_denoiser
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.yaml_file import check_spec
@@ -82,7 +84,7 @@ def projector(geometry: TiltGeometry) -> ArrayProjector:
     return ArrayProjector(_backend(geometry))
 
 
-def simulate(x: A, geometry: TiltGeometry, noise: float = 4.1, seed: int = 0) -> A:
+def simulate(x: A, geometry: TiltGeometry, noise: float = TILT_NOISE, seed: int = 0) -> A:
     """A tilt series of each slice, y = Ax + σ_y ε (Eq. 3).
 
     Args:
@@ -109,7 +111,7 @@ def simulate(x: A, geometry: TiltGeometry, noise: float = 4.1, seed: int = 0) ->
     slices = _slices(x, geometry)
     spec = _spec(tilts={"noise": noise, "seed": seed})
     solver = Solver(spec, _backend(geometry), TiledDenoiser(_no_network), default_device())
-    return like(solver.simulate(slices, _origins(slices)), x)
+    return like(solver.simulate(slices, numbered_origins(len(slices))), x)
 
 
 def reconstruct(
@@ -117,7 +119,7 @@ def reconstruct(
     geometry: TiltGeometry,
     prior: Prior | str = "small",
     method: Any = "ddgm",
-    noise: float = 4.1,
+    noise: float = TILT_NOISE,
     **network: Any,
 ) -> A:
     """Slices from their tilt series, by any method that a spec can name.
@@ -161,7 +163,7 @@ def reconstruct(
     spec = _spec(tilts={"noise": noise}, method=chosen, prior=network)
     backend, device = _backend(geometry), default_device()
     solver = Solver(spec, backend, slice_denoiser(loaded, spec.prior, device), device)
-    return like(solver.reconstruct(sinograms, _origins(sinograms)), y)
+    return like(solver.reconstruct(sinograms, numbered_origins(len(sinograms))), y)
 
 
 def _spec(**parts: Mapping[str, Any]) -> Spec:
@@ -174,11 +176,6 @@ def _backend(geometry: TiltGeometry) -> Projector:
     device = default_device()
     key = "projector", geometry.digest, None, str(device)  # as a run has it
     return cached_in_process(key, lambda: core_projector(geometry, device=device))
-
-
-def _origins(stack: Tensor) -> list[tuple[int, int, int]]:
-    """Places of slices in a volume of their own, which decide their noise."""
-    return [(0, 0, i) for i in range(len(stack))]
 
 
 def _slices(x: Any, geometry: TiltGeometry) -> Tensor:

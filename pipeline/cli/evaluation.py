@@ -13,7 +13,6 @@ from ddgm.pipeline.cli.options import Detector, Precision, parsed_box
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
-    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
     from ddgm.workers.specs import Address, Local, SchedulerFile
 
 Data = Annotated[
@@ -68,12 +67,15 @@ def benchmark(
     Example: `ddgm benchmark em.npy --methods ddgm-50,ddgm:steps=20:gradient_steps=40 --patches 16`
     """
     from ddgm.pipeline.evaluation.compare import benchmark as compare
+    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
     from ddgm.pipeline.evaluation.methods import PRESETS, parse_method
     from ddgm.pipeline.terminal import counted
 
     usual = [m for m in PRESETS if m not in ("dps-1000", "diffpir-50")]
     chosen = {m: parse_method(m) for m in (methods.split(",") if methods else usual)}
-    request = _request(data, patches, mip, box, detector, prior, precision, seed, batch)
+    request = ComparisonRequest(
+        data, mip, parsed_box(box), patches, detector, prior, precision, seed, batch=batch
+    )
     with counted(console, "methods") as progress:
         compare(request, chosen, out, progress)
     console.print((out / "benchmark.md").read_text())
@@ -113,44 +115,21 @@ def tune(
     Example: `ddgm tune em.npy ddgm:steps=50 --grid gradient_steps=5,15,25 --grid sigma=1,3,10
     --box 0:78,0:156,0:156`
     """
+    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
     from ddgm.pipeline.evaluation.methods import parse_method
     from ddgm.pipeline.evaluation.tune import Axis
     from ddgm.pipeline.evaluation.tune import tune as measure
     from ddgm.pipeline.terminal import counted
 
     base, axes = parse_method(method), [Axis.parse(text) for text in grid]
-    request = _request(data, patches, mip, box, detector, prior, precision, seed, batch)
+    request = ComparisonRequest(
+        data, mip, parsed_box(box), patches, detector, prior, precision, seed, batch=batch
+    )
     cluster = _cluster(workers, threads, scheduler)
     with counted(console, "points") as progress:
         measure(request, base, axes, cluster, out, progress)
     console.print((out / "tune.md").read_text())
     console.print(f"wrote {out}/tune.md, tune.json and tune.png")
-
-
-def _request(
-    data: str,
-    patches: int,
-    mip: int,
-    box: str | None,
-    detector: Detector,
-    prior: str,
-    precision: Precision,
-    seed: int,
-    batch: int,
-) -> ComparisonRequest:
-    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
-
-    return ComparisonRequest(
-        data,
-        mip,
-        parsed_box(box),
-        patches,
-        detector,
-        prior,
-        precision,
-        seed,
-        batch=batch,
-    )
 
 
 def _cluster(workers: int, threads: int, scheduler: str) -> Local | Address | SchedulerFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 
@@ -16,41 +15,23 @@ from ddgm.pipeline.run.events import (
     Stopping,
     Waiting,
 )
-from ddgm.pipeline.terminal import LOG_SECONDS, bar, duration
+from ddgm.pipeline.terminal import ProgressBar
 
 
-class RunProgress(RunObserver):
+class RunProgress(ProgressBar, RunObserver):
     """Shows a run's events on a console; a context manager."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar = bar(console)
-        self.task = self.bar.add_task("blocks", total=None)
-        self.started = self.logged = time.monotonic()
+        super().__init__(console, "blocks")
         self.total = self.ended = self.before = self.voxels = 0
-
-    def __enter__(self) -> RunProgress:
-        if self.console.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.console.is_terminal:
-            self.bar.stop()
 
     def on_run_started(self, event: RunStarted) -> None:
         """Say what is to be done, and begin the bar."""
         self.total, self.before, self.voxels = event.blocks, event.done, event.voxels
-        self.started = self.logged = time.monotonic()
         resumed = f", {event.done} done before" if event.done else ""
         dashboard = f"; Dask dashboard at {event.dashboard}" if event.dashboard else ""
         self.console.print(f"{event.blocks} blocks{resumed}{dashboard}")
-        self.bar.reset(self.task, total=event.blocks, completed=event.done)
+        self.begin(event.blocks, event.done)
 
     def on_block_done(self, event: BlockDone) -> None:
         """Move the bar on."""
@@ -71,7 +52,7 @@ class RunProgress(RunObserver):
         """Say what is missing."""
         self.bar.update(self.task, description="waiting for a worker")
         who = "worker with the resource GPU" if event.pool else "worker"
-        self._log(f"no {who} is there yet; waiting")
+        self.log(lambda: f"no {who} is there yet; waiting")
 
     def on_stopping(self, event: Stopping) -> None:
         """Say how to stop at once."""
@@ -83,20 +64,13 @@ class RunProgress(RunObserver):
         self.ended += 1
         completed, description = self.before + self.ended, f"blocks, {self._rate()}"
         self.bar.update(self.task, completed=completed, description=description)
-        self._log(self._line())
+        self.log(self._line)
 
     def _line(self) -> str:
         left = self.total - self.before - self.ended
-        pace = (time.monotonic() - self.started) / max(self.ended, 1)
         blocks = f"{self.before + self.ended}/{self.total} blocks"
-        return f"{blocks}, {self._rate()}, ETA {duration(left * pace)}"
+        return f"{blocks}, {self._rate()}, {self.eta(self.ended, left)}"
 
     def _rate(self) -> str:
         seconds = max(time.monotonic() - self.started, 1e-3)
         return f"{self.ended * self.voxels / seconds / 1e6:.3g} Mvoxel/s"
-
-    def _log(self, line: str) -> None:
-        """Print a line where there is no bar, at most one in `LOG_SECONDS`."""
-        if not self.console.is_terminal and time.monotonic() - self.logged >= LOG_SECONDS:
-            self.logged = time.monotonic()
-            self.console.print(line)
