@@ -1,5 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11 or later: make demo, make test.
 PYTHON ?= python3
+# two processes, each of which takes a whole file at a time, the longest files first
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-fast test-slurm bench lint links format clean
@@ -8,10 +10,10 @@ demo: .venv/.base          ## reconstruct a sample volume through the whole pipe
 	.venv/bin/ddgm demo --folder demo
 
 test: .venv/.test          ## all tests, on real processes and files; no GPU, no network
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest $(SPREAD)
 
 test-fast: .venv/.test     ## those that start no process, ask no server and train nothing
-	.venv/bin/python -m pytest -m "not (cluster or process or server or train or slurm or gpu)"
+	.venv/bin/python -m pytest $(SPREAD) -m "not (cluster or process or server or train or slurm or gpu)"
 
 # -s INT: what ends late is ended as by Ctrl-C, so that all daemons are still taken down
 test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUTING.md

@@ -29,6 +29,7 @@ KINDS = {
 BY_FIXTURE = {"shared": "cluster", "slurm": "slurm"}
 ALLOWED = {"process": {"process", "cluster", "train", "slurm"}, "server": {"server", "slurm"}}
 FAST = "fast"  # what has none
+SECONDS = {"cluster": 7.0, "train": 3.5, "process": 2.0, "server": 0.5, FAST: 0.2}  # means, rounded
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,7 +43,7 @@ def kind_of(item: pytest.Item) -> str:
     return next((name for name in KINDS if item.get_closest_marker(name)), FAST)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark who uses a fixture of a kind, and write each test's kind into its reports."""
     for item in items:
         for fixture, name in BY_FIXTURE.items():
@@ -51,6 +52,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
         item.user_properties.append(("kind", kind_of(item)))
+    if hasattr(config, "workerinput"):  # one of several processes, which take file after file
+        longest_first(items)
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Sort the files by what their tests take, so that no process is left with a long one."""
+    seconds = defaultdict[str, float](float)
+    for item in items:
+        seconds[str(item.path)] += SECONDS.get(kind_of(item), 0.0)
+    items.sort(key=lambda item: (-seconds[str(item.path)], str(item.path)))
 
 
 class Watch:

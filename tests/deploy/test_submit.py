@@ -115,6 +115,7 @@ def test_other_clusters_and_other_places_are_sent_elsewhere(
     assert "output.path: memory://run is no path" in error(capsys, "submit", tmp_path, data)
 
 
+@pytest.mark.process
 def test_without_slurm_a_submission_is_refused_before_anything_is_written(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

@@ -47,6 +47,7 @@ def ask_at_once(folder: Path, barrier: Barrier) -> None:
     np.savez(folder / f"{os.getpid()}.npz", **arrays)  # type: ignore[arg-type]
 
 
+@pytest.mark.process
 def test_processes_that_ask_at_once_build_once_and_get_the_same(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(PROCESSES)
@@ -178,6 +179,7 @@ def test_a_whole_file_of_something_else_is_built_again(tmp_path: Path, wrong: st
     assert equal(cached("a", GEOMETRY, never, tmp_path), small())
 
 
+@pytest.mark.process
 def test_a_builder_that_dies_holds_no_lock(tmp_path: Path) -> None:
     if (child := os.fork()) == 0:
         cached("a", GEOMETRY, lambda: os._exit(1), tmp_path)

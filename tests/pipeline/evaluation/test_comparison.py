@@ -91,6 +91,7 @@ def test_a_method_gets_the_projector_that_it_needs() -> None:
     assert isinstance(projector_for(PRESETS["ddrm-10"], lateral), Spectral)
 
 
+@pytest.mark.process
 def test_a_comparison_is_written_and_gone_on_with(
     url: str, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,7 @@ def dead_driver() -> bytes:
     return Driver("d" * 32, "here", process.machine(), os.getpid(), ticks=1).to_json()
 
 
+@pytest.mark.process
 def test_never_two_hold_the_lock(tmp_path: Path) -> None:
     run_races(tmp_path, ROUNDS)
 

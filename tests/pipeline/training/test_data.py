@@ -119,6 +119,7 @@ def test_every_brick_holds_a_patch(tmp_path: Path, side: int, patch: int) -> Non
         assert len(planes(box.shape, patch)) == 3
 
 
+@pytest.mark.process
 def test_mean_and_std_are_over_all_voxels_and_measured_once(tmp_path: Path) -> None:
     shapes = [(20, 40, 36), (16, 70, 20)]
     urls = [volume(tmp_path / f"em{i}", shape, i) for i, shape in enumerate(shapes)]
@@ -144,6 +145,7 @@ def test_a_given_intensity_is_taken(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.process
 def test_a_flat_volume_is_refused(tmp_path: Path) -> None:
     url = write_volume(tmp_path / "em", np.full((20, 20, 40), 77, np.uint8))
     (tmp_path / "out").mkdir()

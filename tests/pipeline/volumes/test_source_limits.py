@@ -79,6 +79,7 @@ def bomb(request: SimpleHTTPRequestHandler) -> None:
     request.wfile.write(body)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("path", ["info", "8_8_8"])
 @pytest.mark.parametrize(
     ("answer", "kind", "fault"),
@@ -104,6 +105,7 @@ def test_what_does_not_end_is_given_up(
         assert fault in failure(lambda: open_volume(server.url, missing=0).read(ALL), kind)
 
 
+@pytest.mark.server
 def test_zarr_is_held_to_the_same(tmp_path: Path, data: np.ndarray) -> None:
     bound_http(connect=30.0, read=30.0, attempts=1)
     write_ome(tmp_path / "em.zarr", data, chunks=(16, 16, 16))
@@ -133,6 +135,7 @@ def test_files_in_every_compression_are_read(
     )
 
 
+@pytest.mark.server
 def test_a_server_without_ranges_is_told_from_damage(tmp_path: Path) -> None:
     """Python's http.server answers a Range request with the whole file."""
     data = grey((32, 32, 32))
