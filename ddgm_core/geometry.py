@@ -11,8 +11,13 @@ from typing import Literal
 import numpy as np
 
 from ddgm.core import paper
+from ddgm.core.errors import DdgmError
 
 Detector = Literal["perpendicular", "lateral"]
+
+
+class GeometryError(DdgmError):
+    """Sides of a pixel that there cannot be."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,12 @@ class TiltGeometry:
         detector: `perpendicular` to the beam (the paper's, ASTRA's `parallel`), or `lateral`:
             its bins lie on the slab's own lateral grid at every tilt (`parallel_vec`), so
             that projecting commutes with lateral shifts.
-        bins: detector bins, one pixel wide.
+        bins: detector bins, as wide as a pixel: the unit is its side along the width.
+        aspect: a pixel's side along the thickness over its side along the width; 1 for squares,
+            10 for voxels of 40 nm in depth and 4 nm across.
+
+    Raises:
+        GeometryError: `aspect` is not above 0.
 
     Examples:
         >>> geometry = ddgm.TiltGeometry.uniform(128, 512, views=61, degrees=(-60, 60))
@@ -38,6 +48,11 @@ class TiltGeometry:
     angles: tuple[float, ...]
     detector: Detector
     bins: int
+    aspect: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.aspect < math.inf:
+            raise GeometryError(f"aspect: {self.aspect} must be above 0, as is a ratio of sides")
 
     @classmethod
     def uniform(
@@ -47,6 +62,7 @@ class TiltGeometry:
         views: int = paper.VIEWS,
         degrees: tuple[float, float] = paper.TILT_RANGE,
         detector: Detector = "perpendicular",
+        aspect: float = 1.0,
     ) -> TiltGeometry:
         """Evenly spaced tilts, both ends included (measured to be the paper's reading).
 
@@ -54,8 +70,9 @@ class TiltGeometry:
         is wide enough to miss nothing: `reach` more bins at each side.
         """
         angles = tuple(float(a) for a in np.radians(np.linspace(*degrees, views)))
-        bins = width + 2 * reach(thickness, angles) if detector == "lateral" else width
-        return cls(thickness, width, angles, detector, bins)
+        lateral = detector == "lateral"
+        bins = width + 2 * reach(thickness, angles, aspect) if lateral else width
+        return cls(thickness, width, angles, detector, bins, aspect)
 
     @property
     def views(self) -> int:
@@ -63,12 +80,32 @@ class TiltGeometry:
         return len(self.angles)
 
     @property
+    def reach(self) -> int:
+        """Bins by which a pixel's projection can lie beside its own column; see `reach`."""
+        return reach(self.thickness, self.angles, self.aspect)
+
+    @property
+    def pixel_angles(self) -> tuple[float, ...]:
+        """Angles of the beams as they cross the grid of pixels, were these squares; in radians."""
+        if self.aspect == 1:
+            return self.angles  # to the bit
+        return tuple(math.atan(self.aspect * math.tan(a)) for a in self.angles)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all fields; names what was built for this geometry."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        fields = asdict(self)
+        if self.aspect == 1:  # as before there were other pixels than squares
+            del fields["aspect"]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
-def reach(thickness: int, angles: tuple[float, ...]) -> int:
-    """Bins by which a pixel's projection can lie beside its own column, at the steepest tilt."""
-    steepest = max(abs(math.tan(a)) for a in angles)
-    return math.ceil(thickness / 2 * steepest) + 1  # one more: a pixel falls on two bins
+def reach(thickness: int, angles: tuple[float, ...], aspect: float = 1.0) -> int:
+    """Bins by which a pixel's projection can lie beside its own column, at the steepest tilt.
+
+    The kernel spreads a pixel over as many bins to either side as a beam crosses columns within
+    a row. One is enough for squares up to 63°; beyond, their faint ends are cut off.
+    """
+    steepest = aspect * max(abs(math.tan(a)) for a in angles)
+    beside = 1 if aspect == 1 else max(1, math.ceil(steepest / 2))
+    return math.ceil(thickness / 2 * steepest) + beside

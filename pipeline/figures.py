@@ -72,7 +72,9 @@ def scale_bar(width_nm: float) -> tuple[float, str]:
     return nm, f"{nm:g} nm" if nm < 1000 else f"{nm / 1000:g} µm"
 
 
-def stack(panels: Sequence[Panel], width: int, pixel_nm: float, note: str) -> bytes:
+def stack(
+    panels: Sequence[Panel], width: int, pixel_nm: float, note: str, aspect: float = 1.0
+) -> bytes:
     """Pictures one below the other, as in the paper's Fig. 1, with a scale bar and a note.
 
     A panel wider than the slice (a lateral detector's sinogram) reaches as far beyond it on
@@ -83,14 +85,16 @@ def stack(panels: Sequence[Panel], width: int, pixel_nm: float, note: str) -> by
         width: of the slice, in pixels.
         pixel_nm: lateral side of a pixel.
         note: for the foot of the figure.
+        aspect: a pixel's height over its width; pixels are drawn with these proportions.
     """
-    across, height = max(p.image.shape[1] for p in panels), panels[-1].image.shape[0]
-    dots = max(1, min(4, ROOM[0] // across, ROOM[1] // (height * len(panels))))
-    dots = min(dots, WIDEST / across)
+    across, height = max(p.image.shape[1] for p in panels), aspect * panels[-1].image.shape[0]
+    dots = max(1, min(4, ROOM[0] // across, int(ROOM[1] / (height * len(panels)))))
+    rows = max(1 / max(1, aspect), ROOM[1] / (height * len(panels)))  # a dot to a row at least
+    dots = min(dots, WIDEST / across, rows)
     unit = max(1.0, across * dots / 1000)  # wide figures are shown smaller: larger letters
     # all in whole dots, or else every pixel is smeared over two
     left, top, foot = round(44 * unit), round(26 * unit), round(46 * unit)
-    tall = round(height * dots)
+    tall = max(1, round(height * dots))
     figure_width = max(round(across * dots) + 2 * left, 520)
     figure_height = len(panels) * (tall + top) + foot
     with matplotlib.rc_context(STYLE):

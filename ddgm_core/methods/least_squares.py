@@ -51,7 +51,9 @@ def filtered_back_projection(projector: Projector, y: Tensor) -> Tensor:
     """Filtered back-projection with a Hann window, for either detector and evenly spaced tilts.
 
     x = Δθ Aᵀ h * y with the ramp h: a lateral detector's bins are cos θ wide to the beam, which
-    its ramp (over cos θ) and its back-projection (each pixel seen 1 / cos θ times) undo.
+    its ramp (over cos θ) and its back-projection (each pixel seen 1 / cos θ times) undo. Sums along
+    a beam are in units of the side along the thickness, bins in those of the other side: their
+    ratio is a factor.
 
     Args:
         projector: A.
@@ -60,7 +62,7 @@ def filtered_back_projection(projector: Projector, y: Tensor) -> Tensor:
     Returns:
         Normalised slices, (B, thickness, width).
     """
-    angles, bins = projector.geometry.angles, projector.geometry.bins
+    g, bins = projector.geometry, projector.geometry.bins
     length = 2 * bins
     n = torch.arange(length, device=y.device)
     n = torch.minimum(n, length - n).float()
@@ -68,5 +70,5 @@ def filtered_back_projection(projector: Projector, y: Tensor) -> Tensor:
     ramp[0] = 0.25  # sampled in space, so that the mean comes out right (Kak and Slaney, 3.3.3)
     hann = torch.hann_window(length, device=y.device).roll(length // 2)[: length // 2 + 1]
     filtered = torch.fft.irfft(torch.fft.rfft(y, length) * torch.fft.rfft(ramp) * hann, length)
-    spacing = (angles[-1] - angles[0]) / max(len(angles) - 1, 1)
-    return spacing * projector.adjoint(filtered[..., :bins].contiguous())
+    spacing = (g.angles[-1] - g.angles[0]) / max(g.views - 1, 1)
+    return spacing * g.aspect * projector.adjoint(filtered[..., :bins].contiguous())

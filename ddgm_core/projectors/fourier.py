@@ -13,6 +13,7 @@ is gradient descent on a wider slab, cropped (measured, see docs/results/project
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddgm.core.geometry import TiltGeometry, reach
+from ddgm.core.geometry import TiltGeometry
 from ddgm.core.projectors import spectral
 from ddgm.core.projectors.astra_matrix import projection_matrix
 from ddgm.core.projectors.cache import Arrays, cached
@@ -38,7 +39,7 @@ class FourierProjector:
         cache: Path | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        whole = geometry.width + 2 * reach(geometry.thickness, geometry.angles)
+        whole = geometry.width + 2 * geometry.reach
         if geometry.detector != "lateral" or geometry.bins != whole:
             raise ValueError("FourierProjector needs a lateral detector that misses nothing")
         self.geometry = geometry
@@ -101,11 +102,11 @@ class FourierProjector:
         return p.to(self._device), s.to(self._device)
 
     def _slices(self, x: Tensor) -> Tensor:
-        side = reach(self.geometry.thickness, self.geometry.angles)
+        side = self.geometry.reach
         return self._to_frequencies(torch.nn.functional.pad(x, (side, 0)))
 
     def _crop(self, frequencies: Tensor) -> Tensor:
-        side = reach(self.geometry.thickness, self.geometry.angles)
+        side = self.geometry.reach
         return self._from_frequencies(frequencies)[..., side : side + self.geometry.width]
 
     def _to_frequencies(self, x: Tensor) -> Tensor:
@@ -154,8 +155,7 @@ def _build(geometry: TiltGeometry) -> Arrays:
     Where tilts come in pairs ±θ, G is real but for ASTRA's rounding (measured: 2e-9 of its
     largest entry), which halves memory and quarters the work.
     """
-    side = reach(geometry.thickness, geometry.angles)
-    column = TiltGeometry(geometry.thickness, 1, geometry.angles, "lateral", 1 + 2 * side)
+    column = replace(geometry, width=1, bins=1 + 2 * geometry.reach)
     shape = (geometry.views, column.bins, geometry.thickness)
     kernel = projection_matrix(column).toarray().reshape(shape)
     a = transfer(torch.from_numpy(kernel), fast_length(geometry.bins))

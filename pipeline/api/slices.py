@@ -124,7 +124,8 @@ def reconstruct(
 ) -> A:
     """Slices from their tilt series, by any method that a spec can name.
 
-    The same numbers as a run gives for these sinograms, on the GPU where there is one.
+    The same numbers as a run gives for these sinograms, on the GPU where there is one. A run would
+    refuse a prior, trained on squares, for a geometry of another aspect; here that is up to you.
 
     Args:
         y: sinograms of normalised slices, (views, bins) or (n, views, bins).

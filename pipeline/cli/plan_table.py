@@ -65,6 +65,8 @@ def _shape_rows(plan: Plan) -> list[Row]:
     sides = " x ".join(f"{s:g}" for s in plan.info.voxel_size_nm)
     voxel = read_card(spec.prior.weights).voxel_size_nm
     odd = "" if set(plan.info.voxel_size_nm) == {voxel} else f"; the prior was trained at {voxel:g}"
+    odd += "; a run is refused without prior.any_voxel_size: true" if plan.refuses_prior else ""
+    pixel = "" if plan.aspect == 1 else " pixels of {:g} x {:g} nm".format(*plan.sides_nm)
     images = network_batch(plan)
     return [
         ("source", f"{spec.source.url}, mip {plan.info.mip}"),
@@ -72,7 +74,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
         ("left over", left or "nothing"),
         ("voxel (z, y, x)", f"{sides} nm{odd}"),
         ("slabs", f"{len(plan.slabs)} of {plan.grid[0]} x {plan.grid[1]} (thickness x width)"),
-        ("slices", f"{plan.slice_count} of {g.thickness} x {g.width}"),
+        ("slices", f"{plan.slice_count} of {g.thickness} x {g.width}{pixel}"),
         ("views", f"{g.views}, {g.bins} bins, {g.detector} detector"),
         ("blocks", f"{plan.block_count} of {spec.block.slices} slices"),
         (

@@ -81,6 +81,7 @@ def _provenance(run: RunData) -> dict[str, str]:
         "Region": f"{plan.region} of mip {plan.info.mip}",
         "Not covered by slabs": ", ".join(f"{n} voxels of {a}" for a, n in plan.uncovered.items()),
         "Slice": f"{_by((g.thickness, g.width))} pixels, {plan.slices} along {run.tilt_axis}",
+        "Pixel": "" if g.aspect == 1 else f"{_by(plan.sides_nm)} nm (along the thickness, across)",
         "Tilts": f"{g.views} views from {tilts.range[0]:g}° to {tilts.range[1]:g}°, "
         f"{g.detector} detector of {g.bins} bins, noise {tilts.noise:g}",
         "Created": m["created"],

@@ -62,9 +62,10 @@ def _read(run: RunData, layer: Layer, row: int) -> np.ndarray:
 def _stack(run: RunData, view: SliceView, panels: list[Panel], remark: str = "") -> bytes | None:
     if not panels:
         return None
-    geometry, pixel = run.plan.geometry, run.plan.info.voxel_size_nm[run.plan.axes[2]]
-    note = f"{place_of(run, view)} · {geometry.thickness} × {geometry.width} pixels{remark}"
-    return stack(panels, geometry.width, pixel, note)
+    geometry, sides = run.plan.geometry, run.plan.sides_nm
+    of = "" if geometry.aspect == 1 else " of {:g} × {:g} nm".format(*sides)
+    note = f"{place_of(run, view)} · {geometry.thickness} × {geometry.width} pixels{of}{remark}"
+    return stack(panels, geometry.width, sides[1], note, geometry.aspect)
 
 
 def place_of(run: RunData, view: SliceView) -> str:

@@ -90,6 +90,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     plan = make_plan(spec)
     _check_precision(spec)
     prior = cached_prior(spec.prior)
+    _check_sides(plan, prior)
     solver = cached_solver(plan)  # also fills the projector's cache for all
     if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
         raise LayerError(
@@ -133,6 +134,20 @@ def _check_precision(spec: Spec) -> None:
             "prior.precision: float8 needs a GPU of NVIDIA's Hopper generation or later, Triton "
             "and a C compiler, which this machine lacks; use bfloat16"
         )
+
+
+def _check_sides(plan: Plan, prior: Prior) -> None:
+    """Refuse a prior that was trained on cubes for other voxels, unless the spec allows it."""
+    if not plan.refuses_prior:
+        return
+    spec, cube = plan.spec, prior.card.voxel_size_nm
+    depth, across = plan.sides_nm
+    raise PriorError(
+        f"prior.weights: {spec.prior.weights} was trained on cubes of {cube:g} nm, and voxels are "
+        f"{depth:g} nm along {spec.slab.thickness_axis} and {across:g} nm along "
+        f"{spec.slab.width_axis}, which look different to it; give a volume, or a mip, of equal "
+        "sides, or use it all the same with prior.any_voxel_size: true"
+    )
 
 
 def _check_sigma(spec: Spec, prior: Prior) -> None:

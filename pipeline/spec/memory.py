@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, tan
 
 import numpy as np
 
@@ -98,8 +98,12 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
         # A, and its adjoint while it is multiplied with
         projector = 2 * frequencies * g.views * g.thickness * 2 * FLOAT + steps
     else:
-        projector = 2 * measured * 2 * g.thickness * 2 * FLOAT  # A and its transpose, two
-    return Memory(  # entries per ray and row, each a value and an index
+        # A and its transpose: two entries for each row, or for each column where there are more,
+        # that a beam crosses, each a value and an index
+        crossed = (min(g.width, g.thickness * abs(tan(a))) for a in g.pixel_angles)
+        entries = 2 * g.bins * sum(max(g.thickness, int(columns)) for columns in crossed)
+        projector = 2 * entries * 2 * FLOAT
+    return Memory(
         process=PROCESS_BYTES,
         network=activations if network else 0,
         projector=projector,

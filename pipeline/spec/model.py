@@ -113,6 +113,11 @@ class PriorSpec(StrictModel):
         description="a shipped prior's name, a .safetensors file, or another package's prior",
     )
     sha256: str | None = Field(default=None, description="refuse any other weights")
+    any_voxel_size: bool = Field(
+        default=False,
+        description="use the prior, which was trained on cubes, on slices whose pixels are not "
+        "square; otherwise they are refused",
+    )
     precision: Precision = Field(
         default="float32",
         description="of the products: bfloat16 halves a CPU's time where it has it, and is a "
@@ -244,9 +249,9 @@ class Spec(StrictModel):
         """SHA-256 of all that the written bytes depend on, with `others` that do.
 
         Where the work runs, how often it is tried, and where output and weights lie is left out:
-        it changes no byte. The weights' own digest is for `others`.
+        it changes no byte, nor does what is allowed. The weights' own digest is for `others`.
         """
-        nowhere: Any = {"output": {"path"}, "prior": {"weights", "sha256"}}
+        nowhere: Any = {"output": {"path"}, "prior": {"weights", "sha256", "any_voxel_size"}}
         where = {"cluster": True, "pool": True, "limits": True, **nowhere}
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice

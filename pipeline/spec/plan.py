@@ -69,7 +69,24 @@ class Plan:
         """Tilt geometry of every slice."""
         s, t = self.spec.slab, self.spec.tilts
         width = s.width or self.box.shape[self.axes[2]]
-        return TiltGeometry.uniform(s.thickness, width, t.count, t.range, t.detector)
+        return TiltGeometry.uniform(s.thickness, width, t.count, t.range, t.detector, self.aspect)
+
+    @property
+    def sides_nm(self) -> tuple[float, float]:
+        """A slice's pixel in nanometres, along the thickness and along the width."""
+        _, h, w = self.axes
+        return self.info.voxel_size_nm[h], self.info.voxel_size_nm[w]
+
+    @property
+    def aspect(self) -> float:
+        """Ratio of the two; sizes that differ by their rounding alone make squares."""
+        return float(f"{self.sides_nm[0] / self.sides_nm[1]:.6g}")
+
+    @property
+    def refuses_prior(self) -> bool:
+        """True if a prior, trained on squares, would see other pixels without the spec's word."""
+        spec = self.spec
+        return self.aspect != 1 and spec.method.evaluations > 0 and not spec.prior.any_voxel_size
 
     @property
     def slices(self) -> int:

@@ -40,7 +40,10 @@ def describe(plan: Plan, prior: Prior, code: str) -> dict[str, Any]:
 
 
 DECIDING = "spec", "source", "weights", "code"  # parts of a run.json that its digest is of
-NOT_DECIDING = "cluster", "pool", "limits", "output.path", "prior.weights", "prior.sha256"
+NOT_DECIDING = (
+    "cluster", "pool", "limits", "output.path", "prior.weights", "prior.sha256",
+    "prior.any_voxel_size",
+)  # fmt: skip
 NAMED = 6  # keys in a message
 
 

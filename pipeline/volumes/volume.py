@@ -188,6 +188,10 @@ class Volume(ABC):
     def _check(self, info: VolumeInfo) -> None:
         if info.channels != 1:
             raise self._error("unsupported", f"{info.channels} channels where 1 is needed")
+        if min(info.voxel_size_nm) <= 0:
+            sizes = " x ".join(f"{s:g}" for s in info.voxel_size_nm)
+            fault = f"voxels of {sizes} nm, which have no volume"
+            raise self._error("unsupported", fault, remedy="correct its sizes")
         if np.dtype(info.dtype).kind not in "iuf":
             raise self._error(
                 "unsupported", f"voxels of type {info.dtype}, which are no grey levels"

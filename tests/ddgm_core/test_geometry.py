@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import replace
 
@@ -61,6 +63,14 @@ def test_the_same_geometry_has_the_same_digest() -> None:
     assert BASE.digest == TiltGeometry.uniform(16, 24, 9, detector="lateral").digest
 
 
+def test_the_digest_of_squares_is_what_it_was_before_there_were_other_pixels() -> None:
+    """So that what is kept of their projectors stays of use."""
+    fields = {"thickness": 16, "width": 24, "angles": [0.0], "detector": "lateral", "bins": 26}
+    text = json.dumps(fields).encode()
+    one = TiltGeometry(16, 24, (0.0,), "lateral", 26)
+    assert one.digest == hashlib.sha256(text).hexdigest()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -70,6 +80,7 @@ def test_the_same_geometry_has_the_same_digest() -> None:
         {"angles": BASE.angles[::-1]},
         {"detector": "perpendicular"},
         {"bins": BASE.bins + 1},
+        {"aspect": 10.0},
     ],
     ids=lambda change: next(iter(change)),
 )

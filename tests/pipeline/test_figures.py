@@ -32,6 +32,16 @@ def test_a_slice_too_wide_for_the_page_is_made_smaller() -> None:
     assert height < 300
 
 
+@pytest.mark.parametrize(("aspect", "shape"), [(1.0, (40, 60)), (10.0, (40, 60)), (0.25, (40, 60))])
+def test_pixels_are_drawn_with_their_own_proportions(aspect: float, shape: tuple[int, int]) -> None:
+    image = np.zeros(shape)
+    picture = decoded(figures.stack([Panel("", image, (0, 1))], shape[1], 4, "", aspect))[..., 0]
+    black = picture < 0.05
+    high = np.count_nonzero(black[:, picture.shape[1] // 2])
+    wide = np.count_nonzero(black[26 + high // 2])
+    assert high / wide == pytest.approx(aspect * shape[0] / shape[1], rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("width_nm", "expected"),
     [(128 * 16, (500, "500 nm")), (1568 * 16, (5000, "5 µm")), (40, (10, "10 nm"))],

@@ -25,6 +25,7 @@ def make(
     blocks: int = 2,
     volume: str = "volume",
     slab: dict[str, str] | None = None,
+    prior: dict[str, Any] | None = None,
     **tilts: Any,
 ) -> str:
     """The folder of a run of the first blocks of a volume."""
@@ -32,7 +33,7 @@ def make(
         "source": {"url": f"precomputed://file://{root}/{volume}"},
         "output": {"path": str(root / name), "layers": layers},
         "slab": {"thickness": THICKNESS, **(slab or {})},
-        "prior": {"weights": str(root / "prior.safetensors")},
+        "prior": {"weights": str(root / "prior.safetensors"), **(prior or {})},
         "method": {"name": "ddgm", "steps": 2, "gradient_steps": 2},
         "algebraic": {"gradient_steps": 5},
         "block": {"slices": 4, "batch": 4},

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.figures import Panel
 from ddgm.pipeline.report.write import write_report
 from ddgm.pipeline.store.run_store import RunStore
@@ -69,6 +70,21 @@ def test_slices_lie_along_whichever_axis_is_tilted_about(
     np.testing.assert_allclose(truth.image, data[3, THICKNESS:], atol=1)
     stored = np.asarray(RunStore(root).arrays.array("sinogram")[1, 3])
     np.testing.assert_array_equal(sinogram.image, stored)
+
+
+def test_both_sides_of_pixels_that_are_not_square_are_told_and_drawn(
+    runs: Path, drawn: list[list[Panel]]
+) -> None:
+    np.save(runs / "deep.npy", neuropil((THICKNESS, 48, 8), 1))
+    ingest(runs / "deep.npy", f"precomputed://file://{runs}/deep", (40.0, 4.0, 4.0))
+    shown = page(make(runs, "deep-run", blocks=1, volume="deep", prior={"any_voxel_size": True}))
+    assert "pixels of 40 × 4 nm" in shown.text
+    assert "trained at 16 nm; to it, tissue looks different at 40 × 4 nm" in shown.text
+    rows = [[" ".join(cell.split()) for cell in row] for row in shown.rows]
+    assert ["Pixel", "40 × 4 nm (along the thickness, across)"] in rows
+    sinogram, dots = drawn[0][0].image, shown.images[0].shape
+    assert dots[1] < sinogram.shape[1] + 100  # a dot a pixel
+    assert dots[0] > 4 * THICKNESS * 10
 
 
 def test_layers_that_were_not_written_are_left_out(runs: Path, run: str) -> None:

@@ -1,0 +1,139 @@
+"""Voxels that are no cubes: their sides reach the tilts, and a prior knows only cubes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddgm.core.networks.prior import PriorError
+from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.run.runner import run_alone
+from ddgm.pipeline.spec.memory import worker_memory
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import Plan, make_plan
+from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.volume import VolumeInfo
+from tests.pipeline.cli.words import write_spec
+from tests.pipeline.runs import layer, run_ddgm, spec_data
+from tests.pipeline.sample_volumes import write_volume
+
+DEPTH = 40  # voxels between the two points, along the thickness
+NOMINAL = [-60, -30, 0, 30, 60]
+
+
+def points(thickness: str, width: str, tilt: str) -> np.ndarray:
+    """A bright and a dark point on grey in each of two slices, (z, y, x)."""
+    stack = np.full((64, 96, 2), 100, np.uint8)
+    stack[12, 48], stack[52, 44] = 255, 0
+    return stack.transpose([(thickness, width, tilt).index(axis) for axis in "zyx"])
+
+
+def spec_of(url: str, run: Path, weights: Path, **parts: Any) -> dict[str, Any]:
+    given = {
+        "slab": {"thickness": 64},
+        "source": {"intensity": {"mean": 100, "std": 50}},
+        "tilts": {"count": 5, "noise": 0},
+        "output": {"layers": ["reconstruction", "sinogram"]},
+        "block": {"slices": 2, "batch": 2},
+        "method": {"name": "gradient_descent", "gradient_steps": 2},
+    }
+    data = spec_data(url, run, weights)
+    data["method"] = given["method"]
+    for name, part in (given | parts).items():
+        data[name] = part if name == "method" else {**data[name], **part}
+    return data
+
+
+def sinogram_of(folder: Path, weights: Path, axes: str, sizes: dict[str, int]) -> np.ndarray:
+    """What a run of the points has as its first slice's sinogram; axes are those of a stack."""
+    thickness, width, tilt = axes
+    nm = tuple(sizes[axis] for axis in "zyx")
+    url = write_volume(folder / "points", points(*axes), voxel_size_nm=nm)  # type: ignore[arg-type]
+    names = {"thickness_axis": thickness, "width_axis": width, "tilt_axis": tilt}
+    data = spec_of(url, folder / "run", weights, slab={"thickness": 64, **names})
+    run_alone(Spec.model_validate(data), 0)
+    return layer(folder / "run", "sinogram")[0, 0]
+
+
+@pytest.mark.parametrize("axes", ["zyx", "xzy", "yxz"])
+@pytest.mark.parametrize(("along", "across"), [(40, 4), (4, 40), (10, 4), (16, 16)])
+def test_the_tilts_are_those_of_the_spec(
+    tmp_path: Path, tiny_prior: Path, axes: str, along: int, across: int
+) -> None:
+    sizes = dict(zip(axes, (along, across, 7), strict=True))
+    y = sinogram_of(tmp_path, tiny_prior, axes, sizes)
+    bins = [int(row.argmax()) - int(row.argmin()) - 4 for row in y]
+    for found, degrees in zip(bins, NOMINAL, strict=True):
+        exact = DEPTH * along / across * np.tan(np.radians(degrees))
+        assert abs(found - exact) <= 1
+    if along == 10 * across:
+        assert bins[-1] in (692, 693)
+
+
+def test_a_size_along_the_tilt_axis_changes_nothing(tmp_path: Path, tiny_prior: Path) -> None:
+    found = []
+    for tilt in (4, 40):
+        folder = tmp_path / str(tilt)
+        found.append(sinogram_of(folder, tiny_prior, "zyx", {"z": 4, "y": 4, "x": tilt}))
+    np.testing.assert_array_equal(*found)
+
+
+def plan(sizes: tuple[float, float, float], detector: str = "lateral", **parts: Any) -> Plan:
+    info = VolumeInfo(Box((0, 0, 0), (64, 96, 2)), sizes, "uint8", (64, 64, 64), 1, 0)
+    data = {
+        "source": {"url": "a"},
+        "output": {"path": "run"},
+        "slab": {"thickness": 64},
+        "tilts": {"detector": detector},
+        "block": {"slices": 2, "batch": 2},
+    }
+    return make_plan(Spec.model_validate(data | parts), info)
+
+
+def test_sizes_that_differ_by_their_rounding_are_cubes() -> None:
+    assert plan((0.0098 * 1000, 9.8, 9.8)).geometry == plan((16, 16, 16)).geometry
+
+
+@pytest.mark.parametrize("detector", ["lateral", "perpendicular"])
+def test_memory_is_that_of_longer_ways_and_more_bins(detector: str) -> None:
+    cubes, deep = (worker_memory(plan(nm, detector)) for nm in ((16, 16, 16), (40, 4, 4)))
+    assert deep.projector > 1.2 * cubes.projector
+    if detector == "lateral":
+        assert deep.block > 2 * cubes.block
+
+
+def test_a_prior_trained_on_cubes_is_refused_unless_the_spec_says_otherwise(
+    tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = write_volume(tmp_path / "em", points(*"zyx"), voxel_size_nm=(40, 4, 4))
+    method = {"name": "ddgm", "steps": 2, "gradient_steps": 2}
+    data = spec_of(url, tmp_path / "run", tiny_prior, method=method)
+    with pytest.raises(PriorError, match=r"^prior\.weights: .* cubes of .* 40 nm along z and 4 nm"):
+        prepare(Spec.model_validate(data))
+    assert not (tmp_path / "run").exists()
+    status, out, _ = run_ddgm(capsys, "plan", write_spec(tmp_path, data), "--no-calibrate")
+    words = " ".join(out.split())
+    assert status == 0
+    assert "40 x 4 x 4 nm" in words
+    assert "refused without prior.any_voxel_size: true" in words
+    assert "of 64 x 96 pixels of 40 x 4 nm" in words
+    data["prior"] |= {"any_voxel_size": True}
+    allowed = prepare(Spec.model_validate(data)).digest
+    data["prior"] |= {"any_voxel_size": False}
+    data["method"] = {"name": "gradient_descent"}
+    data["output"] |= {"path": str(tmp_path / "no-prior")}
+    assert prepare(Spec.model_validate(data)).digest != allowed
+
+
+def test_the_word_for_a_prior_is_no_part_of_the_result(tmp_path: Path, tiny_prior: Path) -> None:
+    data = spec_of("a", tmp_path, tiny_prior)
+    digests = {
+        Spec.model_validate(
+            data | {"prior": data["prior"] | {"any_voxel_size": word}}
+        ).results_digest()
+        for word in (False, True)
+    }
+    assert len(digests) == 1
