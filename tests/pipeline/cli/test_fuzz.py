@@ -72,7 +72,7 @@ def spoilt(data: bytes, rng: random.Random) -> bytes:
             data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :],
             data[:at] + data[end:],
             data[:end] + data[at:],
-            rng.choice((b"", b"null", b"[]", b"{}", b"1", b"\xff\xfe", b"[" * 50_000, b"NaN")),
+            rng.choice((b"", b"null", b"[]", b"{}", b"1", b"\xff\xfe", b"[\n" * 50_000, b"NaN")),
         )
     )
 

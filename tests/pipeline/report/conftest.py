@@ -16,7 +16,8 @@ from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.figures import Panel
 from ddgm.pipeline.report import slices
 from ddgm.pipeline.volumes.ingest import ingest
-from tests.pipeline.report.reported import FIRST, THICKNESS, WIDTH, make
+from tests.pipeline.pages import Page
+from tests.pipeline.report.reported import FIRST, THICKNESS, WIDTH, make, page
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +38,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(runs: Path, tmp_path: Path) -> str:
     """A copy of the finished run, to spoil."""
     return shutil.copytree(runs / "run", tmp_path / "run").as_posix()
+
+
+@pytest.fixture(scope="session")
+def plain(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The page of the finished run as it is: drawn once, to read and to compare others with."""
+    return page(shutil.copytree(runs / "run", tmp_path_factory.mktemp("plain") / "run").as_posix())
 
 
 @pytest.fixture

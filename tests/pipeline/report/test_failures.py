@@ -13,6 +13,7 @@ from ddgm.pipeline.store import statistics
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
+from tests.pipeline.pages import Page
 from tests.pipeline.report.reported import ledger, numbers, page
 
 
@@ -39,8 +40,8 @@ def test_many_failures_are_cut_short(run: str, monkeypatch: pytest.MonkeyPatch) 
     assert "And 1 more, see the ledger" in shown.text
 
 
-def test_unfinished_run_says_so_and_a_finished_one_does_not(run: str) -> None:
-    assert "not complete" not in page(run).text
+def test_unfinished_run_says_so_and_a_finished_one_does_not(run: str, plain: Page) -> None:
+    assert "not complete" not in plain.text
     (Path(run) / "ledger/000/000000.json").unlink()
     shown = page(run)
     assert "not complete: of 2 blocks 0 failed and 1 have not been run" in shown.text

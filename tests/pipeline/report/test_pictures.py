@@ -13,7 +13,7 @@ from ddgm.pipeline.figures import Panel
 from ddgm.pipeline.report.write import write_report
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.ingest import ingest
-from tests.pipeline.pages import decoded
+from tests.pipeline.pages import Page, decoded
 from tests.pipeline.report.reported import ALL, FIRST, THICKNESS, WIDTH, change_metrics, make, page
 
 
@@ -87,7 +87,7 @@ def test_both_sides_of_pixels_that_are_not_square_are_told_and_drawn(
     assert dots[0] > 4 * THICKNESS * 10
 
 
-def test_layers_that_were_not_written_are_left_out(runs: Path, run: str) -> None:
+def test_layers_that_were_not_written_are_left_out(runs: Path, plain: Page) -> None:
     root = make(runs, "bare", layers=("reconstruction",), blocks=1)
     shown = page(root)
     assert "Algebraic" not in shown.text
@@ -97,14 +97,13 @@ def test_layers_that_were_not_written_are_left_out(runs: Path, run: str) -> None
     height, width = shown.images[0].shape[:2]
     assert width > 4 * WIDTH
     assert height < 2 * 4 * THICKNESS  # one panel
-    full = page(run)
-    assert len(shown.images) == len(full.images) - 1  # no difference to a truth
-    assert "dashed lines" in full.text
+    assert len(shown.images) == len(plain.images) - 1  # no difference to a truth
+    assert "dashed lines" in plain.text
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_a_damaged_shard_costs_its_layer_only(run: str, damage: str) -> None:
-    whole = page(run).images[0]
+def test_a_damaged_shard_costs_its_layer_only(run: str, damage: str, plain: Page) -> None:
+    whole = plain.images[0]
     for shard in Path(run).glob("volume.zarr/algebraic/0/c/**/*"):
         if shard.is_file() and damage == "missing":
             shard.unlink()

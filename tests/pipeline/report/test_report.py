@@ -22,11 +22,13 @@ from tests.pipeline.report.reported import (
 
 
 @pytest.mark.parametrize("metric", ["mse", "ssim", "residual"])
-def test_table_has_the_ledgers_means_and_standard_errors(run: str, metric: str) -> None:
+def test_table_has_the_ledgers_means_and_standard_errors(
+    run: str, metric: str, plain: Page
+) -> None:
     name = {"mse": "MSE", "ssim": "SSIM", "residual": "Data residual"}[metric]
     rows = [row for record in ledger(run) for row in record["metrics"]]
     assert len(rows) == 8
-    _, ours, algebraic, ratio = page(run).row(name)
+    _, ours, algebraic, ratio = plain.row(name)
     means = []
     for cell, key in ((ours, metric), (algebraic, f"algebraic_{metric}")):
         values = [row[key] for row in rows]
@@ -58,9 +60,7 @@ def test_page_is_self_contained_and_names_what_it_wrote(run: str) -> None:
     assert "invent structures" in shown.text
 
 
-def test_all_data_is_escaped(run: str) -> None:
-    plain = page(run)
-
+def test_all_data_is_escaped(run: str, plain: Page) -> None:
     def change(manifest: dict[str, Any]) -> None:
         manifest["spec"]["source"]["url"] = "precomputed://file:///a<b>&\"'/v"
         manifest["spec"]["output"]["path"] = "/runs/<script>alert(1)</script>"
@@ -77,7 +77,7 @@ def test_all_data_is_escaped(run: str) -> None:
     assert len(shown.images) == len(plain.images)
 
 
-def test_provenance_and_doubts_about_the_data(run: str) -> None:
+def test_provenance_and_doubts_about_the_data(run: str, plain: Page) -> None:
     manifest, store = RunStore(run).manifest(), RunStore(run)
     store.ledger.put(replace(next(store.ledger.records()), missing_voxels=77))
 
@@ -85,7 +85,7 @@ def test_provenance_and_doubts_about_the_data(run: str) -> None:
         manifest["spec"]["source"]["missing"] = 3
         manifest["weights"]["card"]["voxel_size_nm"] = 8.0
 
-    assert "trained at" not in page(run).text
+    assert "trained at" not in plain.text
     change_manifest(run, change)
     shown = page(run)
     assert shown.row("Digest of spec")[1] == manifest["digest"]

@@ -7,16 +7,18 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from distributed import get_worker
 
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run import scheduler as scheduler_module
-from ddgm.pipeline.run.dask_cluster import DaskCluster
+from ddgm.pipeline.run.dask_cluster import DaskCluster, Message, StageMessage
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
 from ddgm.pipeline.run.placement import Placement, Submit
 from ddgm.pipeline.run.retry import MAX_RESUBMITS
@@ -29,6 +31,7 @@ from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.members import RESOURCE
 from ddgm.workers.pooled_denoiser import PoolError
 from tests.pipeline.runs import small_spec
+from tests.processes import wait_for
 from tests.workers.shared import Shared
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 BLOCKS = 4
 STRANGE = 2  # the block that something is wrong with
+ENDLESS = 500  # seconds: under heavy load a worker takes a minute to start, and here two die
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +55,32 @@ def context_of(prior: Path, root: Path, **limits: Any) -> RunContext:
     return RunContext.of(plan, str(root), "digest", code_digest(), f"ddgm-{root.name}")
 
 
+def heard(root: str, worker: str) -> Path:
+    """The file that says that the driver has heard a worker say that it is at a stage."""
+    return Path(root) / f"heard-{worker.rpartition(':')[2]}"
+
+
+class Listening(DaskCluster):
+    """Leaves that file once the driver has acted on what it heard."""
+
+    def messages(self, seconds: float) -> Iterator[Message]:
+        for message in super().messages(seconds):
+            yield message
+            if isinstance(message, StageMessage) and message.stage:
+                heard(self.context.root, message.worker).touch()
+
+
 def drained(shared: Shared, context: RunContext, submit: Submit) -> list[Event]:
     """The events of all blocks; a run without an end is a failure."""
     shared.whole()
     events: list[Event] = []
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + ENDLESS
 
     def emit(event: Event) -> None:
         assert time.monotonic() < deadline
         events.append(event)
 
-    cluster = DaskCluster(shared.client, context, submit)
+    cluster = Listening(shared.client, context, submit)
     scheduler = BlockScheduler(cluster, context, RunStore(context.root), emit)
     scheduler.drain(iter(range(BLOCKS)))
     return events
@@ -138,9 +157,9 @@ def test_a_block_that_is_begun_anew_too_often_is_given_up_without_an_attempt_cou
 
 
 def worker_killer(context: RunContext, task: BlockTask) -> Record:
-    """A block that kills whoever works at it."""
+    """A block that kills whoever works at it, once the driver knows who does."""
     with running_stage(context, task, "reconstruct"):
-        time.sleep(0.5)  # what it is at has been said by then
+        wait_for(heard(context.root, get_worker().address).exists)
         os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("it lives")
 

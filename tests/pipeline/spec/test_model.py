@@ -54,7 +54,7 @@ def written(folder: Path, text: str) -> Path:
         ("tilts: {count: 100000}", "tilts.count: input should be less than"),
         ("block: {slices: 4294967296}", "block.slices: input should be less than"),
         ("tilts: {count: [[[[1]]]]}", "tilts.count: input should be a valid integer (it is [["),
-        ("tilts: " + 5000 * "[" + 5000 * "]", "too deep within each other"),
+        ("tilts: " + 5000 * "[\n " + 5000 * "]", "too deep within each other"),
         (f"prior: {{weights: {300_000 * 'x'}}}", "is above 262144 bytes"),
         (f"tilts: {{count: {'x' * 1000}}}", "(it is 'xxxxx"),
         ("tilts: {seed: 2020-13-45}", "not YAML"),

@@ -49,11 +49,12 @@ def test_a_start_that_goes_on_drops_what_it_does_again(tmp_path: Path) -> None:
     first(started(0))
     for step in (10, 20, 30, 40):
         first(stepped(step))
-        first(validated(step))
+        if step in (20, 30):
+            first(validated(step))
     again = TrainingLog(tmp_path)
     again(started(20))
-    for name in ("loss", "validation"):
-        assert [row["step"] for row in rows(tmp_path / f"{name}.csv")] == [10, 20]
+    assert [row["step"] for row in rows(tmp_path / "loss.csv")] == [10, 20]
+    assert [row["step"] for row in rows(tmp_path / "validation.csv")] == [20]
     again(stepped(30))
     assert [row["step"] for row in rows(tmp_path / "loss.csv")] == [10, 20, 30]
 
