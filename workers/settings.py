@@ -22,6 +22,13 @@ def settings() -> dict[str, Any]:
     return dict(_dotted(found))
 
 
+def pristine() -> dict[str, Any]:
+    """Dask's own settings of its processes, whatever configuration files and environment say."""
+    from dask import config
+
+    return {"distributed": config.merge(*config.defaults)["distributed"]}
+
+
 def _dotted(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in part.items():
         if isinstance(value, Mapping):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -62,13 +65,40 @@ def main() -> None:
     """The `ddgm` command: what a user can mend is one line and exit status 1."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no child imports from the folder that this is started in
     try:
-        app()
+        with _stopped_by_signals():
+            app()
     except DdgmError as error:
         _fail(str(error), 130 if isinstance(error, Stopped) else 1)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise  # not the user's to mend: show where it came from
         _fail(f"{error.filename or 'output'}: {error.strerror}; make room or mend the permissions")
+    except ValueError as error:
+        if not str(error).startswith("A dask config file"):  # which Dask reads as it is imported
+            raise
+        what = " ".join(str(error).split())[:300]
+        _fail(f"{what}; mend or remove the file, or set DASK_CONFIG to another folder")
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as a second Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        for number in before:  # nothing disturbs the end
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    ends = signal.SIGTERM, signal.SIGHUP
+    before = {number: signal.getsignal(number) for number in (*ends, signal.SIGINT)}
+    for number in ends:
+        if before[number] != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _fail(message: str, status: int = 1) -> None:

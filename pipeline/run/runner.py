@@ -19,7 +19,8 @@ from ddgm.pipeline.run.events import Event, RunStarted, Subscriber
 from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.run.preflight import check, create
 from ddgm.pipeline.run.result import RunResult
-from ddgm.pipeline.run.scheduler import BlockScheduler, RunError
+from ddgm.pipeline.run.scheduler import BlockScheduler
+from ddgm.pipeline.run.standstill import RunError
 from ddgm.pipeline.run.state import StateFile
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan

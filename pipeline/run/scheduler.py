@@ -11,12 +11,7 @@ from concurrent.futures import CancelledError
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.errors import one_line
-from ddgm.pipeline.run.dask_cluster import (
-    RESTART_SECONDS,
-    AttemptEnded,
-    DaskCluster,
-    StageMessage,
-)
+from ddgm.pipeline.run.dask_cluster import AttemptEnded, DaskCluster, StageMessage
 from ddgm.pipeline.run.events import (
     ActiveBlock,
     BlockDone,
@@ -39,9 +34,11 @@ from ddgm.pipeline.run.retry import (
     WorkerLost,
     decide,
 )
+from ddgm.pipeline.run.standstill import RunError, Standstill
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.workers.members import Workers
+from ddgm.workers.specs import Local
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +47,6 @@ POLL_SECONDS = 2.0  # between polls of the workers
 GONE = (
     "cluster: the scheduler is gone; start it and run the same spec again: finished blocks are kept"
 )
-
-
-class RunError(DdgmError):
-    """A run that cannot go on."""
 
 
 class BlockScheduler:
@@ -83,7 +76,9 @@ class BlockScheduler:
         self.names: dict[str, str] = {}  # of workers by address, those that have gone among them
         self.workers, self.placement = Workers({}, frozenset()), LOCAL
         self.slots: dict[str, int] = {}
-        self.last_poll = self.last_message = clock()
+        local = isinstance(context.plan.spec.cluster, Local)
+        self.standstill = Standstill(self.limits.block_seconds, local, clock)
+        self.last_poll = clock()
         self.stopping = self.stop_announced = False
         self._submitted = 0
 
@@ -146,7 +141,7 @@ class BlockScheduler:
     def _process_messages(self) -> None:
         """Act on all messages there are; wait for some, a moment at most."""
         for message in self.cluster.messages(POLL_SECONDS / 4):
-            self.last_message = self.clock()
+            self.standstill.moved()
             attempt = self.in_flight.get(message.name)
             if attempt is None:
                 continue  # cancelled meanwhile
@@ -258,7 +253,7 @@ class BlockScheduler:
         self._end_what_hangs()
         if not self.slots:
             self.emit(Waiting(pool=bool(self.workers.running)))
-        self._check_motion()
+        self.standstill.check(self.in_flight, bool(self.slots))
         self.emit(self._status())
 
     def _end_what_hangs(self) -> None:
@@ -268,23 +263,10 @@ class BlockScheduler:
         self._cancel(late)
         if workers := {a.worker for a in late} & self.workers.all_addresses:
             self.cluster.restart(workers)
-            self.last_message = self.clock()
+            self.standstill.moved()
         for attempt in late:
             what = f"limits.block_seconds: {attempt.worker} was at {attempt.stage} for {limit:g} s"
             self._on_failure(attempt, StageTimeoutError(f"{what}; it was restarted"))
-
-    def _check_motion(self) -> None:
-        """Give up when blocks are in flight, workers are there, and nothing happens at all."""
-        quiet = self.clock() - self.last_message
-        if not self.in_flight or not self.slots or any(a.stage for a in self.in_flight):
-            self.last_message = self.clock()
-        elif quiet > self.limits.block_seconds + RESTART_SECONDS:
-            stuck = ", ".join(str(a.state.block) for a in self.in_flight)
-            raise RunError(
-                f"limits.block_seconds: no worker has begun or ended anything for {quiet:.0f} s; "
-                f"blocks {stuck} were in flight; look at the workers, and run the same spec again: "
-                "finished blocks are kept"
-            )
 
     def _status(self) -> ClusterStatus:
         pool, now = self.workers.pool, self.clock()

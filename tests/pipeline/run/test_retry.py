@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,15 @@ from ddgm.pipeline.run.retry import (
     WorkerLost,
     decide,
 )
-from ddgm.pipeline.run.scheduler import BlockScheduler, RunError
+from ddgm.pipeline.run.scheduler import BlockScheduler
+from ddgm.pipeline.run.standstill import RunError
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
+from ddgm.workers.local_cluster import START_SECONDS
 from ddgm.workers.members import WorkerInfo, Workers
 from ddgm.workers.pooled_denoiser import PoolError
 from tests.pipeline.runs import small_spec
@@ -69,6 +71,7 @@ class ScriptedCluster(DaskCluster):
         self.queue: list[Message] = []
         self.restarted: list[str] = []
         self.now, self.most, self.in_flight = 0.0, 0, 0
+        self.staffed: Callable[[], bool] = lambda: True
 
     @property
     def connected(self) -> bool:
@@ -82,8 +85,8 @@ class ScriptedCluster(DaskCluster):
         """There is nothing to close."""
 
     def workers(self) -> Workers:
-        """Two workers of one thread."""
-        found = {a: WorkerInfo(a, f"cpu-{a}", 1, 0, pool=False) for a in WORKERS}
+        """Two workers of one thread, as long as there are any."""
+        found = {a: WorkerInfo(a, f"cpu-{a}", 1, 0, pool=False) for a in WORKERS if self.staffed()}
         return Workers(found, frozenset(found))
 
     def clock(self) -> float:
@@ -203,6 +206,15 @@ def test_a_worker_that_hangs_for_an_hour_is_restarted(context: RunContext) -> No
     (retried,) = [e for e in events if isinstance(e, BlockRetried)]
     assert f"was at reconstruct for {HOUR:g} s; it was restarted" in retried.cause
     assert {e.record.block for e in events if isinstance(e, BlockDone)} == set(range(BLOCKS))
+
+
+def test_a_local_run_that_nobody_is_left_for_ends(context: RunContext) -> None:
+    """Elsewhere workers may still come, and the run waits."""
+    cluster = ScriptedCluster({1: "h"})
+    cluster.staffed = lambda: cluster.tries.total() < 2
+    with pytest.raises(RunError, match=r"cluster: no worker has been left for 18\d s; look at"):
+        drained(cluster, context)
+    assert START_SECONDS < cluster.now < START_SECONDS + 10
 
 
 def test_a_disk_that_is_full_ends_the_run(context: RunContext) -> None:

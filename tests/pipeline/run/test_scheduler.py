@@ -22,7 +22,8 @@ from ddgm.pipeline.run.dask_cluster import DaskCluster, Message, StageMessage
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
 from ddgm.pipeline.run.placement import Placement, Submit
 from ddgm.pipeline.run.retry import MAX_RESUBMITS
-from ddgm.pipeline.run.scheduler import BlockScheduler, RunError
+from ddgm.pipeline.run.scheduler import BlockScheduler
+from ddgm.pipeline.run.standstill import RunError
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore

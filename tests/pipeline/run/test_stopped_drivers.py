@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ddgm.pipeline.run.runner import run
@@ -13,10 +16,12 @@ from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.lock import LockError
 from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.run.disturbed import BLOCKS, has_begun, spec_for, withheld
-from tests.pipeline.runs import layers, run_ddgm
+from tests.pipeline.runs import layers, run_ddgm, small_spec
 from tests.pipeline.sample_volumes import chunk_file
 from tests.processes import ddgm, wait_for
 from tests.workers.shared import Shared
+
+STOPPED = "error: stopped at once; run the same spec again to go on: finished blocks are kept"
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -90,11 +95,49 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_can_be_gone_on_with(
             client.kill()
             client.wait()
     said = log.read_text()
-    assert said.endswith(
-        "error: stopped at once; run the same spec again to go on: finished blocks are kept\n"
-    )
+    assert said.endswith(f"{STOPPED}\n")
     assert said.count("error") == 1
     assert "Traceback" not in said
     result = run(spec, lambda event: None)
     assert (result.resumed, result.done) == (last, 1)
     assert layers(tmp_path / "run") == reference
+
+
+def test_sigterm_ends_a_driver_as_a_second_ctrl_c_does(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, volume: Path
+) -> None:
+    """A batch system sends it; the lock is left at once, and nothing is leaked."""
+    spec = spec_for(shared, tmp_path / "run", tiny_prior, volume)
+    path, log = tmp_path / "spec.yaml", tmp_path / "log"
+    path.write_text(dump_spec(spec))
+    client = ddgm(log, "run", path)
+    wait_for(lambda: list(RunStore(spec.output.path).ledger.records()), client, log)
+    client.send_signal(signal.SIGTERM)
+    assert client.wait(timeout=60) == 130, log.read_text()
+    assert log.read_text().splitlines()[-1] == STOPPED
+    assert "Traceback" not in log.read_text()
+    assert "leaked" not in log.read_text()
+    assert not (tmp_path / "run/driver.json").exists()
+
+
+@pytest.mark.cluster
+def test_ctrl_c_while_a_cluster_starts_is_one_line(
+    tmp_path: Path, tiny_prior: Path, volume: Path
+) -> None:
+    """A terminal sends it to the workers, too, which are still importing."""
+    path, log = tmp_path / "spec.yaml", tmp_path / "log"
+    url = f"precomputed://file://{volume}"
+    path.write_text(dump_spec(small_spec(url, tmp_path / "run", tiny_prior)))
+    client = ddgm(log, "run", path, start_new_session=True)
+    process = psutil.Process(client.pid)
+    wait_for(lambda: any("spawn_main" in " ".join(words(p)) for p in process.children()), client)
+    os.killpg(client.pid, signal.SIGINT)
+    assert client.wait(timeout=60) == 130, log.read_text()
+    assert log.read_text() == f"preparing: source, weights, projector\n{STOPPED}\n"
+
+
+def words(process: psutil.Process) -> list[str]:
+    """The command line of a process, if it is still there."""
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.cmdline()
+    return []
