@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from distributed import Nanny, Status, WorkerPlugin
@@ -67,7 +67,7 @@ def local_cluster(cluster: Local, pool: PoolSpec, security: Security | None) -> 
 def _started(cluster: Local, pool: PoolSpec, security: Security | None) -> Iterator[SpecCluster]:
     from distributed import Scheduler, SpecCluster
 
-    quiet = logging.INFO if log.isEnabledFor(logging.INFO) else logging.CRITICAL
+    quiet: Any = logging.INFO if log.isEnabledFor(logging.INFO) else logging.CRITICAL
     scheduler = {
         "host": LOOPBACK,
         "port": 0,
@@ -101,8 +101,10 @@ def _started(cluster: Local, pool: PoolSpec, security: Security | None) -> Itera
             try:
                 local.worker_spec.update(workers)
                 local.sync(local._correct_state)  # as `scale` does, and it waits
-            except BaseException:  # Ctrl-C, too
+            except BaseException as error:  # Ctrl-C, too
                 local.sync(_end_starting, local._created)
+                if isinstance(error.__cause__, ClusterError):
+                    raise error.__cause__ from None
                 raise
             yield local
 
@@ -123,7 +125,7 @@ def _event_loop() -> Iterator[IOLoop]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
-        yield runner.loop
+        yield cast("IOLoop", runner.loop)
     finally:
         runner.stop()
 
@@ -148,10 +150,10 @@ def _options(cluster: Local, pool: PoolSpec) -> dict[str, dict[str, Any]]:
 class NamedNanny(Nanny):
     """A nanny that says which worker did not start."""
 
-    async def start(self) -> Any:
+    async def start_unsafe(self) -> Any:
         """Start the worker's process, and wait until it has joined the scheduler."""
         try:
-            return await asyncio.wait_for(super().start(), START_SECONDS)
+            return await asyncio.wait_for(super().start_unsafe(), START_SECONDS)
         except TimeoutError as error:
             why, cause = f"has not started within {START_SECONDS:g} s", error
         except Exception as error:
