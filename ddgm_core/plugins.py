@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+import sys
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, Literal
 
 from ddgm.core.errors import DdgmError
@@ -16,7 +18,7 @@ class PluginError(DdgmError):
 
 def names(group: Group) -> list[str]:
     """Names that installed packages give in a group, sorted."""
-    return sorted(entry_points(group=group).names)
+    return sorted(_points(group, tuple(sys.path)).names)
 
 
 def load(group: Group, name: str) -> Any:
@@ -45,6 +47,12 @@ def provider(group: Group, name: str) -> str:
     """
     distribution = _point(group, name).dist
     return f"{distribution.name} {distribution.version}" if distribution else name
+
+
+@lru_cache
+def _points(group: Group, path: tuple[str, ...]) -> EntryPoints:
+    """The entry points of a group: every spec asks for them, and it takes files of all packages."""
+    return entry_points(group=group)
 
 
 def _point(group: Group, name: str) -> EntryPoint:

@@ -17,7 +17,7 @@ from ddgm.pipeline.volumes.volume import VolumeInfo
 
 PACKAGES = (
     "astra-toolbox", "cloud-volume", "dask", "ddgm", "distributed", "numpy", "scipy", "torch",
-    "torchmetrics", "zarr",
+    "zarr",
 )  # fmt: skip
 
 

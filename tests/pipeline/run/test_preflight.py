@@ -181,7 +181,7 @@ def test_so_it_is_with_all_that_computes_bytes(
 def test_what_decides_no_byte_may_change(
     shared: Shared, tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = begun_with(shared, tmp_path, tiny_prior, python="3.8", dask="1", torchmetrics="0.1")
+    spec = begun_with(shared, tmp_path, tiny_prior, python="3.8", dask="1", zarr="0.1")
     assert run_ddgm(capsys, "run", spec)[0] == 0
 
 
