@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ddgm.pipeline.spec.model import Spec
@@ -37,7 +37,7 @@ class RunContext:
     @classmethod
     def of(cls, plan: Plan, root: str, digest: str, code: str, topic: str = "") -> RunContext:
         """Make the context of a plan."""
-        source = json.dumps(asdict(plan.info))
+        source = json.dumps(plan.info.fields())
         return cls(plan.spec.model_dump_json(), source, root, digest, code, topic)
 
     @property

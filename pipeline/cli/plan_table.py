@@ -56,7 +56,8 @@ def _info_or_assumed(spec: Spec, console: Console) -> VolumeInfo:
         start, stop = (tuple(box[a][end] for a in ("z", "y", "x")) for end in (0, 1))
         side = read_card(spec.prior.weights).voxel_size_nm
         bounds = Box(start, stop)  # type: ignore[arg-type]
-        return VolumeInfo(bounds, (side, side, side), "uint8", (64, 64, 64), 1, spec.source.mip)
+        size = spec.source.size_nm or (side, side, side)
+        return VolumeInfo(bounds, size, "uint8", (64, 64, 64), 1, spec.source.mip)
 
 
 def _shape_rows(plan: Plan) -> list[Row]:
@@ -65,6 +66,8 @@ def _shape_rows(plan: Plan) -> list[Row]:
     sides = " x ".join(f"{s:g}" for s in plan.info.voxel_size_nm)
     voxel = read_card(spec.prior.weights).voxel_size_nm
     odd = "" if set(plan.info.voxel_size_nm) == {voxel} else f"; the prior was trained at {voxel:g}"
+    if plan.info.stored_size_nm:
+        sides += f" nm, resampled from {' x '.join(f'{s:g}' for s in plan.info.stored_size_nm)}"
     odd += "; a run is refused without prior.any_voxel_size: true" if plan.refuses_prior else ""
     pixel = "" if plan.aspect == 1 else " pixels of {:g} x {:g} nm".format(*plan.sides_nm)
     images = network_batch(plan)

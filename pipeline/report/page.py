@@ -79,6 +79,9 @@ def _provenance(run: RunData) -> dict[str, str]:
     facts = {
         "Source": plan.spec.source.url,
         "Region": f"{plan.region} of mip {plan.info.mip}",
+        "Resampled": f"from voxels of {_by(stored)} nm to {_by(plan.info.voxel_size_nm)} nm"
+        if (stored := plan.info.stored_size_nm)
+        else "",
         "Not covered by slabs": ", ".join(f"{n} voxels of {a}" for a, n in plan.uncovered.items()),
         "Slice": f"{_by((g.thickness, g.width))} pixels, {plan.slices} along {run.tilt_axis}",
         "Pixel": "" if g.aspect == 1 else f"{_by(plan.sides_nm)} nm (along the thickness, across)",

@@ -145,8 +145,8 @@ def _check_sides(plan: Plan, prior: Prior) -> None:
     raise PriorError(
         f"prior.weights: {spec.prior.weights} was trained on cubes of {cube:g} nm, and voxels are "
         f"{depth:g} nm along {spec.slab.thickness_axis} and {across:g} nm along "
-        f"{spec.slab.width_axis}, which look different to it; give a volume, or a mip, of equal "
-        "sides, or use it all the same with prior.any_voxel_size: true"
+        f"{spec.slab.width_axis}, which look different to it; make them cubes with "
+        f"source.resample: {cube:g}, or use it all the same with prior.any_voxel_size: true"
     )
 
 

@@ -9,11 +9,12 @@ from pydantic import Field
 
 from ddgm.workers.strict_model import StrictModel
 
-__all__ = ["Axis", "Pixels", "Seed", "StrictModel", "Voxel", "check_box"]
+__all__ = ["Axis", "Nanometres", "Pixels", "Seed", "StrictModel", "Voxel", "check_box"]
 
 Axis = Literal["z", "y", "x"]
 Pixels = Annotated[int, Field(ge=1, le=2**16)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # others would share their noise with one of these
+Nanometres = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Voxel = Annotated[int, Field(ge=-(2**31), lt=2**31)]  # a place that noise can tell from others
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd, tan
+from math import ceil, gcd, tan
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ddgm.core.networks.prior import read_card
 from ddgm.core.networks.tiling import tile_starts, whole_sides
 from ddgm.pipeline.spec.plan import Plan, PlanError
 from ddgm.pipeline.volumes.box import Triple
+from ddgm.pipeline.volumes.volume import VolumeInfo
 
 SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
 
@@ -71,7 +72,8 @@ def fetch_bytes(plan: Plan) -> Fetch:
     voxels = sum(_volume(b.shape) for b in sample)
     chunk = _volume(info.chunk_shape)
     touched = sum(sum(1 for _ in b.parts(info.bounds.start, info.chunk_shape)) for b in sample)
-    needed = plan.slice_count * plan.geometry.thickness * plan.geometry.width * item
+    pixels = plan.slice_count * plan.geometry.thickness * plan.geometry.width
+    needed = int(pixels * item * info.stored_voxels)
     return Fetch(needed, int(needed * touched * chunk / voxels))
 
 
@@ -84,7 +86,7 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     g, spec = plan.geometry, plan.spec
     card = read_card(spec.prior.weights)
     pixels, measured = g.thickness * g.width, g.views * g.bins
-    voxel = np.dtype(plan.info.dtype).itemsize
+    voxel = np.dtype(plan.info.dtype).itemsize + _resampling_bytes(plan.info)
     stacks = STACKS + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     images = network_batch(plan)
@@ -183,6 +185,18 @@ def batch_fill(plan: Plan) -> tuple[float, int]:
     sent = images.per_slice * plan.spec.block.batch
     fill = sent / (-(-sent // images.batch) * images.batch)
     return fill, images.batch // gcd(images.per_slice, images.batch)
+
+
+def _resampling_bytes(info: VolumeInfo) -> int:
+    """Bytes for each voxel of a block while it is resampled: none unless it is."""
+    if info.stored_size_nm is None:
+        return 0
+    item, stored = np.dtype(info.dtype).itemsize, info.stored_voxels
+    working = FLOAT if item <= 2 or info.dtype == "float32" else 2 * FLOAT
+    ratios = [new / old for new, old in zip(info.voxel_size_nm, info.stored_size_nm, strict=True)]
+    first = stored / max(*ratios, 1)  # left after the coarsest axis; finer ones end at 1 at most
+    # what is read, as it is and in floating point, and a step's sum, its last term and its next
+    return ceil(stored * (item + working) + 3 * working * max(first, 1))
 
 
 def _volume(shape: Triple) -> int:

@@ -19,7 +19,7 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import shipped_priors
 from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
-from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel, Voxel, check_box
+from ddgm.pipeline.spec.base import Axis, Nanometres, Pixels, Seed, StrictModel, Voxel, check_box
 from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
@@ -33,8 +33,15 @@ class Source(StrictModel):
 
     url: Url = Field(description="any URL that cloud-volume reads, or an OME-Zarr image's")
     mip: int = Field(default=0, ge=0, le=100, description="level of resolution")
+    resample: Nanometres | tuple[Nanometres, Nanometres, Nanometres] | None = Field(
+        default=None,
+        description="size of the voxels, in nm, that the volume is brought to as it is read: one, "
+        "or z, y, x; default: its own",
+    )
     box: dict[Axis, tuple[Voxel, Voxel]] | None = Field(
-        default=None, description="start and stop by axis, in voxels of the mip; default: all of it"
+        default=None,
+        description="start and stop by axis, in voxels of the mip, or of resample; default: all of "
+        "it",
     )
     missing: Literal["error"] | Annotated[int, Field(ge=0, lt=2**64)] = Field(
         default="error",
@@ -47,6 +54,12 @@ class Source(StrictModel):
     intensity: Intensity | None = Field(
         default=None, description="mean and std that normalise the volume; default: the prior's"
     )
+
+    @property
+    def size_nm(self) -> tuple[float, float, float] | None:
+        """Size of the voxels that the volume is resampled to, (z, y, x); None where it is not."""
+        size = self.resample
+        return size if size is None or isinstance(size, tuple) else (size, size, size)
 
     @model_validator(mode="after")
     def _box_is_whole(self) -> Source:
@@ -256,6 +269,8 @@ class Spec(StrictModel):
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice
             del parts["tilts"]["projector"]
+        if self.source.resample is None:  # likewise
+            del parts["source"]["resample"]
         if packages := self.packages():
             parts["packages"] = packages
         text = json.dumps({"spec": parts, **others}, sort_keys=True)

@@ -12,6 +12,7 @@ from ddgm.core.simulation.noise import SliceOrigin
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.opening import open_volume
+from ddgm.pipeline.volumes.resampling.resampled import ResampledVolume
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
 from ddgm.workers.process_cache import cached_in_process
 
@@ -209,10 +210,12 @@ def make_plan(spec: Spec, info: VolumeInfo | None = None) -> Plan:
     return plan
 
 
-def source_volume(spec: Spec) -> Volume:
-    """The spec's volume, with its policies for what is missing or no number; opened once."""
+def source_volume(spec: Spec) -> Volume | ResampledVolume:
+    """The spec's volume on the grid that it asks for, with its policies for what is missing or no
+    number; opened once."""
     s = spec.source
     missing = None if s.missing == "error" else s.missing
     invalid = None if s.invalid == "error" else s.invalid
     fields = (s.url, s.mip, missing, invalid)
-    return cached_in_process(("volume", *fields), lambda: open_volume(*fields))
+    volume = cached_in_process(("volume", *fields), lambda: open_volume(*fields))
+    return volume if s.size_nm is None else ResampledVolume(volume, s.size_nm)

@@ -23,7 +23,7 @@ PACKAGES = (
 
 def describe(plan: Plan, prior: Prior, code: str) -> dict[str, Any]:
     """The contents of run.json: all that the result depends on, and with what it was made."""
-    info = asdict(plan.info)
+    info = plan.info.fields()
     digest = plan.spec.results_digest(source=info, code=code, weights=prior.digest)
     return {
         "digest": digest,

@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -54,7 +54,7 @@ class SourceError(DdgmError):
 
 @dataclass(frozen=True)
 class VolumeInfo:
-    """Metadata of a volume at one mip; triples are in z, y, x order."""
+    """Metadata of a volume at one mip, or as it is resampled; triples are in z, y, x order."""
 
     bounds: Box
     voxel_size_nm: tuple[float, float, float]
@@ -63,6 +63,19 @@ class VolumeInfo:
     channels: int
     mip: int
     origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the corner of voxel 0, 0, 0
+    stored_size_nm: tuple[float, float, float] | None = None  # of the source's, if resampled
+
+    @property
+    def stored_voxels(self) -> float:
+        """The source's own voxels in a voxel: 1 unless they are resampled."""
+        return prod(self.voxel_size_nm) / prod(self.stored_size_nm or self.voxel_size_nm)
+
+    def fields(self) -> dict[str, Any]:
+        """All of it by name, as `of` takes it; without a stored size where there is none."""
+        found = asdict(self)
+        if self.stored_size_nm is None:  # as before a volume could be resampled
+            del found["stored_size_nm"]
+        return found
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> VolumeInfo:

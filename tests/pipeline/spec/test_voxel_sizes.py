@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 
 from ddgm.core.networks.prior import PriorError
+from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.run.runner import run_alone
-from ddgm.pipeline.spec.memory import worker_memory
+from ddgm.pipeline.spec.memory import fetch_bytes, worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan
+from ddgm.pipeline.spec.yaml_file import SpecError, check_spec
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from tests.pipeline.cli.words import write_spec
@@ -137,3 +141,58 @@ def test_the_word_for_a_prior_is_no_part_of_the_result(tmp_path: Path, tiny_prio
         for word in (False, True)
     }
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("slices", [2, 4])
+def test_a_run_of_resampled_voxels_lies_on_its_volume(
+    tmp_path: Path, tiny_prior: Path, slices: int
+) -> None:
+    """Cubes of 16 nm of 40 x 4 x 4: the truth is the volume's own, and the prior takes them."""
+    stored = neuropil((32, 128, 40), seed=1)
+    url = write_volume(tmp_path / "em", stored, offset=(2, 4, 8), voxel_size_nm=(40, 4, 4))
+    run, block = tmp_path / "run", {"slices": slices, "batch": 2}
+    method = {"name": "ddgm", "steps": 2, "gradient_steps": 2}
+    output = {"layers": ["reconstruction", "truth"]}
+    source = {"resample": 16, "box": {"z": [6, 38], "y": [2, 32], "x": [3, 9]}}
+    given = {"method": method, "output": output, "source": source, "block": block}
+    spec = Spec.model_validate(spec_of(url, run, tiny_prior, **given, slab={"thickness": 32}))
+    plan = make_plan(spec)
+    for index in range(plan.block_count):
+        run_alone(spec, index)
+    across = stored[:, 4:124, 4:28].reshape(32, 30, 4, 6, 4).mean(axis=(2, 4))
+    z = (np.arange(6, 38) + 0.5) * 16 / 40 - 2 - 0.5
+    low = np.floor(z).astype(int).clip(0, 30)
+    share = (z - low)[:, None, None]
+    truth = across[low] * (1 - share) + across[low + 1] * share
+    np.testing.assert_allclose(layer(run, "truth"), truth, atol=0.501)
+    ome = json.loads((run / "volume.zarr/truth/zarr.json").read_text())["attributes"]["ome"]
+    scale, shift = ome["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+    assert scale["scale"] == [16, 16, 16]
+    assert shift["translation"] == [6.5 * 16, 2.5 * 16, 3.5 * 16]
+    assert json.loads((run / "run.json").read_text())["source"]["stored_size_nm"] == [40, 4, 4]
+
+
+def test_what_resampling_reads_and_holds_is_planned(tiny_prior: Path) -> None:
+    own = plan((16, 16, 16))
+    finer = replace(own.info, stored_size_nm=(40, 4, 4))
+    more = replace(own, info=finer)
+    assert fetch_bytes(more).needed == int(6.4 * fetch_bytes(own).needed)
+    assert worker_memory(more).block > worker_memory(own).block
+
+
+@pytest.mark.parametrize("size", [0, -4, [16, 16], "16 nm", [16, 0, 16], True])
+def test_sizes_that_there_cannot_be_are_refused_in_a_line(size: Any) -> None:
+    data = {"source": {"url": "a", "resample": size}, "output": {"path": "run"}}
+    with pytest.raises(SpecError, match=r"^source\.resample") as error:
+        check_spec(data)
+    assert "\n" not in str(error.value)
+
+
+def test_plan_says_both_sizes_of_resampled_voxels(
+    tmp_path: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = write_volume(tmp_path / "em", points(*"zyx"), voxel_size_nm=(40, 4, 4))
+    data = spec_of(url, tmp_path / "run", tiny_prior, source={"resample": [20, 8, 4]})
+    status, out, _ = run_ddgm(capsys, "plan", write_spec(tmp_path, data), "--no-calibrate")
+    assert status == 0
+    assert "20 x 8 x 4 nm, resampled from 40 x 4 x 4 nm" in " ".join(out.split())
