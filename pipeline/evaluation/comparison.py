@@ -17,9 +17,11 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.evaluation.methods import label
+from ddgm.pipeline.spec.plan import NEARLY_SQUARE
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.patches import random_patches
+from ddgm.pipeline.volumes.volume import Volume
 
 
 class BenchmarkError(DdgmError):
@@ -110,6 +112,8 @@ class ComparisonRequest:
         """
         card = self.weights.card
         volume, bounds = opened(self.url, self.mip)
+        if isinstance(volume, Volume):
+            _check_cubes(volume)
         try:
             box = self.box or bounds
             grey = random_patches(volume, box, card.patch, self.patches, self.seed)
@@ -144,3 +148,13 @@ class ComparisonRequest:
                 f"{label(method)}: noise levels from {max(levels):g} to {min(levels):g}; prior "
                 f"{self.prior} was trained at {low:g} to {high:g}"
             )
+
+
+def _check_cubes(volume: Volume) -> None:
+    """Refuse a volume whose patches, cut along all axes, would not be of square pixels."""
+    sizes = volume.info.voxel_size_nm
+    if max(sizes) / min(sizes) - 1 > NEARLY_SQUARE:
+        raise BenchmarkError(
+            f"{volume.url}: voxels of {' x '.join(f'{s:g}' for s in sizes)} nm; patches are cut "
+            "along all axes, so give a volume, or a mip, of cubes"
+        )

@@ -18,6 +18,8 @@ from ddgm.workers.process_cache import cached_in_process
 
 AXES = "zyx"
 
+NEARLY_SQUARE = 0.01  # by which sides may differ before a prior is refused
+
 
 class PlanError(DdgmError):
     """A spec that does not fit its volume."""
@@ -87,7 +89,8 @@ class Plan:
     def refuses_prior(self) -> bool:
         """True if a prior, trained on squares, would see other pixels without the spec's word."""
         spec = self.spec
-        return self.aspect != 1 and spec.method.evaluations > 0 and not spec.prior.any_voxel_size
+        square = abs(self.aspect - 1) <= NEARLY_SQUARE
+        return not square and spec.method.evaluations > 0 and not spec.prior.any_voxel_size
 
     @property
     def slices(self) -> int:

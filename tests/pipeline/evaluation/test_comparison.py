@@ -18,7 +18,11 @@ from ddgm.core.networks.prior import load_prior
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField
-from ddgm.pipeline.evaluation.comparison import ComparisonRequest, ComparisonSettings
+from ddgm.pipeline.evaluation.comparison import (
+    BenchmarkError,
+    ComparisonRequest,
+    ComparisonSettings,
+)
 from ddgm.pipeline.evaluation.measure import projector_for, solve
 from ddgm.pipeline.evaluation.methods import PRESETS, in_spec, label, parse_method
 from ddgm.pipeline.spec.model import Spec
@@ -256,3 +260,10 @@ def test_an_array_that_cannot_be_used_is_said(
         np.save(path, array)
     with pytest.raises(SourceError, match=said):
         opened(str(path))
+
+
+def test_patches_of_unequal_sides_are_refused(tmp_path: Path, tiny_prior: Path) -> None:
+    deep = phantom_volume(tmp_path / "em", voxel_size_nm=(40, 4, 4))
+    request = ComparisonRequest(deep, patches=3, prior=str(tiny_prior))
+    with pytest.raises(BenchmarkError, match=r"voxels of 40 x 4 x 4 nm; .* of cubes"):
+        _ = request.normalised

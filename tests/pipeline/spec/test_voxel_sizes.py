@@ -132,6 +132,13 @@ def test_a_prior_trained_on_cubes_is_refused_unless_the_spec_says_otherwise(
     assert prepare(Spec.model_validate(data)).digest != allowed
 
 
+@pytest.mark.parametrize(("along", "refused"), [(16.1, False), (16.3, True), (15.7, True)])
+def test_sides_may_differ_by_a_hundredth(along: float, refused: bool) -> None:
+    one = plan((along, 16, 3))
+    assert one.aspect == pytest.approx(along / 16, rel=1e-5)
+    assert one.refuses_prior is refused
+
+
 def test_the_word_for_a_prior_is_no_part_of_the_result(tmp_path: Path, tiny_prior: Path) -> None:
     data = spec_of("a", tmp_path, tiny_prior)
     digests = {
