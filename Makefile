@@ -4,6 +4,9 @@ PYTHON ?= python3
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# or each of the hundreds of processes that the tests start would compile every module anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fast test-slurm bench lint links format clean
 
 demo: .venv/.base          ## reconstruct a sample volume through the whole pipeline

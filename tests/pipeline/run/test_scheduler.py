@@ -18,6 +18,7 @@ from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run import scheduler as scheduler_module
+from ddgm.pipeline.run import standstill
 from ddgm.pipeline.run.dask_cluster import DaskCluster, Message, StageMessage
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
 from ddgm.pipeline.run.placement import Placement, Submit
@@ -102,7 +103,7 @@ def test_a_run_in_which_nothing_moves_ends_and_says_so(
     shared: Shared, tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tasks that no worker may take on, as with resources that were spelt otherwise."""
-    monkeypatch.setattr(scheduler_module, "RESTART_SECONDS", 0.1)
+    monkeypatch.setattr(standstill, "RESTART_SECONDS", 0.1)
 
     def submit(
         client: Client,

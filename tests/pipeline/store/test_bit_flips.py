@@ -26,11 +26,12 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> Path:
-    """A run of one block, done."""
+    """A run of one block and one layer, done: all of it is looked at for each bit."""
     folder = tmp_path_factory.mktemp("flips")
     url = phantom_volume(folder / "em")
     source = {"url": url, "box": {"z": [10, 42], "y": [20, 160], "x": [7, 11]}}
-    spec = small_spec(url, folder / "run", tiny_prior, source=source)
+    output = {"layers": ["reconstruction"]}
+    spec = small_spec(url, folder / "run", tiny_prior, source=source, output=output)
     run_alone(spec, 0)
     assert problems(folder / "run") == []
     return folder / "run"
