@@ -57,9 +57,9 @@ def context_of(prior: Path, root: Path, **limits: Any) -> RunContext:
     return RunContext.of(plan, str(root), "digest", code_digest(), f"ddgm-{root.name}")
 
 
-def heard(root: str, worker: str) -> Path:
-    """The file that says that the driver has heard a worker say that it is at a stage."""
-    return Path(root) / f"heard-{worker.rpartition(':')[2]}"
+def heard(root: str, name: str, worker: str) -> Path:
+    """The file that says that the driver knows of a worker that is at an attempt."""
+    return Path(root) / f"heard-{name}-{worker.rpartition(':')[2]}"
 
 
 class Listening(DaskCluster):
@@ -69,7 +69,7 @@ class Listening(DaskCluster):
         for message in super().messages(seconds):
             yield message
             if isinstance(message, StageMessage) and message.stage:
-                heard(self.context.root, message.worker).touch()
+                heard(self.context.root, message.name, message.worker).touch()
 
 
 def drained(shared: Shared, context: RunContext, submit: Submit) -> list[Event]:
@@ -161,7 +161,7 @@ def test_a_block_that_is_begun_anew_too_often_is_given_up_without_an_attempt_cou
 def worker_killer(context: RunContext, task: BlockTask) -> Record:
     """A block that kills whoever works at it, once the driver knows who does."""
     with running_stage(context, task, "reconstruct"):
-        wait_for(heard(context.root, get_worker().address).exists)
+        wait_for(heard(context.root, task.name, get_worker().address).exists)
         os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("it lives")
 
