@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def run_ddgm(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["ddgm", *map(str, words)])
         patch.setenv("PYTHONSAFEPATH", "1")  # `main` sets it, and it ends with the context
+        for handler in logging.getLogger().handlers:  # so it is with their levels
+            patch.setattr(handler, "level", handler.level)
         try:
             cli.main()
             status = 0

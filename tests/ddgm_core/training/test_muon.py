@@ -81,7 +81,7 @@ def one_step(net: nn.Sequential, optimizer: Muon, seed: int) -> float:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def test_a_small_network_learns_with_it() -> None:

@@ -12,7 +12,8 @@ from rich.console import Console
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.run.verify import verify_run
-from tests.pipeline.runs import phantom_volume, small_spec
+from ddgm.pipeline.spec.model import Spec
+from tests.pipeline.runs import phantom_volume, spec_data
 
 FLIPS = 80
 FILES = {
@@ -30,9 +31,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> Path:
     folder = tmp_path_factory.mktemp("flips")
     url = phantom_volume(folder / "em")
     source = {"url": url, "box": {"z": [10, 42], "y": [20, 160], "x": [7, 11]}}
-    output = {"layers": ["reconstruction"]}
-    spec = small_spec(url, folder / "run", tiny_prior, source=source, output=output)
-    run_alone(spec, 0)
+    data = spec_data(url, folder / "run", tiny_prior, source=source)
+    data["output"]["layers"] = ["reconstruction"]
+    run_alone(Spec.model_validate(data), 0)
     assert problems(folder / "run") == []
     return folder / "run"
 
