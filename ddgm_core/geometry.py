@@ -32,7 +32,8 @@ class TiltGeometry:
             that projecting commutes with lateral shifts.
         bins: detector bins, as wide as a pixel: the unit is its side along the width.
         aspect: a pixel's side along the thickness over its side along the width; 1 for squares,
-            10 for voxels of 40 nm in depth and 4 nm across.
+            10 for voxels of 40 nm in depth and 4 nm across. A sum along a beam is in units of the
+            former: at tilt 0 it is the sum over rows, whatever the sides.
 
     Raises:
         GeometryError: `aspect` is not above 0.
@@ -66,8 +67,9 @@ class TiltGeometry:
     ) -> TiltGeometry:
         """Evenly spaced tilts, both ends included (measured to be the paper's reading).
 
-        A perpendicular detector is as wide as the slice (paper, section 3.2); a lateral one
-        is wide enough to miss nothing: `reach` more bins at each side.
+        A perpendicular detector is as wide as the slice (paper, section 3.2), so that of deep
+        pixels, of an `aspect` far above 1, a steep view falls beside it for the most part; a
+        lateral one is wide enough to miss nothing: `reach` more bins at each side.
         """
         angles = tuple(float(a) for a in np.radians(np.linspace(*degrees, views)))
         lateral = detector == "lateral"
