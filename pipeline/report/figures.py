@@ -66,7 +66,9 @@ def _histogram(axes: Axes, series: Sequence[Series], label: str, mark: float | N
     if len(span):
         bins = np.linspace(span.min(), span.max(), 41) if np.ptp(span) > 0 else 10
         for s in shown:
-            axes.hist(s.values, bins=bins, color=s.colour, alpha=0.65, label=s.name)
+            axes.hist(
+                s.values, bins, color=s.colour, alpha=0.65, label=s.name, histtype="stepfilled"
+            )
             if len(s.values):
                 axes.axvline(float(s.values.mean()), color=s.colour, linestyle="--", linewidth=1.2)
     if mark is not None:

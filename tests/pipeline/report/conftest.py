@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from ddgm.core.networks.prior import PriorCard, save_prior
 from ddgm.core.networks.unet import Architecture, UNet
@@ -44,6 +46,16 @@ def run(runs: Path, tmp_path: Path) -> str:
 def plain(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     """The page of the finished run as it is: drawn once, to read and to compare others with."""
     return page(shutil.copytree(runs / "run", tmp_path_factory.mktemp("plain") / "run").as_posix())
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every figure is a dot: for tests of words and numbers, which need no pixels."""
+
+    def dot(figure: Figure, file: IO[bytes], **options: Any) -> None:
+        imsave(file, np.zeros((1, 1, 3)), format="png")
+
+    monkeypatch.setattr(Figure, "savefig", dot)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from tests.pipeline.report.reported import (
     page,
 )
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 
 @pytest.mark.parametrize("metric", ["mse", "ssim", "residual"])
 def test_table_has_the_ledgers_means_and_standard_errors(
