@@ -274,6 +274,7 @@ def test_what_is_missing_is_said_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.process
 def test_without_the_extra_the_error_names_it() -> None:
     code = "import sys; sys.modules['s3fs'] = None; from ddgm.pipeline.cli import main; main()"
     command = [sys.executable, "-c", code, "status", "s3://bucket/run"]
