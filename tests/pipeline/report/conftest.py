@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def plain(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every figure is a dot: for tests of words and numbers, which need no pixels."""
 
-    def dot(figure: Figure, file: IO[bytes], **options: Any) -> None:
+    def dot(figure: Figure, file: BinaryIO, **options: Any) -> None:
         imsave(file, np.zeros((1, 1, 3)), format="png")
 
     monkeypatch.setattr(Figure, "savefig", dot)
