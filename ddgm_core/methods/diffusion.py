@@ -11,6 +11,7 @@ from ddgm.core import paper
 from ddgm.core.methods import samplers
 from ddgm.core.methods.method import PAPER_STEP, Method, MethodError, Problem, Step
 from ddgm.core.methods.schedules import annealed, log_linear
+from ddgm.core.networks.planes import Plane, planes_of_levels
 from ddgm.core.numbers import number
 from ddgm.core.projectors import DataStep, Spectral, checked_step
 
@@ -45,7 +46,27 @@ class Diffusion(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ddgm(Diffusion):
+class VolumeDiffusion(Diffusion):
+    """Diffusion that can denoise a stack of slices in two planes in turn."""
+
+    planes: Literal["slice", "alternate"] = number(
+        "slice",
+        "alternate: the plane across the beam at every other noise level, for as many evaluations; "
+        "for volumes whose voxels are cubes",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.planes not in ("slice", "alternate"):
+            raise MethodError(f"planes: {self.planes!r} must be slice or alternate")
+
+    @property
+    def planes_of_levels(self) -> tuple[Plane, ...]:
+        return planes_of_levels(self.planes, self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ddgm(VolumeDiffusion):
     """The paper's method (Algorithm 1)."""
 
     title: ClassVar[str] = "DDGM"
@@ -66,7 +87,14 @@ class Ddgm(Diffusion):
         p = problem
         step = self.step.size(p.projector.norm)
         return samplers.ddgm(
-            p.projector, p.y, p.denoise, p.noise, self.sigmas, step, self.gradient_steps
+            p.projector,
+            p.y,
+            p.denoise,
+            p.noise,
+            self.sigmas,
+            step,
+            self.gradient_steps,
+            self.planes_of_levels,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:
@@ -75,7 +103,7 @@ class Ddgm(Diffusion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ddx(Diffusion):
+class Ddx(VolumeDiffusion):
     """Ours: DDGM with exact data steps (see docs/decisions.md)."""
 
     title: ClassVar[str] = "DDX"
@@ -98,7 +126,15 @@ class Ddx(Diffusion):
     def solve(self, problem: Problem) -> Tensor:
         p = problem
         return samplers.ddx(
-            p.projector, p.y, p.denoise, p.noise, self.sigmas, p.tilt_noise, self.rho, self.kappa
+            p.projector,
+            p.y,
+            p.denoise,
+            p.noise,
+            self.sigmas,
+            p.tilt_noise,
+            self.rho,
+            self.kappa,
+            self.planes_of_levels,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ddgm.core import paper
 from ddgm.core.metrics.uncertainty import mean_and_spread
 from ddgm.core.networks.denoiser import Denoiser
+from ddgm.core.networks.planes import Plane
 from ddgm.core.numbers import NumberError, Numbers, number
 from ddgm.core.projectors import DataStep, Projector
 
@@ -25,7 +26,7 @@ class Problem:
 
     Attributes:
         projector: A; a `Spectral` where a method needs the singular values.
-        y: sinograms, (B, views, bins).
+        y: sinograms, (B, views, bins); of consecutive slices, if the method couples them.
         denoise: ε̂, the prior, through which gradients flow.
         noise: step n → ε_n, (B, thickness, width), of unit variance; a method asks for the steps
             from 0 to `draws` - 1 of each of its chains, in order.
@@ -103,6 +104,16 @@ class Method(Numbers):
     def chains(self) -> int:
         """Reconstructions of a slice, with noise of their own, whose mean is the result."""
         return 1
+
+    @property
+    def planes_of_levels(self) -> tuple[Plane, ...]:
+        """The plane that is denoised at each noise level; see `networks.planes`."""
+        return ("slice",) * self.evaluations
+
+    @property
+    def couples_slices(self) -> bool:
+        """Whether a slice's result depends on its neighbours, so that blocks need a halo."""
+        return any(plane != "slice" for plane in self.planes_of_levels)
 
     @property
     def draws(self) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddgm.core.networks.denoiser import Denoiser
+from ddgm.core.networks.planes import Plane, predicted_noise
 from ddgm.core.projectors import Projector, Spectral
 
 Noise = Callable[[int], Tensor]
@@ -22,6 +23,7 @@ def ddgm(
     sigmas: Sequence[float],
     step: float,
     gradient_steps: int,
+    planes: Sequence[Plane] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Diffusive denoising of gradient-based minimisation (Algorithm 1).
@@ -35,6 +37,7 @@ def ddgm(
         step: λ of x ← x - λ Aᵀ(Ax - y); it multiplies Aᵀ(Ax - y), not the gradient of the
             square, which is twice that (measured: the paper's 9e-5 would diverge otherwise).
         gradient_steps: K, gradient steps before each noise level.
+        planes: in which the stack is denoised at each level; by default in that of the slices.
         progress: called as progress(n, x) after each noise level.
 
     Returns:
@@ -45,10 +48,10 @@ def ddgm(
     """
     descend = projector.gradient_steps(y, step, gradient_steps)
     x = y.new_zeros(len(y), projector.geometry.thickness, projector.geometry.width)
-    for n, sigma in enumerate(sigmas):
+    for n, (sigma, plane) in enumerate(zip(sigmas, _planes(planes, sigmas), strict=True)):
         x = descend(x)
         x = x + sigma * noise(n).to(x)
-        x = x - sigma * denoise(x[:, None])[:, 0]
+        x = x - sigma * predicted_noise(denoise, x, plane)
         if progress is not None:
             progress(n, x)
     return x
@@ -98,6 +101,7 @@ def ddx(
     tilt_noise: float,
     rho: float,
     kappa: float,
+    planes: Sequence[Plane] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Diffusive denoising with exact data steps, and all of the noise removed.
@@ -117,6 +121,7 @@ def ddx(
         tilt_noise: σ_y of y.
         rho: ρ, the error's variance after a denoising over σ_n².
         kappa: κ, the noise that is taken away over the noise that is added.
+        planes: in which the stack is denoised at each level; by default in that of the slices.
         progress: called as progress(n, x) after each noise level.
 
     Returns:
@@ -124,13 +129,17 @@ def ddx(
     """
     solve = projector.proximal(y)
     x = y.new_zeros(len(y), projector.geometry.thickness, projector.geometry.width)
-    for n, sigma in enumerate(sigmas):
+    for n, (sigma, plane) in enumerate(zip(sigmas, _planes(planes, sigmas), strict=True)):
         x = solve(x, proximal_weight(tilt_noise, rho, sigma))
         x = x + sigma * noise(n).to(x)
-        x = x - kappa * sigma * denoise(x[:, None])[:, 0]
+        x = x - kappa * sigma * predicted_noise(denoise, x, plane)
         if progress is not None:
             progress(n, x)
     return x
+
+
+def _planes(planes: Sequence[Plane] | None, sigmas: Sequence[float]) -> Sequence[Plane]:
+    return ("slice",) * len(sigmas) if planes is None else planes
 
 
 def proximal_weight(tilt_noise: float, rho: float, sigma: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from ddgm.core.networks.fixed_batches import FixedBatches, fixed_batches
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.projectors import DataStep, Projector, Spectral, projector
+from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.spec.model import PriorSpec, Spec
@@ -79,16 +80,26 @@ class Solver:
         return self.sample(sinograms, origins)[0]
 
     def sample(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> tuple[Tensor, Tensor]:
-        """Slices by the spec's method, and the spread of its chains, both (n, ·, ·)."""
+        """Slices by the spec's method, and the spread of its chains, both (n, ·, ·).
+
+        Where the method couples slices, they must be consecutive, and are solved as one stack.
+        """
         method, g = self.spec.method, self.projector.geometry
         field = NoiseField(method.noise_seed, "sampler")
+        end = method.chains * method.draws
 
-        def work(y: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-            end = method.chains * method.draws
+        def work(y: Tensor, origins: Sequence[SliceOrigin], a: Projector) -> Tensor:
             noise = field.ahead((g.thickness, g.width), origins, self.device, end)
-            return torch.stack(method.sample(self._problem(y, noise)), dim=1)
+            problem = replace(self._problem(y, noise), projector=a)
+            return torch.stack(method.sample(problem), dim=1)
 
-        mean, spread = self._in_batches(work, sinograms, origins).unbind(1)
+        if method.couples_slices:
+            a = BatchedProjector(self.projector, self.spec.block.batch)
+            with torch.inference_mode():
+                solved = work(sinograms.to(self.device), origins, a).cpu()
+        else:
+            solved = self._in_batches(lambda y, o: work(y, o, self.projector), sinograms, origins)
+        mean, spread = solved.unbind(1)
         return mean, spread
 
     def measured(self, x: Tensor) -> Tensor:

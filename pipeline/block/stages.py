@@ -38,13 +38,22 @@ class NumericalError(DdgmError):
 
 
 def fetch(plan: Plan, block: Block) -> Cutout:
-    """A block's voxels as a stack of slices, (n, thickness, width), in grey levels.
+    """A block's voxels and its halo's as a stack of slices, (n, thickness, width), in grey levels.
+
+    Voxels that the source lacks are counted in the block alone: its neighbours count their own.
 
     Raises:
         SourceError: they cannot be read.
     """
-    cutout = source_volume(plan.spec).read(block.box)
-    return Cutout(cutout.data.transpose(plan.axes), cutout.missing_voxels)
+    volume, axis = source_volume(plan.spec), plan.axes[0]
+    start, stop = block.box.start[axis], block.box.stop[axis]
+    own = volume.read(block.box)
+    spans = (start - len(block.before), start), (stop, stop + len(block.after))
+    before, after = (
+        [volume.read(block.box.between(axis, a, b)).data] if a < b else [] for a, b in spans
+    )
+    stack = np.concatenate([*before, own.data, *after], axis=axis) if before or after else own.data
+    return Cutout(stack.transpose(plan.axes), own.missing_voxels)
 
 
 def layers_of(
@@ -120,7 +129,7 @@ def simulate_stage(
         solver, grey = load_tools(context, task, clock)
         with clock("simulate"):
             truth = torch.from_numpy(grey.normalised(cutout.data.data))
-            y = solver.simulate(truth, context.plan.block(task.block).origins)
+            y = solver.simulate(truth, context.plan.block(task.block).stack)
         return StageOutput(y.numpy(), clock.seconds)
 
 
@@ -134,9 +143,10 @@ def reconstruct_stage(
     """
     with running_stage(context, task, "reconstruct") as clock:
         solver, _ = load_tools(context, task, clock)
+        block = context.plan.block(task.block)
         y = torch.from_numpy(sinogram.data)
         with clock("reconstruct"):
-            x, spread = solver.sample(y, context.plan.block(task.block).origins)
+            x, spread = (layer[block.own] for layer in solver.sample(y, block.stack))
         if not torch.isfinite(x).all():
             raise NumericalError(
                 f"block {task.block}: the reconstruction is not finite; check method.step and "
@@ -166,9 +176,10 @@ def finish_stage(
     plan, block, store = context.plan, context.plan.block(task.block), RunStore(context.root)
     with running_stage(context, task, "finish") as clock:
         solver, grey = load_tools(context, task, clock)
+        source = cutout.data.data[block.own]
         stacks: dict[Layer, Tensor] = {
-            "truth": torch.from_numpy(grey.normalised(cutout.data.data)),
-            "sinogram": torch.from_numpy(sinogram.data),
+            "truth": torch.from_numpy(grey.normalised(source)),
+            "sinogram": torch.from_numpy(sinogram.data[block.own]),
             **{layer: torch.from_numpy(stack) for layer, stack in made.data.items()},
         }
         if "algebraic" in plan.spec.output.layers:
@@ -177,7 +188,7 @@ def finish_stage(
         with clock("score"):
             metrics = score(solver, block, stacks)
         with clock("write"):
-            written = store.write(plan, block, layers_of(plan, grey, stacks, cutout.data.data))
+            written = store.write(plan, block, layers_of(plan, grey, stacks, source))
         record = Record(
             block=block.index,
             digest=context.digest,

@@ -11,7 +11,7 @@ import torch
 from ddgm.core.device import default_device
 from ddgm.core.networks import gpu
 from ddgm.pipeline.block.solver import cached_solver
-from ddgm.pipeline.spec.memory import network_batch
+from ddgm.pipeline.spec.memory import coupling_cost, network_batch
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.workers.specs import Local
@@ -60,7 +60,9 @@ def time_calls(plan: Plan, calls: bool = False) -> RunTime:
         network = _seconds(lambda: solver.denoise(x))
     rounds = method.chains * max(1, method.evaluations)
     batches = -(-images.per_slice * spec.block.batch // images.batch)
-    per_slice = rounds * (data + batches * network) / spec.block.batch
+    data *= plan.block_slices / min(spec.block.slices, plan.slices)
+    network_time = batches * network * coupling_cost(plan)
+    per_slice = rounds * (data + network_time) / spec.block.batch
     workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
     blocks_each = -(-plan.block_count // workers)
     slices = min(blocks_each * spec.block.slices, plan.slice_count)

@@ -12,6 +12,7 @@ from ddgm.pipeline.block.timing import RunTime, time_calls
 from ddgm.pipeline.spec.layout import bytes_to_write, layer_bytes, layout_of
 from ddgm.pipeline.spec.memory import (
     batch_fill,
+    coupling_cost,
     fetch_bytes,
     network_batch,
     slices_that_fit,
@@ -80,6 +81,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
         ("slices", f"{plan.slice_count} of {g.thickness} x {g.width}{pixel}"),
         ("views", f"{g.views}, {g.bins} bins, {g.detector} detector"),
         ("blocks", f"{plan.block_count} of {spec.block.slices} slices"),
+        *_halo_rows(plan),
         (
             "network images",
             f"{images.per_slice} of {images.height} x {images.width} a slice at each noise level; "
@@ -90,6 +92,14 @@ def _shape_rows(plan: Plan) -> list[Row]:
             f"{_by(plan.shard)}, {_by(layout_of(plan, 'reconstruction').chunks)}",
         ),
     ]
+
+
+def _halo_rows(plan: Plan) -> list[Row]:
+    """Line on what it costs that the method couples slices."""
+    if not plan.spec.method.couples_slices:
+        return []
+    cost = f"{plan.halo} slices on either side; the network's work is {coupling_cost(plan):.2f} x"
+    return [("halo", f"{cost} that of the slices alone")]
 
 
 def _fill(plan: Plan) -> str:

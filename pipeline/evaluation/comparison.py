@@ -139,8 +139,14 @@ class ComparisonRequest:
         """Refuse what this prior cannot do.
 
         Raises:
-            BenchmarkError: it was not trained at all of a method's noise levels.
+            BenchmarkError: it was not trained at all of a method's noise levels, or the method
+                needs neighbouring slices.
         """
+        if method.couples_slices:
+            raise BenchmarkError(
+                f"{label(method)}: it couples neighbouring slices, and these are drawn one by one; "
+                "leave `planes` out"
+            )
         card, levels = self.weights.card, method.sigmas
         if levels and not card.knows(max(levels), min(levels)):
             low, high = card.sigma_range

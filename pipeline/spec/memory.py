@@ -91,6 +91,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     images = network_batch(plan)
     activations = 12 * images.batch * card.architecture.width * images.pixels * FLOAT
+    stacks_bytes = pixels * (stacks * FLOAT + 4 + voxel) + 2 * measured * FLOAT
+    at_once = plan.block_slices if spec.method.couples_slices else spec.block.batch
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
@@ -109,9 +111,9 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
         process=PROCESS_BYTES,
         network=activations if network else 0,
         projector=projector,
-        block=spec.block.slices * (pixels * (stacks * FLOAT + 4 + voxel) + 2 * measured * FLOAT),
+        block=max(spec.block.slices, plan.block_slices) * stacks_bytes,
         batch=max(
-            spec.block.batch * (6 * pixels + 4 * measured) * FLOAT,
+            at_once * (6 * pixels + 4 * measured) * FLOAT,
             SSIM_GROUP * SSIM_MAPS * pixels * FLOAT,  # scored when no batch is there
         ),
     )
@@ -119,10 +121,11 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
 
 def slices_that_fit(plan: Plan, limit: int, network: bool = True) -> int:
     """The most slices to a block that a worker of this memory holds; 0 if not even a batch."""
-    memory = worker_memory(plan, network)
-    per_slice = memory.block // plan.spec.block.slices
-    room = (int(SHARE * limit) - memory.total + memory.block) // per_slice
-    return max(0, room // plan.spec.block.batch * plan.spec.block.batch)
+    memory, block = worker_memory(plan, network), plan.spec.block
+    grows = memory.block + (memory.batch if plan.spec.method.couples_slices else 0)
+    per_slice = grows // max(block.slices, plan.block_slices)
+    room = (int(SHARE * limit) - memory.total + grows) // per_slice - 2 * plan.halo
+    return max(0, room // block.batch * block.batch)
 
 
 def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
@@ -165,14 +168,36 @@ class NetworkBatch:
 
 def network_batch(plan: Plan) -> NetworkBatch:
     """Patches, or whole slices, as the spec wants."""
-    card, prior, g = read_card(plan.spec.prior.weights), plan.spec.prior, plan.geometry
+    return _images(plan, plan.geometry.thickness)
+
+
+def _images(plan: Plan, height: int) -> NetworkBatch:
+    """Images of this height, as wide as the slices, that go through the network."""
+    card, prior, width = read_card(plan.spec.prior.weights), plan.spec.prior, plan.geometry.width
     if prior.tiling == "rows":
-        return NetworkBatch(
-            *whole_sides(g.thickness, g.width, card.architecture.multiple), 1, prior.images_per_call
-        )
-    sides = (max(n, card.patch) for n in (g.thickness, g.width))
-    rows, columns = (len(tile_starts(n, card.patch, prior.stride)) for n in sides)
+        sides = whole_sides(height, width, card.architecture.multiple)
+        return NetworkBatch(*sides, 1, prior.images_per_call)
+    rows, columns = (
+        len(tile_starts(max(n, card.patch), card.patch, prior.stride)) for n in (height, width)
+    )
     return NetworkBatch(card.patch, card.patch, rows * columns, prior.images_per_call)
+
+
+def coupling_cost(plan: Plan) -> float:
+    """Pixels that go through the network for a full block, over those of its slices alone.
+
+    More than 1 where the method couples slices, by the halo and the overlap of the tiles across it.
+    """
+    planes = plan.spec.method.planes_of_levels
+    if not plan.spec.method.couples_slices:
+        return 1.0
+    alone, across = network_batch(plan), _images(plan, plan.block_slices)
+    pixels = {
+        "slice": plan.block_slices * alone.per_slice * alone.pixels,
+        "across": plan.geometry.thickness * across.per_slice * across.pixels,
+    }
+    own = min(plan.spec.block.slices, plan.slices) * alone.per_slice * alone.pixels
+    return sum(pixels[plane] for plane in planes) / (len(planes) * own)
 
 
 def batch_fill(plan: Plan) -> tuple[float, int]:

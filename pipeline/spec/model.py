@@ -182,6 +182,13 @@ class BlockSpec(StrictModel):
     batch: Pixels = Field(
         default=8, description="slices solved at once; slices is a multiple of it"
     )
+    halo: int = Field(
+        default=16,
+        ge=0,
+        lt=2**31,
+        description="neighbours on either side that a block reconstructs as well, and does not "
+        "write, where the method couples slices; see docs/results/volumes.md",
+    )
 
     @model_validator(mode="after")
     def _batches_fit(self) -> BlockSpec:
@@ -242,6 +249,17 @@ class Spec(StrictModel):
             raise ValueError(
                 f"output.layers: spread is that of several chains, and method.samples is {chains}; "
                 "set it to 4 or more, or leave the layer out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _halo_is_in_proportion(self) -> Spec:
+        block = self.block
+        if self.method.couples_slices and block.halo > block.slices:
+            raise ValueError(
+                f"block.halo: {block.halo} slices on either side are more than the block's "
+                f"{block.slices}, so most of the work would be thrown away; make block.slices "
+                "larger, or the halo smaller"
             )
         return self
 

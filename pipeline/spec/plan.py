@@ -35,6 +35,7 @@ class Block:
         box: its voxels in the volume.
         first: its first slice, counted from the box's start along the tilt axis.
         origins: of its slices in the volume, for their noise.
+        before, after: its halo: neighbours that are reconstructed with it and are not written.
     """
 
     index: int
@@ -42,6 +43,18 @@ class Block:
     box: Box
     first: int
     origins: tuple[SliceOrigin, ...]
+    before: tuple[SliceOrigin, ...] = ()
+    after: tuple[SliceOrigin, ...] = ()
+
+    @property
+    def stack(self) -> tuple[SliceOrigin, ...]:
+        """Origins of all slices that are reconstructed: its own, between those of its halo."""
+        return (*self.before, *self.origins, *self.after)
+
+    @property
+    def own(self) -> slice:
+        """Its own slices in the stack."""
+        return slice(len(self.before), len(self.before) + len(self.origins))
 
 
 @dataclass(frozen=True)
@@ -136,6 +149,16 @@ class Plan:
         """Slices of the whole run."""
         return self.slices * len(self.slabs)
 
+    @property
+    def halo(self) -> int:
+        """Slices that a block reconstructs beside its own on either side, where there are any."""
+        return self.spec.block.halo if self.spec.method.couples_slices else 0
+
+    @property
+    def block_slices(self) -> int:
+        """Slices that are reconstructed for a full block, with its halo."""
+        return min(self.spec.block.slices + 2 * self.halo, self.slices)
+
     def block(self, index: int) -> Block:
         """The block of an index from 0 to `block_count` - 1."""
         position, along = divmod(index, self.blocks_per_slab)
@@ -144,8 +167,15 @@ class Plan:
         last = min(first + self.spec.block.slices, self.slices)
         box = self._crop(i, i + 1, j, j + 1, first, last)
         t, h, w = self.axes
-        tilt = range(box.start[t], box.stop[t])
-        return Block(index, slab, box, first, tuple((box.start[h], box.start[w], p) for p in tilt))
+
+        def origins(start: int, stop: int) -> tuple[SliceOrigin, ...]:
+            return tuple((box.start[h], box.start[w], p) for p in range(start, stop))
+
+        begin, end = self.box.start[t], self.box.stop[t]
+        before = origins(max(begin, box.start[t] - self.halo), box.start[t])
+        after = origins(box.stop[t], min(end, box.stop[t] + self.halo))
+        own = origins(box.start[t], box.stop[t])
+        return Block(index, slab, box, first, own, before, after)
 
     def blocks(self) -> Iterator[Block]:
         """All blocks, one at a time: a plan of a million of them costs nothing."""

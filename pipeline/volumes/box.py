@@ -26,6 +26,12 @@ class Box:
         low = all(a >= b for a, b in zip(self.start, other.start, strict=True))
         return low and all(a <= b for a, b in zip(self.stop, other.stop, strict=True))
 
+    def between(self, axis: int, start: int, stop: int) -> "Box":
+        """This box with another start and stop along an axis."""
+        low, high = list(self.start), list(self.stop)
+        low[axis], high[axis] = start, stop
+        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
     def slices(self, origin: Triple = (0, 0, 0)) -> tuple[slice, slice, slice]:
         """The index of this box in an array whose first voxel is `origin`."""
         ranges = zip(self.start, self.stop, origin, strict=True)

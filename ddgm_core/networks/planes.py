@@ -1,0 +1,47 @@
+"""The planes of a stack of slices in which a two-dimensional denoiser can be run.
+
+The prior knows tissue cut in any direction, so it can denoise a stack in another plane than the
+slices'. Two planes hold the width: the slices, (thickness, width), and the plane across the beam,
+(slice, width). The third, (thickness, slice), holds the beam as the slices do, so what the tilts
+leave unseen is unseen in it as well, and it helps less (measured, see docs/results/volumes.md).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ddgm.core.networks.denoiser import Denoiser
+
+Plane = Literal["slice", "across"]
+
+IMAGES = 16  # to a call, which bounds the memory of their patches
+
+
+def planes_of_levels(planes: Literal["slice", "alternate"], levels: int) -> tuple[Plane, ...]:
+    """The plane of each of N noise levels; alternating, the plane across the beam is the last.
+
+    Which of the two is last hardly matters (measured, see docs/results/volumes.md).
+    """
+    if planes == "slice":
+        return ("slice",) * levels
+    return tuple("across" if (levels - n) % 2 else "slice" for n in range(levels))
+
+
+def predicted_noise(denoise: Denoiser, x: Tensor, plane: Plane) -> Tensor:
+    """Noise that a denoiser finds in a stack of slices, image by image of a plane.
+
+    Args:
+        denoise: ε̂ of images (n, 1, H, W), any n.
+        x: consecutive slices, (B, thickness, width).
+        plane: of the images: "slice", B images; "across", `thickness` images of (B, width).
+
+    Returns:
+        Noise, as x.
+    """
+    if plane == "slice":
+        return denoise(x[:, None])[:, 0]
+    images = x.transpose(0, 1)[:, None]
+    return torch.cat([denoise(part)[:, 0] for part in images.split(IMAGES)]).transpose(0, 1)

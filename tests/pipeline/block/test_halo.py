@@ -1,0 +1,109 @@
+"""Methods that couple slices: what a block reads beside its own slices, and what it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ddgm.pipeline.block.stages import fetch, run_block
+from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.spec.memory import coupling_cost, slices_that_fit, worker_memory
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import make_plan
+from tests.pipeline.runs import layers, phantom_volume, spec_data
+from tests.pipeline.sample_volumes import chunk_file
+
+METHODS: dict[str, dict[str, Any]] = {
+    "ddgm": {"name": "ddgm", "steps": 4, "gradient_steps": 2, "planes": "alternate"},
+    "ddx": {"name": "ddx", "steps": 4, "planes": "alternate"},
+}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("volume")
+    return phantom_volume(folder, (32, 40, 16), chunk=(32, 40, 8))
+
+
+def coupled(
+    url: str, output: Path | str, weights: Path, method: dict[str, Any], **block: int
+) -> Spec:
+    data = spec_data(url, output, weights, block=block)
+    return Spec.model_validate(data | {"method": method})
+
+
+def written(spec: Spec) -> dict[str, bytes]:
+    context = prepare(spec)
+    for index in range(context.plan.block_count):
+        assert run_block(context, index).state == "done"
+    return layers(Path(spec.output.path))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_blocks_whose_halo_is_the_whole_volume_give_what_one_block_gives(
+    url: str, tmp_path: Path, tiny_prior: Path, name: str
+) -> None:
+    method = METHODS[name]
+    one = written(coupled(url, tmp_path / "one", tiny_prior, method, slices=16))
+    two = written(coupled(url, tmp_path / "two", tiny_prior, method, slices=8, halo=8))
+    assert one == two
+    apart = written(coupled(url, tmp_path / "apart", tiny_prior, method, slices=8, halo=0))
+    assert one["reconstruction"] != apart["reconstruction"]
+    assert all(one[k] == apart[k] for k in ("truth", "sinogram", "algebraic"))
+
+
+def test_a_block_reads_its_neighbours_up_to_the_box_and_counts_its_own(
+    url: str, tmp_path: Path, tiny_prior: Path
+) -> None:
+    plan = make_plan(coupled(url, "run", tiny_prior, METHODS["ddx"], slices=4, halo=3))
+    first, middle, last = (plan.block(i) for i in (0, 1, 3))
+    along = [[origin[2] for origin in b.stack] for b in (first, middle, last)]
+    assert along == [list(range(7, 14)), list(range(8, 18)), list(range(16, 23))]
+    assert (first.own, middle.own, last.own) == (slice(0, 4), slice(3, 7), slice(3, 7))
+    whole = fetch(plan, plan.block(2)).data
+    assert np.array_equal(fetch(plan, middle).data[4:], whole[:6])  # slices 12 to 17
+    own = phantom_volume(tmp_path / "em", (32, 40, 16), chunk=(32, 40, 8))
+    chunk_file(tmp_path / "em", (10, 20, 15)).unlink()
+    spec = coupled(own, "run", tiny_prior, METHODS["ddx"], slices=4, halo=3)
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"missing": 7})})
+    lacking = make_plan(spec)
+    counts = [fetch(lacking, b).missing_voxels for b in lacking.blocks()]
+    assert counts == [0, 0, 4 * 32 * 40, 4 * 32 * 40]
+    filled = fetch(lacking, lacking.block(1)).data
+    assert (filled[7:] == 7).all()
+    assert not (filled[:7] == 7).all()
+
+
+def test_slices_that_stand_alone_have_no_halo(url: str, tiny_prior: Path) -> None:
+    plan = make_plan(coupled(url, "run", tiny_prior, {"name": "ddx"}, halo=3))
+    assert plan.block(1).stack == plan.block(1).origins
+    assert coupling_cost(plan) == 1
+
+
+def test_a_plan_counts_what_a_halo_costs(url: str, tiny_prior: Path) -> None:
+    def plan(planes: str, halo: int) -> Any:
+        method = METHODS["ddx"] | {"planes": planes}
+        return make_plan(coupled(url, "run", tiny_prior, method, slices=8, halo=halo))
+
+    # two tiles of 32 cover 40 pixels: 8 slices are 16 tiles; across, 32 depths are 64 tiles of
+    # 32 slices, of which the block has 8, or 12 with its halo
+    assert coupling_cost(plan("alternate", 0)) == (16 + 64) / 2 / 16
+    assert coupling_cost(plan("alternate", 2)) == (24 + 64) / 2 / 16
+    alone, both = (worker_memory(plan(p, 4)) for p in ("slice", "alternate"))
+    assert both.block == 2 * alone.block
+    assert both.batch > alone.batch
+    limit = both.total * 2
+    assert (
+        8 < slices_that_fit(plan("alternate", 4), limit) < slices_that_fit(plan("slice", 4), limit)
+    )
+
+
+def test_a_halo_larger_than_its_block_is_refused(url: str, tiny_prior: Path) -> None:
+    alone = {"name": "ddx"}
+    coupled(url, "run", tiny_prior, alone, slices=4, halo=5)  # it is not looked at
+    with pytest.raises(ValidationError, match=r"block.halo: 5 slices on either side are more than"):
+        coupled(url, "run", tiny_prior, METHODS["ddx"], slices=4, halo=5)
