@@ -1,0 +1,133 @@
+"""Planes in turn: one stack of real EM, each method with and without the plane across the beam.
+
+    python -m benchmarks.quality.volumes fib25/heldout.npy --part test
+    python -m benchmarks.quality.volumes fib25/heldout.npy --part validation ddx:steps=10:rho=25
+
+The tilt axis is x, the thickness z, the width y. What is measured is kept by method in the JSON
+file, and not measured again. A stack cut into two blocks is joined as a run joins it, for each
+halo; the join's jump is over the mean jump between slices elsewhere, over the truth's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.common import RESULTS, report
+from ddgm.core import paper
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.methods.method import Method, Problem
+from ddgm.core.metrics import scores
+from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.fixed_batches import FixedBatches
+from ddgm.core.networks.prior import load_prior
+from ddgm.core.networks.tiling import TiledDenoiser
+from ddgm.core.projectors import projector
+from ddgm.core.projectors.batched import BatchedProjector
+from ddgm.core.simulation.noise import NoiseField, numbered_origins
+from ddgm.core.simulation.tilt_series import tilt_series
+from ddgm.pipeline.evaluation.methods import parse_method
+
+PARTS = {"validation": slice(0, 78), "test": slice(78, 156)}
+METHODS = [
+    f"ddx:steps={steps}:rho={rho}{planes}"
+    for steps, rho in ((10, 15), (20, 10))
+    for planes in ("", ":planes=alternate")
+]
+VIEWS = {"slice": (0, 1, 2), "across": (1, 0, 2), "along": (2, 0, 1)}  # planes, as axes of a stack
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("array", type=Path, help="a .npy volume, (z, y, x), not trained on")
+    parser.add_argument("methods", nargs="*", default=METHODS)
+    parser.add_argument("--part", choices=PARTS, default="validation")
+    parser.add_argument("--halos", nargs="*", type=int, default=[])
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    grey = np.load(a.array, mmap_mode="r", allow_pickle=False)[PARTS[a.part]]
+    bench = Bench(np.moveaxis(np.asarray(grey), 2, 0))
+    kept = RESULTS / f"volumes-{a.part}.json"
+    rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
+    for text in a.methods or METHODS:
+        for halo in [None, *a.halos]:
+            key = text if halo is None else f"{text}, two blocks, halo {halo}"
+            if key not in {row["method"] for row in rows}:
+                rows.append({"method": key, **bench.measured(parse_method(text), halo)})
+                print(rows[-1], flush=True)
+                title = f"Planes in turn: {a.array.name}, {a.part}, {bench.shape}, lateral"
+                report(f"volumes-{a.part}", title, rows, "")
+
+
+class Bench:
+    """One stack, its tilts, and the prior."""
+
+    def __init__(self, grey: np.ndarray) -> None:
+        self.prior = load_prior("small")
+        stack = grey.astype(np.float32)
+        self.truth = torch.from_numpy(self.prior.card.intensity.normalised(stack))
+        n, thickness, width = self.truth.shape
+        self.shape = f"{n} slices of {thickness} x {width}"
+        self.a = BatchedProjector(
+            projector(TiltGeometry.uniform(thickness, width, detector="lateral")), 8
+        )
+        self.origins = numbered_origins(n)
+        self.y = tilt_series(self.a.forward, self.truth, paper.TILT_NOISE, 0, self.origins)
+        network = NetworkDenoiser(self.prior.network)
+        self.denoise = TiledDenoiser(FixedBatches(network, 8))
+
+    @torch.inference_mode()
+    def solve(self, method: Method, first: int, last: int) -> Tensor:
+        """Slices from first to last, solved as one stack."""
+        field, origins = NoiseField(0, "sampler"), self.origins[first:last]
+        shape = tuple(self.truth.shape[1:])
+
+        def noise(n: int) -> Tensor:
+            return field.batch(shape, origins, n)
+
+        y = self.y[first:last]
+        return method.solve(Problem(self.a, y, self.denoise, noise, paper.TILT_NOISE))
+
+    def measured(self, method: Method, halo: int | None) -> dict[str, object]:
+        """Scores of a method on the whole stack, or on two blocks with a halo."""
+        n, started = len(self.truth), time.perf_counter()
+        if halo is None:
+            x = self.solve(method, 0, n)
+        else:
+            left = self.solve(method, 0, n // 2 + halo)[: n // 2]
+            right = self.solve(method, n // 2 - halo, n)[halo:]
+            x = torch.cat([left, right])
+        seconds = time.perf_counter() - started
+        ssim = {
+            f"SSIM {view}": float(scores.ssim(*(v.permute(axes) for v in (x, self.truth))).mean())
+            for view, axes in VIEWS.items()
+        }
+        return {
+            "MSE": float(scores.mse(x, self.truth).mean()),
+            **ssim,
+            "neighbours": float(jumps(x).mean() / jumps(self.truth).mean()),
+            "join": float(join(x) / join(self.truth)),
+            "seconds": round(seconds, 1),
+        }
+
+
+def jumps(x: Tensor) -> Tensor:
+    """Mean |difference| between neighbouring slices, (n - 1,)."""
+    return (x[1:] - x[:-1]).abs().mean(dim=(1, 2))
+
+
+def join(x: Tensor) -> Tensor:
+    """The jump at the middle of a stack over the mean of the eight jumps beside it."""
+    found, middle = jumps(x), len(x) // 2 - 1
+    beside = torch.cat([found[middle - 4 : middle], found[middle + 1 : middle + 5]])
+    return found[middle] / beside.mean()
+
+
+if __name__ == "__main__":
+    main()
