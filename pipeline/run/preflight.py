@@ -141,12 +141,12 @@ def _check_sides(plan: Plan, prior: Prior) -> None:
     if not plan.refuses_prior:
         return
     spec, cube = plan.spec, prior.card.voxel_size_nm
-    depth, across = plan.sides_nm
+    first, *others = (f"{side:g} nm along {axis}" for axis, side in plan.network_sides_nm.items())
     raise PriorError(
         f"prior.weights: {spec.prior.weights} was trained on cubes of {cube:g} nm, and voxels are "
-        f"{depth:g} nm along {spec.slab.thickness_axis} and {across:g} nm along "
-        f"{spec.slab.width_axis}, which look different to it; make them cubes with "
-        f"source.resample: {cube:g}, or use it all the same with prior.any_voxel_size: true"
+        f"{', '.join([first, *others[:-1]])} and {others[-1]}, which look different to it; make "
+        f"them cubes with source.resample: {cube:g}, or use it all the same with "
+        "prior.any_voxel_size: true"
     )
 
 

@@ -99,10 +99,17 @@ class Plan:
         return float(f"{self.sides_nm[0] / self.sides_nm[1]:.6g}")
 
     @property
+    def network_sides_nm(self) -> dict[str, float]:
+        """Sides of the voxels in the planes that the network sees, in nanometres, by axis name."""
+        t, h, w = self.axes
+        axes = (h, w, t) if self.spec.method.couples_slices else (h, w)
+        return {AXES[axis]: self.info.voxel_size_nm[axis] for axis in axes}
+
+    @property
     def refuses_prior(self) -> bool:
         """True if a prior, trained on squares, would see other pixels without the spec's word."""
-        spec = self.spec
-        square = abs(self.aspect - 1) <= NEARLY_SQUARE
+        spec, sides = self.spec, list(self.network_sides_nm.values())
+        square = all(abs(side / sides[-1] - 1) <= NEARLY_SQUARE for side in sides)
         return not square and spec.method.evaluations > 0 and not spec.prior.any_voxel_size
 
     @property

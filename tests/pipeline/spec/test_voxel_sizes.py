@@ -139,6 +139,16 @@ def test_sides_may_differ_by_a_hundredth(along: float, refused: bool) -> None:
     assert one.refuses_prior is refused
 
 
+def test_planes_in_turn_need_cubes() -> None:
+    flat = (16, 16, 40)  # slices are square; the plane across the beam is not
+    assert not plan(flat, method={"name": "ddx"}).refuses_prior
+    crossing = {"name": "ddx", "planes": "alternate"}
+    block = {"slices": 2, "batch": 2, "halo": 0}
+    assert plan(flat, method=crossing, block=block).refuses_prior
+    assert plan(flat, method=crossing, block=block).network_sides_nm == {"z": 16, "y": 16, "x": 40}
+    assert not plan((16, 16, 16), method=crossing, block=block).refuses_prior
+
+
 def test_the_word_for_a_prior_is_no_part_of_the_result(tmp_path: Path, tiny_prior: Path) -> None:
     data = spec_of("a", tmp_path, tiny_prior)
     digests = {
