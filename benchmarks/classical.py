@@ -17,8 +17,8 @@ from torch import Tensor
 from benchmarks.common import medians, report
 from benchmarks.rivals import Astra
 from benchmarks.solve import PIXELS, make_case, quality
-from ddgm.core.memory import keep_freed_memory
 from ddgm.core.methods.least_squares import cgls, gradient_descent
+from ddgm.core.process_memory import keep_freed_memory
 
 K, SIRT, CGLS = 100, 100, 10  # steps
 

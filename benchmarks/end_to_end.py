@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import on_this_device, report
-from ddgm.core.memory import keep_freed_memory
+from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.simulation.noise import numbered_origins
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.block.solver import Solver, cached_solver

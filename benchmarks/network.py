@@ -20,11 +20,11 @@ from torch import Tensor
 from benchmarks.common import medians, on_this_device, report, synchronised
 from benchmarks.rivals import patch_by_patch
 from ddgm.core.device import default_device
-from ddgm.core.memory import keep_freed_memory
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
+from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.training.fit import multiply_adds
 
 THICKNESS, WIDTH, PATCHES = 128, 1568, 16

@@ -21,7 +21,7 @@ import numpy as np
 from dask.utils import parse_bytes
 
 from benchmarks.common import RESULTS, report
-from ddgm.core.memory import peak_bytes
+from ddgm.core.process_memory import peak_bytes
 from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.spec.memory import check_fits, worker_memory
 from ddgm.pipeline.spec.model import Spec

@@ -29,7 +29,6 @@ from benchmarks.rivals import Astra, deepinv, from_the_page
 from ddgm.core import paper
 from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.memory import keep_freed_memory
 from ddgm.core.methods import samplers
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
@@ -37,6 +36,7 @@ from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
+from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.projectors import FourierProjector
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin, numbered_origins
 from ddgm.core.simulation.phantom import neuropil

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from benchmarks.common import medians, report
-from ddgm.core.memory import keep_freed_memory
 from ddgm.core.networks import unet
 from ddgm.core.networks.unet import Architecture, UNet
+from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.training.fit import multiply_adds
 from ddgm.core.training.module import optimizer
 from ddgm.core.training.recipe import Recipe

@@ -22,7 +22,7 @@ from ddgm.core.projectors import FourierProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
 from ddgm.core.simulation.tilt_series import tilt_series
-from ddgm.pipeline.evaluation.comparison import ComparisonRequest
+from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
 from ddgm.pipeline.evaluation.methods import PRESETS
 from ddgm.pipeline.figures import CLASSICAL, OURS, Curve, Plot, plots, table
 from ddgm.pipeline.volumes.array import opened

@@ -21,7 +21,6 @@ from torch import Tensor
 from benchmarks.common import medians, report
 from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.memory import keep_freed_memory
 from ddgm.core.methods.samplers import ddgm
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.metrics import scores as metrics
@@ -29,6 +28,7 @@ from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser, reflected
+from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.projectors import FourierProjector
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
 from ddgm.core.simulation.tilt_series import tilt_series

@@ -34,6 +34,7 @@ from ddgm.core.simulation.noise import NoiseField, numbered_origins
 from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.evaluation.methods import parse_method
 
+SIDE = 128  # slices, and pixels of width
 PARTS = {"validation": slice(0, 78), "test": slice(78, 156)}
 METHODS = [
     f"ddx:steps={steps}:rho={rho}{planes}"
@@ -52,7 +53,7 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(1)
     grey = np.load(a.array, mmap_mode="r", allow_pickle=False)[PARTS[a.part]]
-    bench = Bench(np.moveaxis(np.asarray(grey), 2, 0))
+    bench = Bench(np.moveaxis(np.asarray(grey[:, :SIDE, :SIDE]), 2, 0))
     kept = RESULTS / f"volumes-{a.part}.json"
     rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     for text in a.methods or METHODS:

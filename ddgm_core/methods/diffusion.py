@@ -94,7 +94,7 @@ class Ddgm(VolumeDiffusion):
             self.sigmas,
             step,
             self.gradient_steps,
-            self.planes_of_levels,
+            planes=self.planes_of_levels,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:
@@ -134,7 +134,7 @@ class Ddx(VolumeDiffusion):
             p.tilt_noise,
             self.rho,
             self.kappa,
-            self.planes_of_levels,
+            planes=self.planes_of_levels,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:

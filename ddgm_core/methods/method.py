@@ -112,7 +112,7 @@ class Method(Numbers):
 
     @property
     def couples_slices(self) -> bool:
-        """Whether a slice's result depends on its neighbours, so that blocks need a halo."""
+        """True if a slice's result depends on its neighbours, so that blocks need a halo."""
         return any(plane != "slice" for plane in self.planes_of_levels)
 
     @property

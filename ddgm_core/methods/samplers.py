@@ -23,8 +23,8 @@ def ddgm(
     sigmas: Sequence[float],
     step: float,
     gradient_steps: int,
-    planes: Sequence[Plane] | None = None,
     progress: Progress | None = None,
+    planes: Sequence[Plane] | None = None,
 ) -> Tensor:
     """Diffusive denoising of gradient-based minimisation (Algorithm 1).
 
@@ -37,8 +37,8 @@ def ddgm(
         step: λ of x ← x - λ Aᵀ(Ax - y); it multiplies Aᵀ(Ax - y), not the gradient of the
             square, which is twice that (measured: the paper's 9e-5 would diverge otherwise).
         gradient_steps: K, gradient steps before each noise level.
-        planes: in which the stack is denoised at each level; by default in that of the slices.
         progress: called as progress(n, x) after each noise level.
+        planes: in which the stack is denoised at each level; by default in that of the slices.
 
     Returns:
         Normalised slices, (B, thickness, width).
@@ -101,8 +101,8 @@ def ddx(
     tilt_noise: float,
     rho: float,
     kappa: float,
-    planes: Sequence[Plane] | None = None,
     progress: Progress | None = None,
+    planes: Sequence[Plane] | None = None,
 ) -> Tensor:
     """Diffusive denoising with exact data steps, and all of the noise removed.
 
@@ -121,8 +121,8 @@ def ddx(
         tilt_noise: σ_y of y.
         rho: ρ, the error's variance after a denoising over σ_n².
         kappa: κ, the noise that is taken away over the noise that is added.
-        planes: in which the stack is denoised at each level; by default in that of the slices.
         progress: called as progress(n, x) after each noise level.
+        planes: in which the stack is denoised at each level; by default in that of the slices.
 
     Returns:
         Normalised slices, (B, thickness, width).

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.memory import available_bytes
+from ddgm.core.process_memory import available_bytes
 from ddgm.core.projectors import spectral
 from ddgm.core.projectors.astra_matrix import projection_matrix
 from ddgm.core.projectors.cache import Arrays, cached

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddgm.core.errors import DdgmError, Stopped
-from ddgm.core.memory import keep_freed_memory
 from ddgm.core.networks.unet import Architecture, UNet, parameter_count
+from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.training.callbacks import SIGNALS, LoaderSignals, TrainingCallback, TrainingError
 from ddgm.core.training.data import NoisyPatches, SequentialBatches
 from ddgm.core.training.events import Observer, Started, Validated

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
-from ddgm.core.memory import peak_bytes
+from ddgm.core.process_memory import peak_bytes
 from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_seconds, worker_name
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver

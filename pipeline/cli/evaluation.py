@@ -67,7 +67,7 @@ def benchmark(
     Example: `ddgm benchmark em.npy --methods ddgm-50,ddgm:steps=20:gradient_steps=40 --patches 16`
     """
     from ddgm.pipeline.evaluation.compare import benchmark as compare
-    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
+    from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
     from ddgm.pipeline.evaluation.methods import PRESETS, parse_method
     from ddgm.pipeline.terminal import counted
 
@@ -115,7 +115,7 @@ def tune(
     Example: `ddgm tune em.npy ddgm:steps=50 --grid gradient_steps=5,15,25 --grid sigma=1,3,10
     --box 0:78,0:156,0:156`
     """
-    from ddgm.pipeline.evaluation.comparison import ComparisonRequest
+    from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
     from ddgm.pipeline.evaluation.methods import parse_method
     from ddgm.pipeline.evaluation.tune import Axis
     from ddgm.pipeline.evaluation.tune import tune as measure

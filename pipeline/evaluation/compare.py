@@ -11,7 +11,7 @@ import numpy as np
 
 from ddgm.core.methods.method import Method
 from ddgm.pipeline.evaluation import table
-from ddgm.pipeline.evaluation.comparison import ComparisonRequest
+from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
 from ddgm.pipeline.evaluation.measure import SHOWN, Progress, Result, measure
 from ddgm.pipeline.evaluation.methods import label
 from ddgm.pipeline.store.files import Folder

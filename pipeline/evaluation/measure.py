@@ -17,17 +17,17 @@ from torch import Tensor
 from ddgm.core import plugins
 from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.memory import peak_bytes
 from ddgm.core.methods.method import Method, Problem
 from ddgm.core.methods.registry import METHODS
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
+from ddgm.core.process_memory import peak_bytes
 from ddgm.core.projectors import Projector, Spectral, projector
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
 from ddgm.core.simulation.tilt_series import tilt_series
-from ddgm.pipeline.evaluation.comparison import ComparisonSettings
+from ddgm.pipeline.evaluation.comparison_request import ComparisonSettings
 from ddgm.pipeline.store.files import Folder
 
 Progress = Callable[[int, int], None]

@@ -95,6 +95,8 @@ def _value(before: Any, text: str) -> Any:
         first, dots, last = text.partition("..")
         return float(first), float(last) if dots else before[1]
     value = type(before)(text)
+    if isinstance(value, str):  # one of a few words, which the method knows
+        return value
     if value != value or abs(value) == float("inf"):
         raise ValueError(text)
     return value

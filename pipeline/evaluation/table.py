@@ -8,7 +8,7 @@ import numpy as np
 from rich.filesize import decimal
 
 from ddgm.core.methods.method import Method
-from ddgm.pipeline.evaluation.comparison import ComparisonSettings
+from ddgm.pipeline.evaluation.comparison_request import ComparisonSettings
 from ddgm.pipeline.evaluation.measure import Result
 from ddgm.pipeline.evaluation.methods import TABLE_1
 from ddgm.pipeline.figures import table as picture_of

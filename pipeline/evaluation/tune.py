@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ddgm.core.methods.method import Method
-from ddgm.pipeline.evaluation.comparison import (
+from ddgm.pipeline.evaluation.comparison_request import (
     BenchmarkError,
     ComparisonRequest,
     ComparisonSettings,

@@ -13,12 +13,13 @@ from ruamel.yaml import YAML
 from ddgm.core.geometry import Detector, TiltGeometry
 from ddgm.core.methods.classical import FilteredBackProjection
 from ddgm.core.methods.least_squares import filtered_back_projection
+from ddgm.core.methods.method import MethodError
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField
-from ddgm.pipeline.evaluation.comparison import (
+from ddgm.pipeline.evaluation.comparison_request import (
     BenchmarkError,
     ComparisonRequest,
     ComparisonSettings,
@@ -134,6 +135,18 @@ def test_what_tune_finds_can_be_pasted_into_a_spec(text: str) -> None:
     parts = YAML(typ="safe").load(f"method: {in_spec(method)}")
     spec = Spec.model_validate({"source": {"url": "a"}, "output": {"path": "run"}} | parts)
     assert spec.method == method
+
+
+def test_a_word_is_taken_as_the_method_knows_it() -> None:
+    assert parse_method("ddx:planes=alternate").couples_slices
+    with pytest.raises(MethodError, match="method: ddx: planes: 'x' must be slice or alternate"):
+        parse_method("ddx:planes=x")
+
+
+def test_slices_drawn_one_by_one_cannot_be_coupled() -> None:
+    request = ComparisonRequest("none.npy", patches=1)
+    with pytest.raises(BenchmarkError, match="ddx:planes=alternate: it couples neighbouring"):
+        request.check(parse_method("ddx:planes=alternate"))
 
 
 def test_a_number_has_its_former_name_beside_the_specs() -> None:
