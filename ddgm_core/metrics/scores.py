@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from ddgm.core import paper
-from ddgm.core.networks.fixed_batches import fixed_batches
+from ddgm.core.batches import fixed_batches
 from ddgm.core.networks.tiling import tile_starts
 
 

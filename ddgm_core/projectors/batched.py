@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ddgm.core.batches import fixed_batches
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.networks.fixed_batches import fixed_batches
 from ddgm.core.projectors.protocol import DataStep, Projector, ProximalStep
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ddgm.core.batches import fixed_batches
 from ddgm.core.device import default_device
 from ddgm.core.methods.method import Problem
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
-from ddgm.core.networks.fixed_batches import FixedBatches, fixed_batches
+from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.projectors import DataStep, Projector, Spectral, projector
