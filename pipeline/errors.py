@@ -45,6 +45,8 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# of a path that leads nowhere, or to another kind of thing than it should
+PATH_ERRORS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 

@@ -164,20 +164,42 @@ def read_card(prior: str) -> PriorCard:
             metadata = json.loads((f.metadata() or {}).get("ddgm", "{}"))
     except Exception as error:  # safetensors has no common base class
         raise PriorError(f"prior.weights: {path} is damaged ({error}); fetch it again") from error
-    if metadata.get("format") != FORMAT:
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise PriorError(
-            f"prior.weights: {path} has format {metadata.get('format')!r}, not {FORMAT!r}; "
-            "use weights that `ddgm` trained"
+            f"prior.weights: {path} has not the format {FORMAT!r}; use weights that `ddgm` trained"
         )
     try:
         card = metadata["card"]
         card["architecture"] = Architecture(**card["architecture"])
         card["sigma_range"] = tuple(card["sigma_range"])
-        return PriorCard(**card)
+        return _checked(PriorCard(**card))
     except (KeyError, TypeError, ValueError) as error:
         raise PriorError(
             f"prior.weights: the card in {path} cannot be read ({error}); train or fetch it again"
         ) from error
+
+
+def _checked(card: PriorCard) -> PriorCard:
+    """The card, if its numbers can be those of a network.
+
+    Raises:
+        ValueError: a number is none, or out of its bounds; it names the field.
+    """
+    a, (low, high) = card.architecture, card.sigma_range
+    whole = {"width": (a.width, 4096), "levels": (a.levels, 12), "groups": (a.groups, 4096)}
+    whole |= {"convolutions": (a.convolutions, 100), "patch": (card.patch, 2**16)}
+    for name, (value, most) in whole.items():
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"{name}: {value!r:.40} is not from 1 to {most}")
+    numbers = {"std": card.std, "voxel_size_nm": card.voxel_size_nm, "sigma_range": low}
+    for name, value in (numbers | {"sigma_range, its end": high}).items():
+        if type(value) not in (int, float) or not 0 < value < 1e12:
+            raise ValueError(f"{name}: {value!r:.40} is not above 0")
+    if type(card.mean) not in (int, float) or not abs(card.mean) < 1e12:
+        raise ValueError(f"mean: {card.mean!r:.40} is no number")
+    if low > high or not isinstance(card.training, dict):
+        raise ValueError("sigma_range falls, or training is no mapping")
+    return card
 
 
 def load_prior(prior: str, sha256: str | None = None) -> Prior:
@@ -205,7 +227,10 @@ def load_prior(prior: str, sha256: str | None = None) -> Prior:
     try:
         network = UNet(card.architecture)
         with _opened(path) as f:
-            network.load_state_dict({k: f.get_tensor(k) for k in f.keys()})  # noqa: SIM118
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+        if not all(t.is_floating_point() and t.isfinite().all() for t in tensors.values()):
+            raise ValueError("weights that are no floating point numbers, or not finite")
+        network.load_state_dict(tensors)
     except (RuntimeError, TypeError, ValueError) as error:
         what = str(error).splitlines()[-1].strip()
         raise PriorError(

@@ -14,7 +14,7 @@ import typer
 
 from ddgm.core.errors import DdgmError, Stopped
 from ddgm.pipeline.cli import evaluation, inputs, outputs, priors, run, slurm
-from ddgm.pipeline.errors import DISK_ERRORS
+from ddgm.pipeline.errors import DISK_ERRORS, PATH_ERRORS
 from ddgm.pipeline.terminal import printable
 
 app = typer.Typer(
@@ -70,9 +70,12 @@ def main() -> None:
     except DdgmError as error:
         _fail(str(error), 130 if isinstance(error, Stopped) else 1)
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise  # not the user's to mend: show where it came from
-        _fail(f"{error.filename or 'output'}: {error.strerror}; make room or mend the permissions")
+        where = f"{error.filename or 'output'}: {error.strerror}"
+        if error.errno in DISK_ERRORS:
+            _fail(f"{where}; make room or mend the permissions")
+        if error.errno in PATH_ERRORS:
+            _fail(f"{where}; move away what is there, or choose another path")
+        raise  # not the user's to mend: show where it came from
     except ValueError as error:
         if not str(error).startswith("A dask config file"):  # which Dask reads as it is imported
             raise

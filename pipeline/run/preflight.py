@@ -20,9 +20,10 @@ from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import Folder
-from ddgm.pipeline.store.manifest import describe
+from ddgm.pipeline.store.manifest import describe, plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.opening import whole_url
 from ddgm.pipeline.volumes.volume import SourceError
 from ddgm.workers.specs import Local
 
@@ -109,20 +110,26 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     store = RunStore(root)
     manifest = describe(plan, prior, code_digest())
     _check_space(plan, store)
-    if store.check(manifest, overwrite) and not other_versions:
-        _check_versions(store, manifest)
+    if store.check(manifest, overwrite):
+        plan_of(store.manifest())
+        if not other_versions:
+            _check_versions(store, manifest)
     context = RunContext.of(plan, root, manifest["digest"], manifest["code"])
     return Checked(context, manifest)
 
 
 def _settled(spec: Spec) -> Spec:
-    """The spec with its weights' whole path and SHA-256.
+    """The spec with whole paths of source and weights, and the weights' SHA-256.
 
     Workers look from other folders than ours, and refuse any other weights.
     """
     weights, digest = settled(spec.prior.weights)
     found = {"weights": weights, "sha256": spec.prior.sha256 or digest}
-    return spec.model_copy(update={"prior": spec.prior.model_copy(update=found)})
+    parts = {
+        "source": spec.source.model_copy(update={"url": whole_url(spec.source.url)}),
+        "prior": spec.prior.model_copy(update=found),
+    }
+    return spec.model_copy(update=parts)
 
 
 def _check_precision(spec: Spec) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from ddgm.pipeline.run.placement import LOCAL
 from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
 
 NAME = "state.json"
 WRITE_SECONDS = 10.0
@@ -85,14 +85,14 @@ class StateFile(RunObserver):
             "tally": self.result.tally.summary(),
         }
         with suppress(OSError, FolderError):
-            self.store.folder.write(NAME, json.dumps(state).encode())
+            self.store.folder.write(NAME, seal(state))
 
 
 def read_state(store: RunStore, digest: str) -> dict[str, Any] | None:
     """The state that the latest start of a run wrote; None if there is none."""
     try:
-        state = json.loads(store.folder.read(NAME) or b"{}")
-    except ValueError:
+        state = unseal(store.folder.read(NAME) or b"")
+    except (DamagedError, FolderError):
         return None
     return state if state.get("digest") == digest else None
 

@@ -50,6 +50,10 @@ def load_spec(path: Path, model: type[BaseModel] = Spec) -> BaseModel:
         data = YAML(typ="safe", pure=True).load(text.decode())
         _check_size(data)
         plain = json.dumps(data, default=_as_text)
+    except IsADirectoryError as error:
+        run = (path / "run.json").exists()
+        what = "is a run's folder" if run else "is a folder"
+        raise SpecError(f"{path}: {what}; give the path of a spec") from error
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}; give the path of a spec") from error
     except RecursionError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Arrays:
     def _zarr(self, name: str) -> dict[str, Any]:
         """Location of an array or group, as zarr's functions take it."""
         if local := self.folder.local_path(name):
-            return {"store": local}
+            return {"store": Path(local)}  # of a text zarr takes `::` for fsspec's chaining
         return {"store": f"{self.folder.root.rstrip('/')}/{name}", "storage_options": OPTIONS}
 
 

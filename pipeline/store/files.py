@@ -58,17 +58,27 @@ class Folder:
     root: str
 
     def _at(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        fs, path = self._opened()
+        if isinstance(fs, LocalFileSystem) and not os.path.isdir(path):
+            _check_way(self.root, path)
+        return fs, f"{path.rstrip('/')}/{name}" if name else path
+
+    def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        """File system and path: a path without a protocol is a local one, whatever it holds."""
+        if "://" not in self.root:
+            return LocalFileSystem(), os.path.abspath(os.path.expanduser(self.root))
+        if "::" in self.root:  # fsspec would take what is behind it for another file system's path
+            raise FolderError(
+                f"output.path: {self.root} chains file systems by `::`; give the URL of one folder"
+            )
         try:
-            fs, path = fsspec.core.url_to_fs(self.root, **OPTIONS)
+            return fsspec.core.url_to_fs(self.root, **OPTIONS)
         except (ImportError, ValueError) as error:
             s3 = self.root.startswith(("s3:", "s3a:")) and isinstance(error, ImportError)
             remedy = "; install it with `pip install 'ddgm[s3]'`" if s3 else ""
             raise FolderError(
                 f"output.path: {self.root} cannot be opened: {error}{remedy}"
             ) from error
-        if isinstance(fs, LocalFileSystem) and os.path.isfile(path):
-            raise FolderError(f"output.path: {self.root} is a file; choose another folder")
-        return fs, f"{path.rstrip('/')}/{name}" if name else path
 
     @contextmanager
     def store_errors(self) -> Iterator[None]:
@@ -241,3 +251,16 @@ class Folder:
         """The path on this machine; None for object stores."""
         fs, path = self._at(name)
         return path if isinstance(fs, LocalFileSystem) else None
+
+
+def _check_way(root: str, path: str) -> None:
+    """Refuse a path that is, or lies below, a file or a link to nothing."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if not os.path.exists(path):
+        raise FolderError(
+            f"{root}: {path} is a link to {os.readlink(path)}, which is not there; make that "
+            "folder, or choose another"
+        )
+    if not os.path.isdir(path):
+        raise FolderError(f"{root}: {path} is a file; give a run's folder")

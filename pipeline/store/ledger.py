@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
 
 from ddgm.pipeline.store.files import Folder, IsAFolderError
 from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 State = Literal["done", "failed"]
 LEDGER = "ledger"
 
@@ -35,20 +40,20 @@ class Record:
         peak: most bytes that the process which wrote it had ever held.
     """
 
-    block: int
+    block: Count
     digest: str
     state: State
-    attempts: int = 1
+    attempts: Count = 1
     checksums: dict[str, str] = field(default_factory=dict)
-    missing_voxels: int = 0
+    missing_voxels: Count = 0
     metrics: list[dict[str, float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     worker: str = ""
     finished: str = ""
     cause: str = ""
     detail: str = ""
-    peak: int = 0
-    sizes: dict[str, int] = field(default_factory=dict)
+    peak: Count = 0
+    sizes: dict[str, Count] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The bytes of its file in the ledger."""
@@ -63,9 +68,17 @@ class Record:
         """
         content = unseal(data)
         try:
-            return cls(**content)
-        except TypeError as error:
+            record = _RECORD.validate_json(json.dumps(content), strict=True)
+            if record.state == "done":
+                datetime.fromisoformat(record.finished)
+        except ValueError as error:  # pydantic's are among these
             raise DamagedError("it is another version's") from error
+        if content.keys() - asdict(record).keys() or len(set(map(frozenset, record.metrics))) > 1:
+            raise DamagedError("it is another version's")
+        return record
+
+
+_RECORD = TypeAdapter(Record)
 
 
 @dataclass(frozen=True)

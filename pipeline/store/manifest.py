@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from ddgm.core.errors import DdgmError
 from ddgm.core.networks.prior import Prior
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
@@ -37,6 +40,10 @@ def describe(plan: Plan, prior: Prior, code: str) -> dict[str, Any]:
         "blocks": plan.block_count,
         "slices": plan.slice_count,
     }
+
+
+class ManifestError(DdgmError):
+    """A run.json of another version, or one that was edited."""
 
 
 DECIDING = "spec", "source", "weights", "code"  # parts of a run.json that its digest is of
@@ -70,9 +77,50 @@ def _differing(key: str, theirs: Any, ours: Any) -> list[str]:
     return [] if theirs == ours else [f"{key} is {theirs:.40} there and {ours:.40} here"]
 
 
+class _Weights(BaseModel):
+    sha256: str
+    card: dict[str, Any]
+
+
+class _Manifest(BaseModel):
+    digest: str
+    created: str
+    spec: dict[str, Any]
+    source: dict[str, Any]
+    geometry: dict[str, Any]
+    weights: _Weights
+    code: str
+    versions: dict[str, str]
+    blocks: int
+    slices: int
+
+
 def plan_of(manifest: Mapping[str, Any]) -> Plan:
-    """The plan that a run.json was made from."""
-    return Plan(Spec.model_validate(manifest["spec"]), VolumeInfo.of(manifest["source"]))
+    """The plan that a run.json was made from.
+
+    Raises:
+        ManifestError: this version of ddgm can't read it.
+    """
+    try:
+        found = _Manifest.model_validate(dict(manifest), strict=True)
+        spec = Spec.model_validate_json(json.dumps(found.spec), strict=True)
+        info = TypeAdapter(VolumeInfo).validate_json(json.dumps(found.source), strict=True)
+        datetime.fromisoformat(found.created)
+        plan = Plan(spec, info)
+        if (plan.block_count, plan.slice_count) == (found.blocks, found.slices):
+            return plan
+        fault = f"it names {found.blocks} blocks, and its spec makes {plan.block_count}"
+    except ValidationError as error:
+        first = error.errors()[0]
+        fault = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    except (DdgmError, ArithmeticError, TypeError, ValueError) as error:
+        fault = " ".join(str(error).split())
+    versions = manifest.get("versions")
+    theirs = str(versions.get("ddgm")) if isinstance(versions, dict) else "another version"
+    raise ManifestError(
+        f"run.json is not as ddgm {version('ddgm')} writes it ({fault:.300}); it was written by "
+        f"ddgm {theirs:.40}: use that version, or run the spec into another folder"
+    )
 
 
 def _versions() -> dict[str, str]:

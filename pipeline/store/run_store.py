@@ -82,7 +82,10 @@ class RunStore:
         if data is None:
             raise StoreError(f"{self.root}: no run.json; give the folder of a run of `ddgm run`")
         try:
-            return unseal(data)
+            content = unseal(data)
+            if isinstance(content.get("digest"), str):
+                return content
+            raise DamagedError("it is another version's")
         except DamagedError as error:
             raise StoreError(
                 f"{self.root}/run.json cannot be used: {error}; put the right one back, or move "
@@ -115,7 +118,7 @@ class RunStore:
             raise StoreError(
                 f"output.path: {self.root} belongs to another spec, code or weights: "
                 f"{', '.join(differing(self.manifest(), manifest))}; choose another folder, or "
-                "replace it with --overwrite"
+                f"delete the run there ({', '.join(names)}) with --overwrite"
             )
         return True
 
@@ -136,7 +139,7 @@ class RunStore:
         if not overwrite:
             raise StoreError(
                 f"output.path: {self.root} holds {others[0]!r}, and its run.json is gone; "
-                "--overwrite starts anew"
+                f"--overwrite deletes {', '.join(names)} there and starts anew"
             )
 
     def _left_by_a_creation(self, name: str) -> bool:
@@ -178,13 +181,12 @@ class RunStore:
 
     def _empty(self) -> None:
         """Remove all that `check` has found to be ours; run.json last, which says that it is."""
-        removed = []
-        for name in sorted(self.folder.names(""), key=lambda name: (name == MANIFEST, name)):
-            if name != "driver.json" and not TAKEOVER.search(name):  # ours, and alive
-                self.folder.remove(name)
-                removed.append(name)
-        if removed:
-            console.print(f"removed from {self.root}: {', '.join(removed)}", markup=False)
+        names = sorted(self.folder.names(""), key=lambda name: (name == MANIFEST, name))
+        alive = {name for name in names if name == "driver.json" or TAKEOVER.search(name)}
+        if gone := [name for name in names if name not in alive]:
+            console.print(f"removing from {self.root}: {', '.join(gone)}", markup=False)
+        for name in gone:
+            self.folder.remove(name)
 
     def write(self, plan: Plan, block: Block, layers: Mapping[Layer, np.ndarray]) -> Written:
         """Write a block's data, which is not done from here until its new record is put."""

@@ -77,7 +77,7 @@ def named(path: Path) -> Iterator[None]:
 def _open_zarr(path: Path) -> ArrayFile:
     import zarr
 
-    node: Any = zarr.open(str(path), mode="r")
+    node: Any = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         return ArrayFile(node)
     level = ome_levels(dict(node.attrs))[0]

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 from ddgm.pipeline.volumes.precomputed import CloudVolume
 from ddgm.pipeline.volumes.volume import Volume
 from ddgm.pipeline.volumes.zarr_volume import ZarrVolume, is_zarr
+
+# what may stand before and behind a path on this machine
+LOCAL = re.compile(
+    r"((?:(?:precomputed|n5|zarr[23]?)://)?(?:file://)?)([^|]*)((?:\|[\w-]+:/?)?)", re.DOTALL
+)
+
+
+def whole_url(url: str) -> str:
+    """The URL, a path on this machine in it made whole: workers may be in another folder."""
+    parts = LOCAL.fullmatch(url)
+    if parts is None or "://" in parts[2] or not parts[2]:
+        return url
+    end = "/" if parts[2].endswith("/") else ""
+    path = os.path.abspath(os.path.expanduser(parts[2])).rstrip("/")
+    return f"{parts[1]}{path}{end}{parts[3]}"
 
 
 def open_volume(
