@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -169,22 +170,22 @@ def read_card(prior: str) -> PriorCard:
             f"prior.weights: {path} has not the format {FORMAT!r}; use weights that `ddgm` trained"
         )
     try:
-        card = metadata["card"]
-        card["architecture"] = Architecture(**card["architecture"])
-        card["sigma_range"] = tuple(card["sigma_range"])
-        return _checked(PriorCard(**card))
+        return card_of(metadata["card"])
     except (KeyError, TypeError, ValueError) as error:
         raise PriorError(
             f"prior.weights: the card in {path} cannot be read ({error}); train or fetch it again"
         ) from error
 
 
-def _checked(card: PriorCard) -> PriorCard:
-    """The card, if its numbers can be those of a network.
+def card_of(fields: Mapping[str, Any]) -> PriorCard:
+    """A card of its fields as JSON holds them, if its numbers can be those of a network.
 
     Raises:
-        ValueError: a number is none, or out of its bounds; it names the field.
+        KeyError, TypeError: a field is missing, unknown or of another type.
+        ValueError: a number is out of its bounds; it names the field.
     """
+    architecture, sigmas = Architecture(**fields["architecture"]), tuple(fields["sigma_range"])
+    card = PriorCard(**{**fields, "architecture": architecture, "sigma_range": sigmas})
     a, (low, high) = card.architecture, card.sigma_range
     whole = {"width": (a.width, 4096), "levels": (a.levels, 12), "groups": (a.groups, 4096)}
     whole |= {"convolutions": (a.convolutions, 100), "patch": (card.patch, 2**16)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,11 @@ def load_run_data(store: RunStore) -> RunData:
             return
         run.workers.add(record.worker)
         for row in record.metrics:
+            seen = len(columns.get("block", ()))
             for key, value in {"block": record.block, **row}.items():
-                columns.setdefault(key, array("d")).append(value)
+                columns.setdefault(key, array("d", [nan] * seen)).append(value)
+            for values in columns.values():  # a metric that this record lacks
+                values.extend([nan] * (seen + 1 - len(values)))
 
     records = store.ledger.records_of(manifest["digest"], run.plan.block_count)
     run.statistics = RunStatistics.of(records, collect)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ddgm.core.errors import DdgmError
-from ddgm.core.networks.prior import Prior
+from ddgm.core.networks.prior import Prior, card_of
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.volumes.volume import VolumeInfo
@@ -106,6 +106,7 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
         spec = Spec.model_validate_json(json.dumps(found.spec), strict=True)
         info = TypeAdapter(VolumeInfo).validate_json(json.dumps(found.source), strict=True)
         datetime.fromisoformat(found.created)
+        card_of(found.weights.card)
         plan = Plan(spec, info)
         if (plan.block_count, plan.slice_count) == (found.blocks, found.slices):
             return plan
@@ -113,7 +114,7 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         fault = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-    except (DdgmError, ArithmeticError, TypeError, ValueError) as error:
+    except (DdgmError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         fault = " ".join(str(error).split())
     versions = manifest.get("versions")
     theirs = str(versions.get("ddgm")) if isinstance(versions, dict) else "another version"
