@@ -84,7 +84,7 @@ def _off(real: float, planned: float) -> str:
 
 def pace_rows(tally: Mapping[str, Any], plan: Plan, left: int) -> list[Row]:
     """Rate, what is left at that rate, and where the time goes."""
-    if not tally["done"]:
+    if tally["last"] is None:
         return []
     last = datetime.fromtimestamp(tally["last"], UTC).isoformat()
     rows = [("last block ended", last)]

@@ -60,7 +60,7 @@ class Folder:
     def _at(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
         fs, path = self._opened()
         if isinstance(fs, LocalFileSystem) and not os.path.isdir(path):
-            _check_way(self.root, path)
+            _check_way(path)
         return fs, f"{path.rstrip('/')}/{name}" if name else path
 
     def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -253,14 +253,14 @@ class Folder:
         return path if isinstance(fs, LocalFileSystem) else None
 
 
-def _check_way(root: str, path: str) -> None:
+def _check_way(path: str) -> None:
     """Refuse a path that is, or lies below, a file or a link to nothing."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     if not os.path.exists(path):
         raise FolderError(
-            f"{root}: {path} is a link to {os.readlink(path)}, which is not there; make that "
+            f"output.path: {path} is a link to {os.readlink(path)}, which is not there; make that "
             "folder, or choose another"
         )
     if not os.path.isdir(path):
-        raise FolderError(f"{root}: {path} is a file; give a run's folder")
+        raise FolderError(f"output.path: {path} is a file; give a run's folder")

@@ -69,7 +69,7 @@ class Record:
         content = unseal(data)
         try:
             record = _RECORD.validate_json(json.dumps(content), strict=True)
-            if record.state == "done":
+            if record.finished:
                 datetime.fromisoformat(record.finished)
         except ValueError as error:  # pydantic's are among these
             raise DamagedError("it is another version's") from error

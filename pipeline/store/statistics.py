@@ -89,7 +89,8 @@ class RunStatistics:
         self.missing_voxels += record.missing_voxels
         self.peak = max(self.peak, record.peak)
         self.seconds.update(record.seconds)  # type: ignore[arg-type]
-        _keep(self.ends, datetime.fromisoformat(record.finished).timestamp(), RECENT)
+        if record.finished:
+            _keep(self.ends, datetime.fromisoformat(record.finished).timestamp(), RECENT)
         for row in record.metrics:
             for name, value in row.items():
                 self.columns.setdefault(name)
