@@ -15,8 +15,8 @@ demo: .venv/.base          ## reconstruct a sample volume through the whole pipe
 test: .venv/.test          ## all tests, on real processes and files; no GPU, no network
 	.venv/bin/python -m pytest $(SPREAD)
 
-test-fast: .venv/.test     ## those that start no process, ask no server and train nothing
-	.venv/bin/python -m pytest $(SPREAD) -m "not (cluster or process or server or train or slurm or gpu)"
+test-fast: .venv/.test     ## those that start no process, ask no server, train nothing and take no seconds
+	.venv/bin/python -m pytest $(SPREAD) -m "not (cluster or process or server or train or long or slurm or gpu)"
 
 # -s INT: what ends late is ended as by Ctrl-C, so that all daemons are still taken down
 test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUTING.md

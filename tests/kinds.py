@@ -25,11 +25,19 @@ KINDS = {
     "train": "trains a network",
     "process": "starts another process",
     "server": "asks a server over HTTP or S3",
+    "long": "computes, or paints, for seconds in this process",
 }
 BY_FIXTURE = {"shared": "cluster", "slurm": "slurm"}
 ALLOWED = {"process": {"process", "cluster", "train", "slurm"}, "server": {"server", "slurm"}}
 FAST = "fast"  # what has none
-SECONDS = {"cluster": 7.0, "train": 3.5, "process": 2.0, "server": 0.5, FAST: 0.2}  # means, rounded
+SECONDS = {
+    "cluster": 7.0,
+    "train": 3.5,
+    "process": 2.0,
+    "server": 0.5,
+    "long": 1.5,
+    FAST: 0.2,
+}  # means, rounded
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -50,8 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ORDER = sorted((name for name, _ in documented()), key=lambda name: name == "open_run")
 
 
-CLUSTER = {"run", "open_run"}
-EXAMPLES = [pytest.param(n, marks=[pytest.mark.cluster] * (n in CLUSTER)) for n in ORDER]
+KINDS = {"run": [pytest.mark.cluster], "open_run": [pytest.mark.cluster]}
+KINDS["reconstruct"] = [pytest.mark.long]
+EXAMPLES = [pytest.param(name, marks=KINDS.get(name, ())) for name in ORDER]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

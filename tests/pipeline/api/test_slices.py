@@ -79,6 +79,7 @@ def truth(run: Any, prior: Any) -> np.ndarray:
     return (slices - prior.card.mean) / prior.card.std
 
 
+@pytest.mark.long
 def test_the_example_of_one_slice_shows_that_the_prior_helps(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

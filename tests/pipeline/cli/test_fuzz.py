@@ -15,6 +15,8 @@ from ddgm.pipeline.spec.yaml_file import load_spec
 from tests.pipeline.cli.mutations import as_yaml, changed, spoilt
 from tests.pipeline.runs import small_spec
 
+pytestmark = pytest.mark.long
+
 SPECS = 500
 
 

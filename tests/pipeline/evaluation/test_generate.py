@@ -26,6 +26,8 @@ from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.patches import random_planes
 from tests.pipeline.runs import OFFSET, SHAPE, phantom_volume, run_ddgm
 
+pytestmark = pytest.mark.long
+
 PATCH = 32  # of the tiny prior
 BOUNDS = Box(OFFSET, (OFFSET[0] + SHAPE[0], OFFSET[1] + SHAPE[1], OFFSET[2] + SHAPE[2]))
 

@@ -16,7 +16,7 @@ from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.pages import Page
 from tests.pipeline.report.reported import ledger, numbers, page
 
-pytestmark = pytest.mark.usefixtures("unpainted")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unpainted")]
 
 
 def test_failed_blocks_are_listed_with_cause_and_command(run: str) -> None:

@@ -16,6 +16,8 @@ from ddgm.pipeline.volumes.ingest import ingest
 from tests.pipeline.pages import Page, decoded
 from tests.pipeline.report.reported import ALL, FIRST, THICKNESS, WIDTH, change_metrics, make, page
 
+pytestmark = pytest.mark.long
+
 
 def test_preview_is_the_first_figure_and_holds_the_pictures(run: str) -> None:
     first = page(run).images[0]

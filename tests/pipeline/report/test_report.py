@@ -20,7 +20,7 @@ from tests.pipeline.report.reported import (
     page,
 )
 
-pytestmark = pytest.mark.usefixtures("unpainted")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unpainted")]
 
 
 @pytest.mark.parametrize("metric", ["mse", "ssim", "residual"])

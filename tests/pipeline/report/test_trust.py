@@ -26,6 +26,8 @@ from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.runs import layer, phantom_volume, spec_data
 
+pytestmark = pytest.mark.long
+
 LAYERS = ["reconstruction", "truth", "spread", "measured"]
 METHOD = {"name": "ddx", "steps": 3, "samples": 3}
 

@@ -43,7 +43,10 @@ def written(folder: Path, text: str) -> Path:
         ("cluster: {kind: local, memory: -1GiB}", "cluster.memory: must be a size from 100MiB"),
         ("cluster: {kind: local, threads: 4294967296}", "cluster.threads: input should be less"),
         ("pool: {workers: 1000000000000}", "pool.workers: input should be less"),
-        ("method: {name: ddx, gradient_steps: 25}", "unknown key; known here: kappa, name, rho,"),
+        (
+            "method: {name: ddx, gradient_steps: 25}",
+            "unknown key; known here: kappa, name, planes,",
+        ),
         ("method: {name: ddgm, steps: true}", "method.steps: input should be a valid integer"),
         ("method: {name: ddgm, steps: '12'}", "method.steps: input should be a valid integer"),
         ("method: {name: ddgm, steps: 4294967296}", "method.steps: input should be less"),

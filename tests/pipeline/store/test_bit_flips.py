@@ -15,6 +15,8 @@ from ddgm.pipeline.run.verify import verify_run
 from ddgm.pipeline.spec.model import Spec
 from tests.pipeline.runs import phantom_volume, spec_data
 
+pytestmark = pytest.mark.long
+
 FLIPS = 80
 FILES = {
     "shard": "volume.zarr/reconstruction/0/c/0/0/0",

@@ -80,7 +80,7 @@ def test_sigterm_saves_and_the_next_start_ends_where_an_undisturbed_one_does(
     tmp_path: Path,
 ) -> None:
     url = volume(tmp_path / "em")
-    training = {"steps": 500, "schedule": "cosine", "optimizer": "muon"}
+    training = {"steps": 250, "schedule": "cosine", "optimizer": "muon"}
     data = training_data(url, tmp_path / "out", training=training, save_every=15)
     process = start(write_spec(tmp_path, data))
     wait_for((tmp_path / "out" / "last.ckpt").exists, process)
@@ -90,7 +90,7 @@ def test_sigterm_saves_and_the_next_start_ends_where_an_undisturbed_one_does(
     assert err.startswith("error: stopped after ")
     assert err.count("\n") == 1
     stopped = int(err.split()[3])
-    assert 15 <= stopped < 500
+    assert 15 <= stopped < 250
     state = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
     assert state["global_step"] == stopped
     assert not (tmp_path / "out" / "prior.safetensors").exists()
@@ -112,7 +112,7 @@ def test_sigterm_saves_and_the_next_start_ends_where_an_undisturbed_one_does(
 def test_two_devices_train_as_one(tmp_path: Path) -> None:
     """Stopped once by a signal to the first alone; both must leave, and write nothing yet."""
     url = volume(tmp_path / "em")
-    data = training_data(url, tmp_path / "out", GIVEN, devices=2, training={"steps": 200})
+    data = training_data(url, tmp_path / "out", GIVEN, devices=2, training={"steps": 120})
     spec = write_spec(tmp_path, data)
     process = start(spec)
     wait_for((tmp_path / "out" / "last.ckpt").exists, process)
@@ -129,8 +129,8 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
     one = trained(TrainingSpec.model_validate({**data, "devices": 1, "output": f"{tmp_path}/one"}))
     found = {row["step"]: row["loss"] for row in rows(tmp_path / "out" / "loss.csv")}
     wanted = {row["step"]: row["loss"] for row in rows(one / "loss.csv")}
-    assert [found[s] for s in (180, 200)] == pytest.approx(
-        [wanted[s] for s in (180, 200)], rel=0.01
+    assert [found[s] for s in (100, 120)] == pytest.approx(
+        [wanted[s] for s in (100, 120)], rel=0.01
     )
     close = weights(one)
     for name, weight in weights(tmp_path / "out").items():
