@@ -165,7 +165,7 @@ def test_a_run_without_its_run_json_is_begun_anew_only_where_that_is_said(
     assert files(Path(run.root)) == before
     assert not run.prepare(plan, {"digest": "d", "spec": {}}, overwrite=True)
     assert run.ledger.record(0) is None
-    assert "removed from" in (said := " ".join(capsys.readouterr().out.split()))
+    assert "removing from" in (said := " ".join(capsys.readouterr().out.split()))
     assert said.endswith("ledger, volume.zarr")
 
 
@@ -270,7 +270,7 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path, root: str) -> None
 def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
     run, _ = store
     records = [
-        Record(1, "d", "done", 2, {"truth": "00"}, 5, [{"mse": 0.5}], {"fetch": 1.0}, "w", "now"),
+        Record(1, "d", "done", 2, {"truth": "00"}, 5, [{"mse": 0.5}], {"fetch": 1.0}, "w", "2026-01-01T00:00:00+00:00"),
         Record(2345, "d", "failed", cause="why", detail="where"),
     ]
     for record in records:
