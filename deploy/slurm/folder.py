@@ -82,7 +82,7 @@ class SlurmFolder:
         if not path.exists():
             return []
         try:
-            return [str(name) for name in json.loads(path.read_text())["names"]]
+            return [str(name) for name in json.loads(path.read_text("utf-8"))["names"]]
         except (ValueError, KeyError, TypeError) as error:
             raise SubmissionError(f"{path} is not one that ddgm wrote ({error})") from error
 
@@ -103,7 +103,7 @@ class SlurmFolder:
     def ended(self) -> str:
         """Why no worker may start any more; empty as long as they may."""
         path = self.path / "ended"
-        return path.read_text().strip() or "ended" if path.exists() else ""
+        return path.read_text("utf-8").strip() or "ended" if path.exists() else ""
 
     def end(self, why: str) -> None:
         """Write that no worker may start any more, and why."""
@@ -111,7 +111,7 @@ class SlurmFolder:
 
     def _lines(self, name: str, fields: int) -> list[list[str]]:
         path = self.path / name
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
         return [words for line in lines if len(words := line.split()) == fields]
 
 

@@ -180,4 +180,4 @@ def _assignment(name: str, value: object) -> str:
 
 
 def _body(name: str) -> str:
-    return files("ddgm.deploy.slurm").joinpath(f"{name}.sh").read_text()
+    return files("ddgm.deploy.slurm").joinpath(f"{name}.sh").read_text("utf-8")

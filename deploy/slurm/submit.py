@@ -120,12 +120,13 @@ def _write(scripts: Scripts, spec: Spec) -> None:
             path.unlink()
     for role, text in scripts.all().items():
         path = folder.path / f"{role}.sh"
-        path.write_text(text)
+        path.write_text(text, "utf-8")
         path.chmod(0o700)
     there = SchedulerFile(
         kind="scheduler_file", path=folder.path / "scheduler.json", threads=spec.cluster.threads
     )
-    (folder.path / "spec.yaml").write_text(dump_spec(spec.model_copy(update={"cluster": there})))
+    text = dump_spec(spec.model_copy(update={"cluster": there}))
+    (folder.path / "spec.yaml").write_text(text, "utf-8")
     key = folder.path / "tls.pem"
     key.touch(mode=0o600)
     key.write_text(_key())

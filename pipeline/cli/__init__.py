@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -63,6 +64,9 @@ for commands in (run, outputs, inputs, priors, evaluation, slurm):
 
 def main() -> None:
     """The `ddgm` command: what a user can mend is one line and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII locale: rather a ? than a traceback
+            stream.reconfigure(errors="replace")
     os.environ["PYTHONSAFEPATH"] = "1"  # no child imports from the folder that this is started in
     try:
         with _stopped_by_signals():

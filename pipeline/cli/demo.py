@@ -48,7 +48,7 @@ def make_demo(folder: Path) -> Path:
         _remove(folder / name)
     folder.mkdir(parents=True, exist_ok=True)
     spec = folder / SPEC_NAME
-    spec.write_text(SPEC.format(folder=folder, absolute=folder.resolve(), slices=SLICES))
+    spec.write_text(SPEC.format(folder=folder, absolute=folder.resolve(), slices=SLICES), "utf-8")
     array = folder / "phantom.npy"
     np.save(array, neuropil(SHAPE, SEED))
     ingest(array, f"file://{folder.resolve()}/volume", (16.0, 16.0, 16.0))

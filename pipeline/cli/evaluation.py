@@ -78,7 +78,7 @@ def benchmark(
     )
     with counted(console, "methods") as progress:
         compare(request, chosen, out, progress)
-    console.print((out / "benchmark.md").read_text())
+    console.print((out / "benchmark.md").read_text("utf-8"))
     console.print(f"wrote {out}/benchmark.md, benchmark.json and benchmark.png")
 
 
@@ -128,7 +128,7 @@ def tune(
     cluster = _cluster(workers, threads, scheduler)
     with counted(console, "points") as progress:
         measure(request, base, axes, cluster, out, progress)
-    console.print((out / "tune.md").read_text())
+    console.print((out / "tune.md").read_text("utf-8"))
     console.print(f"wrote {out}/tune.md, tune.json and tune.png")
 
 

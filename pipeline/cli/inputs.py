@@ -86,7 +86,7 @@ def spec(
     if schema:
         print(json.dumps(Spec.model_json_schema(), indent=2))
     elif example:
-        print(files("ddgm.deploy.specs").joinpath("example.yaml").read_text(), end="")
+        print(files("ddgm.deploy.specs").joinpath("example.yaml").read_text("utf-8"), end="")
     elif path is not None:
         print(dump_spec(load_spec(path)), end="")
     else:

@@ -33,6 +33,10 @@ def train(
 
     Example: `ddgm train deploy/specs/train-fib25.yaml`
     """
+    from importlib.util import find_spec
+
+    if find_spec("lightning") is None:
+        raise DdgmError("training needs Lightning; install it with `pip install 'ddgm[train]'`")
     from ddgm.pipeline.spec.yaml_file import load_spec
     from ddgm.pipeline.training.spec import TrainingSpec
     from ddgm.pipeline.training.train import train as run

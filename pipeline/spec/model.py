@@ -113,7 +113,12 @@ class Tilts(StrictModel):
     @model_validator(mode="after")
     def _range_is_a_tilt(self) -> Tilts:
         low, high = self.range
-        if not -85 <= low < high <= 85:
+        if self.count == 1 and low < high:
+            raise ValueError(
+                f"range: {list(self.range)} has two ends, and one view has one angle; give it as "
+                f"range: [{low:g}, {low:g}], or count: 2 and more"
+            )
+        if not -85 <= low <= high <= 85 or (low == high and self.count > 1):
             raise ValueError(f"range: {list(self.range)} must rise and lie within -85 and 85")
         return self
 

@@ -68,7 +68,7 @@ class Bricks(Sequence[np.ndarray]):
                 return np.load(path, mmap_mode="r", allow_pickle=False)
             except FileNotFoundError:
                 if failure.exists():
-                    raise DdgmError(failure.read_text()) from None
+                    raise DdgmError(failure.read_text("utf-8")) from None
                 time.sleep(0.05)
         raise DdgmError(f"{self.volume.url}: brick {self.boxes[k]} did not come in {PATIENCE:g} s")
 

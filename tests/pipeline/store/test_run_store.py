@@ -20,6 +20,7 @@ from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from tests.pipeline.runs import layer, small_spec
 
+END = "2026-01-01T00:00:00+00:00"
 INFO = VolumeInfo(Box((10, 20, 7), (74, 157, 23)), (8.0, 16.0, 4.0), "uint8", (32, 32, 16), 1, 0)
 
 
@@ -270,7 +271,7 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path, root: str) -> None
 def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
     run, _ = store
     records = [
-        Record(1, "d", "done", 2, {"truth": "00"}, 5, [{"mse": 0.5}], {"fetch": 1.0}, "w", "2026-01-01T00:00:00+00:00"),
+        Record(1, "d", "done", 2, {"truth": "00"}, 5, [{"mse": 0.5}], {"fetch": 1.0}, "w", END),
         Record(2345, "d", "failed", cause="why", detail="where"),
     ]
     for record in records:
