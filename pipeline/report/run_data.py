@@ -54,7 +54,7 @@ def load_run_data(store: RunStore) -> RunData:
     """Read the ledger of a run.
 
     Raises:
-        StoreError: there is no run, or none of its blocks is done.
+        StoreError: there is no run, none of its blocks is done, or a record is no run's.
     """
     manifest = store.manifest()
     run = RunData(store, manifest, plan_of(manifest))
@@ -65,6 +65,11 @@ def load_run_data(store: RunStore) -> RunData:
             return
         run.workers.add(record.worker)
         for row in record.metrics:
+            if "slice" not in row:
+                raise StoreError(
+                    f"{store.root}: the record of block {record.block} has scores of no slice; "
+                    "mend it with `ddgm repair`"
+                )
             seen = len(columns.get("block", ()))
             for key, value in {"block": record.block, **row}.items():
                 columns.setdefault(key, array("d", [nan] * seen)).append(value)

@@ -272,6 +272,8 @@ def test_records_come_back_as_they_were(store: tuple[RunStore, Plan]) -> None:
     run, _ = store
     records = [
         Record(1, "d", "done", 2, {"truth": "00"}, 5, [{"mse": 0.5}], {"fetch": 1.0}, "w", END),
+        # the second slice is constant: it has no seam energy
+        Record(2, "d", "done", metrics=[{"slice": 7, "mse": 1.0, "seam": 1.0}, {"slice": 8}]),
         Record(2345, "d", "failed", cause="why", detail="where"),
     ]
     for record in records:
