@@ -12,7 +12,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.pipeline.spec.memory import fetch_bytes, worker_memory
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
-from tests.pipeline.cli.mutations import as_yaml, changed, spoilt
+from tests.pipeline.mutations import as_yaml, changed, spoilt
 from tests.pipeline.runs import small_spec
 
 pytestmark = pytest.mark.long

@@ -27,8 +27,8 @@ from ddgm.pipeline.store.sealed import seal, unseal
 from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.workers import connect as clusters
 from ddgm.workers.specs import SchedulerFile
-from tests.pipeline.cli.mutations import changed, spoilt
 from tests.pipeline.cli.words import write_spec
+from tests.pipeline.mutations import changed, spoilt
 from tests.pipeline.runs import run_ddgm, spec_data
 
 READERS = "status", "verify", "repair", "run"
