@@ -93,3 +93,15 @@ def test_public_docstrings_stand_alone(room: str) -> None:
     files = sorted((ROOT / room).rglob("*.py"))
     found = {f"{f.relative_to(ROOT)}: {d}" for f in files for d in public_docstrings(f)}
     assert [d for d in sorted(found) if d.split(": ", 1)[1].split()[0] in LEADS] == []
+
+
+def test_every_test_that_a_document_names_is_there() -> None:
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"(?m)^def (test_\w+)\(", path.read_text())
+    }
+    for document in DOCUMENTS:
+        named = set(re.findall(r"`(test_\w+)`", document.read_text()))
+        assert sorted(named - there) == [], document
+    assert "test_what_is_not_there" not in there
