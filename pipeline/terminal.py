@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,13 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         plain: dict[str, Any] = {"soft_wrap": True, "highlight": False}
         super().__init__(**plain | options, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without a word where nobody reads any more, as in `ddgm run my.yaml | head`."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Make a string what is printed; of cells of tables, too."""

@@ -202,7 +202,9 @@ def _read(
 def _decompress(
     plain: Callable[..., bytes], content: bytes, encoding: str | None, filename: str = "N/A"
 ) -> bytes:
-    """Unpacks a file's content, no more than `LIMITS` of it."""
+    """Unpacks a file's content, no more than `LIMITS` of it; an empty file is damage."""
+    if content is not None and not len(content):  # the library takes it for one that is missing
+        raise ValueError(f"{'a chunk' if filename == 'N/A' else filename} is an empty file")
     unpack = _UNPACK.get((encoding or "").lower())
     if unpack is None or not content:
         return plain(content, encoding, filename)

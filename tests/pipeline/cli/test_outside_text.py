@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -108,3 +109,15 @@ def test_ingest_names_the_volume_as_it_was_given(
     )
     assert status == 0
     assert f"wrote {url}; name it in a spec as precomputed://{url}" in out
+
+
+def test_a_console_that_nobody_reads_goes_on() -> None:
+    """As in `ddgm run spec.yaml | head -1`: the work is what counts."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as file:
+        terminal = Terminal(file=file)
+        for _ in range(3):
+            terminal.print("a line")
+        print("one that is no console's", file=file, flush=True)
+    assert terminal.quiet

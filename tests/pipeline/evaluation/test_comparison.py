@@ -210,6 +210,7 @@ def test_an_array_is_as_good_as_a_volume(url: str, tmp_path: Path, tiny_prior: P
             "ddgm: gradient_steps: 2.5 must be a whole",
         ),
         (["--methods", "ddgm:count=0"], "method: ddgm: gradient_steps: 0 must be at least 1"),
+        (["--methods", "ddx-0"], "method: 'ddx-0' is none; choose of fbp, cgls"),
         (["--methods", "ddx:rho=-1"], "method: ddx: rho: -1.0 must be above 0"),
         (["--methods", "cgls:rho=1"], "cgls has no number 'rho'; it has gradient_steps"),
         (["--methods", "ddx:sigma=2..0.001"], "noise levels from 2 to 0.001; prior "),

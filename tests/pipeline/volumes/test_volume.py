@@ -152,6 +152,13 @@ def test_a_truncated_chunk_is_not_filled_like_a_missing_one(folder: Path) -> Non
     assert f"box {Box(CHUNK, (37, 38, 39))}" in message
 
 
+def test_an_empty_chunk_is_damaged_and_not_missing(folder: Path) -> None:
+    """The library takes it for one that is not there; a full disk leaves such files."""
+    chunk_file(folder, CHUNK).write_bytes(b"")
+    for missing in (None, 0):
+        failure(lambda given=missing: open_volume(local(folder), 0, given).read(ALL), "corrupt")
+
+
 def test_a_truncated_jpeg_is_corrupt(tmp_path: Path, data: np.ndarray) -> None:
     url = write_volume(tmp_path / "em", data, encoding="jpeg")
     path = chunk_file(tmp_path / "em", (0, 0, 0))
