@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ def run(
     overwrite: bool = False,
     only: Sequence[int] | None = None,
     other_versions: bool = False,
+    held: RunLock | None = None,
 ) -> RunResult:
     """Run a spec to its end, or resume where an earlier start of the same spec stopped.
 
@@ -50,6 +51,7 @@ def run(
         overwrite: what an earlier run of another spec left.
         only: these blocks, which are done again where they are done, and no others.
         other_versions: whether to go on by other versions of torch and the like; see `check`.
+        held: the run's lock, where the caller holds it.
 
     Raises:
         DdgmError: something a user can mend, found before any block or while running: the
@@ -60,7 +62,7 @@ def run(
     checked = check(spec, overwrite, other_versions)
     context = replace(checked.context, topic=f"ddgm-{uuid.uuid4().hex}")
     store, result = RunStore(context.root), RunResult(context.plan.block_count)
-    with run_lock(store.folder) as lock:
+    with nullcontext(held) if held else run_lock(store.folder) as lock:
         create(checked, overwrite)
         for block in only or ():
             store.ledger.forget(block)

@@ -105,7 +105,7 @@ def repair_run(
     store = RunStore(root)
     manifest = store.manifest()
     plan = plan_of(manifest)
-    with run_lock(store.folder):
+    with run_lock(store.folder) as lock:
         metadata = list(store.arrays.wrong_metadata(plan))
         if metadata and manifest["code"] != code_digest():
             raise StoreError(
@@ -115,13 +115,14 @@ def repair_run(
         for name in store.arrays.mend_metadata(plan):
             console.print(f"{name} is missing or damaged, and written again")
         found = verify_run(root, console)
-    if not found.damaged:
-        return Repaired(metadata, 0, 0, found.missing)
-    for block in found.damaged:
-        console.print(f"block {block} is damaged, and done again")
-    spec = plan.spec
-    here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
-    result = run(here, emit, only=found.damaged, other_versions=other_versions)
+        if not found.damaged:
+            return Repaired(metadata, 0, 0, found.missing)
+        for block in found.damaged:
+            console.print(f"block {block} is damaged, and done again")
+        spec = plan.spec
+        here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
+        versions = other_versions
+        result = run(here, emit, only=found.damaged, other_versions=versions, held=lock)
     return Repaired(metadata, result.done, len(found.damaged) - result.done, found.missing)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+from ddgm.core.errors import DdgmError
+from ddgm.pipeline.run import runner, verify
 from ddgm.pipeline.run.runner import run_alone
+from ddgm.pipeline.run.verify import Found, verify_run
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.lock import run_lock
+from ddgm.pipeline.terminal import console
 from tests.pipeline.cli.words import one_line
 from tests.pipeline.runs import run_ddgm, small_spec
 
@@ -91,3 +97,28 @@ def test_repair_says_what_it_leaves_and_forgets_nothing_that_another_driver_is_a
     assert "is being written by process" in one_line(err)
     assert (root / "ledger/000/000000.json").exists()
     assert not (root / "volume.zarr/zarr.json").exists()
+
+
+def test_repair_holds_one_lock_from_its_first_look_to_its_last_block(
+    tmp_path: Path, tiny_prior: Path, volume: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "run"
+    run_alone(small_spec(volume, root, tiny_prior, block={"slices": 16}), 0)
+    (root / "volume.zarr/truth/0/c/0/0/0").write_bytes(b"")
+    holders: list[str] = []
+
+    def connect(*_: object) -> NoReturn:
+        holders.append((root / "driver.json").read_text())
+        raise DdgmError("a block is to be done again")
+
+    def looked(*found: Any) -> Found:
+        holders.append((root / "driver.json").read_text())
+        return verify_run(*found)
+
+    monkeypatch.setattr(runner, "connect", connect)
+    monkeypatch.setattr(verify, "verify_run", looked)
+    with pytest.raises(DdgmError, match="to be done again"):
+        verify.repair_run(str(root), console, lambda event: None)
+    first, last = map(json.loads, holders)
+    assert first["token"] == last["token"]
+    assert not (root / "driver.json").exists()
