@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import WorkerPlugin
 
 from ddgm.workers import local_cluster
 from ddgm.workers.connect import connect
-from ddgm.workers.local_cluster import ClusterError
+from ddgm.workers.local_cluster import ClusterError, register
 from ddgm.workers.settings import settings
 from ddgm.workers.specs import Local
+from tests.workers.shared import Shared
 
 ONE = Local(workers=1, memory="1GiB")
 
@@ -84,3 +89,29 @@ def test_a_sites_configuration_of_dask_is_not_ours(monkeypatch: pytest.MonkeyPat
         assert client.submit(configured).result() == ours
         assert config.get("distributed.comm.require-encryption") is None
     assert config.get("distributed.worker.profile.interval") != "100ms"
+
+
+class Deadly(WorkerPlugin):
+    """Kills the first worker that is told of it."""
+
+    name = "deadly"
+
+    def __init__(self, told: Path) -> None:
+        self.told = told
+
+    def setup(self, worker: Any) -> None:
+        try:
+            self.told.touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_as_it_is_told_of_a_plugin_is_no_loss(
+    shared: Shared, tmp_path: Path
+) -> None:
+    shared.whole()
+    register(shared.client, Deadly(tmp_path / "told"))
+    assert (tmp_path / "told").exists()
+    assert len(shared.pids()) == 3
+    shared.client.unregister_worker_plugin("deadly")

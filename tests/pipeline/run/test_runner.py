@@ -194,7 +194,7 @@ def test_a_relative_output_is_the_same_place_for_every_worker(
     assert prepare(small_spec(volume, "here/run", tiny_prior)).root == str(tmp_path / "here/run")
 
 
-def test_a_relative_prior_is_the_same_file_for_every_worker(
+def test_a_relative_source_and_prior_are_the_same_files_for_every_worker(
     tmp_path: Path,
     tiny_prior: Path,
     reference: tuple[Spec, dict[str, bytes], list[Event]],
@@ -208,6 +208,8 @@ def test_a_relative_prior_is_the_same_file_for_every_worker(
     monkeypatch.chdir(tmp_path)
     data = base.model_dump() | {"cluster": shared.part, "pool": {"placement": "calls"}}
     data["prior"]["weights"] = "weights/x.safetensors"
+    (tmp_path / "em").symlink_to(base.source.url.removeprefix("precomputed://file://"))
+    data["source"]["url"] = "file://em"
     data["output"]["path"] = str(tmp_path / "run")
     result = run(Spec.model_validate(data), lambda event: None)
     assert (result.done, result.failed) == (8, [])
