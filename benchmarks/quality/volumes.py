@@ -35,6 +35,12 @@ from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.evaluation.methods import parse_method
 
 SIDE = 128  # slices, and pixels of width
+NOTES = """
+`neighbours` is the mean difference between neighbouring slices over the truth's: 1 is right, below
+it the volume is smoother along the tilt axis than tissue. `join` is the jump in the middle of the
+stack over the mean of the eight beside it, over the truth's own: where the stack is cut into two
+blocks there, compare it with that of the stack in one piece.
+"""
 PARTS = {"validation": slice(0, 78), "test": slice(78, 156)}
 METHODS = [
     f"ddx:steps={steps}:rho={rho}{planes}"
@@ -63,7 +69,7 @@ def main() -> None:
                 rows.append({"method": key, **bench.measured(parse_method(text), halo)})
                 print(rows[-1], flush=True)
                 title = f"Planes in turn: {a.array.name}, {a.part}, {bench.shape}, lateral"
-                report(f"volumes-{a.part}", title, rows, "")
+                report(f"volumes-{a.part}", title, rows, NOTES)
 
 
 class Bench:
