@@ -165,9 +165,11 @@ def read_card(prior: str) -> PriorCard:
             metadata = json.loads((f.metadata() or {}).get("ddgm", "{}"))
     except Exception as error:  # safetensors has no common base class
         raise PriorError(f"prior.weights: {path} is damaged ({error}); fetch it again") from error
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+    theirs = metadata.get("format") if isinstance(metadata, dict) else None
+    if theirs != FORMAT:
         raise PriorError(
-            f"prior.weights: {path} has not the format {FORMAT!r}; use weights that `ddgm` trained"
+            f"prior.weights: {path} has format {theirs!r:.40}, not {FORMAT!r}; use weights that "
+            "`ddgm` trained"
         )
     try:
         return card_of(metadata["card"])

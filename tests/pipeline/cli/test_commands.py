@@ -50,7 +50,7 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     status, out, _ = run_ddgm(capsys, "status", tmp_path / "run")
     assert status == 0
     assert "6 done, 2 failed, 2 left" in out
-    assert "placement: here" in out
+    assert "placement: local" in out
     assert re.search(r"workers at the network +\d+% of the time", out)
     assert re.search(r"worst data residuals +slice \d+ of block \d: ", out)
     status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
