@@ -67,6 +67,7 @@ def configured() -> dict[str, Any]:
         "lifetime": found["worker"]["lifetime"]["duration"],
         "preload": found["worker"]["preload"],
         "profile": found["worker"]["profile"]["interval"],
+        "lost": found["deploy"]["lost-worker-timeout"],
     }
 
 
@@ -83,7 +84,7 @@ def test_a_sites_configuration_of_dask_is_not_ours(monkeypatch: pytest.MonkeyPat
         "distributed.comm.default-scheme": "ucx",
         "distributed.comm.tls.ca-file": "/not/there.pem",
     }
-    ours = {"lifetime": None, "preload": [], "profile": "100ms"}
+    ours = {"lifetime": None, "preload": [], "profile": "100ms", "lost": "180s"}
     with config.set(theirs):
         before = configured()
         with connect(ONE) as client:
