@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -103,14 +102,13 @@ class Bench:
 
     def measured(self, method: Method, halo: int | None) -> dict[str, object]:
         """Scores of a method on the whole stack, or on two blocks with a halo."""
-        n, started = len(self.truth), time.perf_counter()
+        n = len(self.truth)
         if halo is None:
             x = self.solve(method, 0, n)
         else:
             left = self.solve(method, 0, n // 2 + halo)[: n // 2]
             right = self.solve(method, n // 2 - halo, n)[halo:]
             x = torch.cat([left, right])
-        seconds = time.perf_counter() - started
         ssim = {
             f"SSIM {view}": float(scores.ssim(*(v.permute(axes) for v in (x, self.truth))).mean())
             for view, axes in VIEWS.items()
@@ -120,7 +118,6 @@ class Bench:
             **ssim,
             "neighbours": float(jumps(x).mean() / jumps(self.truth).mean()),
             "join": float(join(x) / join(self.truth)),
-            "seconds": round(seconds, 1),
         }
 
 

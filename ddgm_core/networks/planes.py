@@ -3,7 +3,7 @@
 The prior knows tissue cut in any direction, so it can denoise a stack in another plane than the
 slices'. Two planes hold the width: the slices, (thickness, width), and the plane across the beam,
 (slice, width). The third, (thickness, slice), holds the beam as the slices do, so what the tilts
-leave unseen is unseen in it as well, and it helps less (measured, see docs/results/volumes.md).
+leave unseen is unseen in it as well: it is left out.
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ IMAGES = 16  # to a call, which bounds the memory of their patches
 
 
 def planes_of_levels(planes: Literal["slice", "alternate"], levels: int) -> tuple[Plane, ...]:
-    """The plane of each of N noise levels; alternating, the plane across the beam is the last.
-
-    Which of the two is last hardly matters (measured, see docs/results/volumes.md).
-    """
+    """The plane of each of N noise levels; alternating, the plane across the beam is the last."""
     if planes == "slice":
         return ("slice",) * levels
     return tuple("across" if (levels - n) % 2 else "slice" for n in range(levels))

@@ -31,6 +31,8 @@ from tests.pipeline.cli.words import write_spec
 from tests.pipeline.mutations import changed, spoilt
 from tests.pipeline.runs import run_ddgm, spec_data
 
+pytestmark = pytest.mark.long
+
 READERS = "status", "verify", "repair", "run"
 RECORD = "ledger/000/000000.json"
 ARRAY = "volume.zarr/truth/0/zarr.json"
