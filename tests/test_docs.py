@@ -105,3 +105,15 @@ def test_every_test_that_a_document_names_is_there() -> None:
         named = set(re.findall(r"`(test_\w+)`", document.read_text()))
         assert sorted(named - there) == [], document
     assert "test_what_is_not_there" not in there
+
+
+FOLDERS = "benchmarks", "ddgm_core", "deploy", "examples", "pipeline", "tests", "workers"
+
+
+def test_files_and_folders_are_small_enough_to_be_seen_at_once() -> None:
+    """At most 300 lines to a file, and 14 files of Python to a folder; see CONTRIBUTING.md."""
+    files = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
+    assert len(files) > 200
+    assert [str(f) for f in files if len(f.read_text().splitlines()) > 300] == []
+    folders = {file.parent for file in files}
+    assert [str(f) for f in folders if len(list(f.glob("*.py"))) > 14] == []

@@ -17,9 +17,9 @@ from distributed import WorkerPlugin
 from ddgm.core.device import default_device
 from ddgm.core.networks.denoiser import NetworkDenoiser, Precision
 from ddgm.core.networks.prior import load_prior
+from ddgm.core.process_cache import cached_in_process
 from ddgm.workers.batching import Batcher, Busy
 from ddgm.workers.members import RESOURCE
-from ddgm.workers.process_cache import cached_in_process
 
 if TYPE_CHECKING:
     from distributed import Worker

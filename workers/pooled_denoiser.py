@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.process_cache import cached_in_process
 from ddgm.workers.members import RESOURCE, workers_from
 from ddgm.workers.pool_worker import HANDLER, NetworkSpec
-from ddgm.workers.process_cache import cached_in_process
 
 if TYPE_CHECKING:
     from distributed import Worker

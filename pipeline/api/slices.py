@@ -15,13 +15,13 @@ from ddgm.core.methods.method import Method
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.paper import TILT_NOISE
+from ddgm.core.process_cache import cached_in_process
 from ddgm.core.projectors import Projector
 from ddgm.core.projectors import projector as core_projector
 from ddgm.core.simulation.noise import numbered_origins
 from ddgm.pipeline.block.solver import Solver, slice_denoiser
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.yaml_file import check_spec
-from ddgm.workers.process_cache import cached_in_process
 
 SLICE, SINOGRAM = "thickness, width", "views, bins"
 

@@ -24,7 +24,6 @@ DECIDING = (
     "ddgm.workers.batching",
     "ddgm.workers.pool_worker",
     "ddgm.workers.pooled_denoiser",
-    "ddgm.workers.process_cache",
 )
 OMITTED = "ddgm.core.training"
 

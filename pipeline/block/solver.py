@@ -17,13 +17,13 @@ from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
+from ddgm.core.process_cache import cached_in_process
 from ddgm.core.projectors import DataStep, Projector, Spectral, projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.workers.process_cache import cached_in_process
 
 BatchWork = Callable[[Tensor, Sequence[SliceOrigin]], Tensor]
 

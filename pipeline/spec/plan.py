@@ -8,13 +8,13 @@ from functools import cached_property
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
+from ddgm.core.process_cache import cached_in_process
 from ddgm.core.simulation.noise import SliceOrigin
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.resampling.resampled import ResampledVolume
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
-from ddgm.workers.process_cache import cached_in_process
 
 AXES = "zyx"
 

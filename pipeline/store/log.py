@@ -10,8 +10,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from ddgm.core.process_cache import cached_in_process
 from ddgm.pipeline.store.files import Folder
-from ddgm.workers.process_cache import cached_in_process
 
 LOGS = "logs"
 

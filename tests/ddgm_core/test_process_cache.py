@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from ddgm.workers import process_cache as module
-from ddgm.workers.process_cache import KEPT, cached_in_process
+from ddgm.core import process_cache as module
+from ddgm.core.process_cache import KEPT, cached_in_process
 
 
 @pytest.fixture(autouse=True)
