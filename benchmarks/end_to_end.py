@@ -7,7 +7,6 @@ python -m benchmarks.end_to_end [--weights full --precision float8 --batch 64 --
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -137,7 +136,7 @@ def run(spec: Path, out: Path, slices: int) -> Ran:
     whole = time.perf_counter() - start
     files = sorted((out / "ledger").glob("*/*.json"), key=lambda p: p.stat().st_mtime)
     ends = [p.stat().st_mtime for p in files]
-    records = [Record(**json.loads(p.read_text())) for p in files]
+    records = [Record.from_json(p.read_bytes()) for p in files]
     first = records[0]
     second = next((r for r in records[1:] if r.worker == first.worker), first)
     return Ran(
