@@ -46,14 +46,10 @@ def fetch(plan: Plan, block: Block) -> Cutout:
         SourceError: they cannot be read.
     """
     volume, axis = source_volume(plan.spec), plan.axes[0]
-    start, stop = block.box.start[axis], block.box.stop[axis]
-    own = volume.read(block.box)
-    spans = (start - len(block.before), start), (stop, stop + len(block.after))
-    before, after = (
-        [volume.read(block.box.between(axis, a, b)).data] if a < b else [] for a, b in spans
-    )
-    stack = np.concatenate([*before, own.data, *after], axis=axis) if before or after else own.data
-    return Cutout(stack.transpose(plan.axes), own.missing_voxels)
+    cutouts = {box: volume.read(box) for box in plan.reads(block)}
+    parts = [cutout.data for cutout in cutouts.values()]
+    stack = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+    return Cutout(stack.transpose(plan.axes), cutouts[block.box].missing_voxels)
 
 
 def layers_of(

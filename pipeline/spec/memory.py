@@ -68,10 +68,11 @@ def fetch_bytes(plan: Plan) -> Fetch:
     item = np.dtype(info.dtype).itemsize
     count = plan.block_count
     step = max(1, count // SAMPLED_BLOCKS)
-    sample = [plan.block(i).box for i in range(0, count, step)]
-    voxels = sum(_volume(b.shape) for b in sample)
+    sample = [plan.block(i) for i in range(0, count, step)]
+    voxels = sum(_volume(b.box.shape) for b in sample)
     chunk = _volume(info.chunk_shape)
-    touched = sum(sum(1 for _ in b.parts(info.bounds.start, info.chunk_shape)) for b in sample)
+    boxes = [box for b in sample for box in plan.reads(b)]
+    touched = sum(sum(1 for _ in b.parts(info.bounds.start, info.chunk_shape)) for b in boxes)
     pixels = plan.slice_count * plan.geometry.thickness * plan.geometry.width
     needed = int(pixels * item * info.stored_voxels)
     return Fetch(needed, int(needed * touched * chunk / voxels))

@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 
 from ddgm.core import paper, plugins
 from ddgm.core.geometry import Detector
-from ddgm.core.intensity import Intensity
 from ddgm.core.methods.classical import Algebraic
 from ddgm.core.methods.diffusion import Ddgm
 from ddgm.core.methods.registry import METHODS
@@ -19,52 +18,14 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import shipped_priors
 from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
-from ddgm.pipeline.spec.base import Axis, Nanometres, Pixels, Seed, StrictModel, Voxel, check_box
+from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel
 from ddgm.pipeline.spec.method import MethodSpec
+from ddgm.pipeline.spec.source import Source
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
 
 Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
-
-
-class Source(StrictModel):
-    """The volume that is imaged."""
-
-    url: Url = Field(description="any URL that cloud-volume reads, or an OME-Zarr image's")
-    mip: int = Field(default=0, ge=0, le=100, description="level of resolution")
-    resample: Nanometres | tuple[Nanometres, Nanometres, Nanometres] | None = Field(
-        default=None,
-        description="size of the voxels, in nm, that the volume is brought to as it is read: one, "
-        "or z, y, x; default: its own",
-    )
-    box: dict[Axis, tuple[Voxel, Voxel]] | None = Field(
-        default=None,
-        description="start and stop by axis, in voxels of the mip, or of resample; default: all of "
-        "it",
-    )
-    missing: Literal["error"] | Annotated[int, Field(ge=0, lt=2**64)] = Field(
-        default="error",
-        description="source chunks that are not there: an error, or this grey level",
-    )
-    invalid: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
-        default="error",
-        description="source voxels that are NaN or infinite: an error, or this grey level",
-    )
-    intensity: Intensity | None = Field(
-        default=None, description="mean and std that normalise the volume; default: the prior's"
-    )
-
-    @property
-    def size_nm(self) -> tuple[float, float, float] | None:
-        """Size of the voxels that the volume is resampled to, (z, y, x); None where it is not."""
-        size = self.resample
-        return size if size is None or isinstance(size, tuple) else (size, size, size)
-
-    @model_validator(mode="after")
-    def _box_is_whole(self) -> Source:
-        check_box(self.box)
-        return self
 
 
 class Slab(StrictModel):
@@ -292,6 +253,8 @@ class Spec(StrictModel):
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice
             del parts["tilts"]["projector"]
+        if not self.method.couples_slices:
+            del parts["block"]["halo"]
         if self.source.resample is None:  # likewise
             del parts["source"]["resample"]
         if packages := self.packages():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
@@ -183,6 +184,17 @@ class Plan:
         after = origins(box.stop[t], min(end, box.stop[t] + self.halo))
         own = origins(box.start[t], box.stop[t])
         return Block(index, slab, box, first, own, before, after)
+
+    def reads(self, block: Block) -> tuple[Box, ...]:
+        """The boxes that are read for a block, in their order: what there is of its halo, and it.
+
+        They are read one by one: a block counts what its own voxels lack, and no neighbour's.
+        """
+        axis = self.axes[0]
+        start, stop = block.box.start[axis], block.box.stop[axis]
+        edges = (start - len(block.before), start, stop, stop + len(block.after))
+        spans = [span for span in pairwise(edges) if span[0] < span[1]]
+        return tuple(block.box.between(axis, *span) for span in spans)
 
     def blocks(self) -> Iterator[Block]:
         """All blocks, one at a time: a plan of a million of them costs nothing."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ddgm.pipeline.block.stages import fetch, run_block
 from ddgm.pipeline.run.preflight import prepare
-from ddgm.pipeline.spec.memory import coupling_cost, slices_that_fit, worker_memory
+from ddgm.pipeline.spec.memory import coupling_cost, fetch_bytes, slices_that_fit, worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
 from tests.pipeline.runs import layers, phantom_volume, spec_data
@@ -81,7 +81,12 @@ def test_a_block_reads_its_neighbours_up_to_the_box_and_counts_its_own(
 def test_slices_that_stand_alone_have_no_halo(url: str, tiny_prior: Path) -> None:
     plan = make_plan(coupled(url, "run", tiny_prior, {"name": "ddx"}, halo=3))
     assert plan.block(1).stack == plan.block(1).origins
+    assert plan.reads(plan.block(1)) == (plan.block(1).box,)
     assert coupling_cost(plan) == 1
+    other = coupled(url, "run", tiny_prior, {"name": "ddx"}, halo=4)
+    assert other.results_digest() == plan.spec.results_digest()
+    both = [coupled(url, "run", tiny_prior, METHODS["ddx"], halo=n) for n in (3, 4)]
+    assert both[0].results_digest() != both[1].results_digest()
 
 
 def test_a_plan_counts_what_a_halo_costs(url: str, tiny_prior: Path) -> None:
@@ -93,6 +98,10 @@ def test_a_plan_counts_what_a_halo_costs(url: str, tiny_prior: Path) -> None:
     # 32 slices, of which the block has 8, or 12 with its halo
     assert coupling_cost(plan("alternate", 0)) == (16 + 64) / 2 / 16
     assert coupling_cost(plan("alternate", 2)) == (24 + 64) / 2 / 16
+    # chunks of 8 slices: two blocks of 8, and for each the chunk of the other
+    fetched = [fetch_bytes(plan("alternate", halo)) for halo in (0, 2)]
+    assert fetched[0].needed == fetched[1].needed
+    assert fetched[1].touched == 2 * fetched[0].touched
     alone, both = (worker_memory(plan(p, 4)) for p in ("slice", "alternate"))
     assert both.block == 2 * alone.block
     assert both.batch > alone.batch
