@@ -121,8 +121,8 @@ def repair_run(
             console.print(f"block {block} is damaged, and done again")
         spec = plan.spec
         here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
-        versions = other_versions
-        result = run(here, emit, only=found.damaged, other_versions=versions, held=lock)
+        again = found.damaged
+        result = run(here, emit, only=again, other_versions=other_versions, held=lock)
     return Repaired(metadata, result.done, len(found.damaged) - result.done, found.missing)
 
 
