@@ -32,10 +32,11 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     NaN where both are constant.
     """
     groups = zip(fixed_batches(x, SSIM_GROUP), fixed_batches(truth, SSIM_GROUP), strict=True)
-    return torch.cat([_ssim(a, b) for a, b in groups])[: len(x)]
+    return torch.cat([_mean(similarity(a, b)) for a, b in groups])[: len(x)]
 
 
-def _ssim(x: Tensor, truth: Tensor) -> Tensor:
+def similarity(x: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity in the window around each pixel of (B, H, W) images, as x."""
     span = torch.maximum(_range(x), _range(truth))[:, None, None]
     a, b = (pad((v / span)[None], (SSIM_REACH,) * 4, mode="reflect") for v in (x, truth))
     maps = torch.cat((a, b, a * a, b * b, a * b)).contiguous(memory_format=torch.channels_last)
@@ -45,7 +46,7 @@ def _ssim(x: Tensor, truth: Tensor) -> Tensor:
     covariance = product - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2  # of a range of 1
     same = (2 * (mean_a * mean_b) + c1) * (2 * covariance + c2)
-    return _mean(same / ((mean_a**2 + mean_b**2 + c1) * (variances + c2)))
+    return same / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
 
 
 def _window(like: Tensor) -> Tensor:
@@ -81,11 +82,14 @@ def seam_energy(x: Tensor, patch: int = paper.PATCH, stride: int = paper.STRIDE)
     Divide by the truth's own value: about 1 then means no visible seam. NaN where a slice is
     one tile.
     """
-    width = x.shape[-1]
     jumps = (x[..., 1:] - x[..., :-1]).abs().mean(dim=1)  # (B, W - 1), between j and j + 1
-    starts = tile_starts(width, patch, stride) if width > patch else []
-    borders = sorted({b for s in starts for b in (s, s + patch) if 0 < b < width})
-    return _ratio(jumps, [b - 1 for b in borders])
+    return _ratio(jumps, [b - 1 for b in tile_borders(x.shape[-1], patch, stride)])
+
+
+def tile_borders(length: int, patch: int, stride: int) -> list[int]:
+    """The pixels along a side at which a tile begins, or the first beyond one; none of one tile."""
+    starts = tile_starts(length, patch, stride) if length > patch else []
+    return sorted({b for s in starts for b in (s, s + patch) if 0 < b < length})
 
 
 def _ratio(jumps: Tensor, at: Sequence[int]) -> Tensor:

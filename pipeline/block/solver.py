@@ -12,6 +12,7 @@ from ddgm.core.batches import fixed_batches
 from ddgm.core.device import default_device
 from ddgm.core.methods.method import Problem
 from ddgm.core.metrics import scores as metrics
+from ddgm.core.metrics import volumes
 from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
@@ -23,7 +24,7 @@ from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.spec.model import PriorSpec, Spec
-from ddgm.pipeline.spec.plan import Plan
+from ddgm.pipeline.spec.plan import Block, Plan
 
 BatchWork = Callable[[Tensor, Sequence[SliceOrigin]], Tensor]
 
@@ -118,20 +119,44 @@ class Solver:
         method = self.spec.algebraic
         return self._in_batches(lambda y, _: method.solve(self.projector, y), sinograms)
 
-    def score(self, x: Tensor, truth: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Metrics of each slice, (n,) each: mse, ssim, residual and, if tiled, seam."""
+    def score(
+        self, x: Tensor, truth: Tensor, y: Tensor, block: Block | None = None
+    ) -> dict[str, Tensor]:
+        """Metrics of each slice by name, (n,) each; not finite where a slice has none.
+
+        Args:
+            x: consecutive slices, as truth.
+            truth: of them.
+            y: their tilt series.
+            block: whose own slices they are; default: a block without a halo.
+        """
         ax = self._in_batches(lambda part, _: self.projector.forward(part), x)
         scores = {
             "mse": metrics.mse(x, truth),
             "ssim": metrics.ssim(x, truth),
             "residual": metrics.data_residual(ax, y, self.spec.tilts.noise),
+            "ssim_across": volumes.ssim(x, truth, "across"),
+            "ssim_along": volumes.ssim(x, truth, "along"),
+            "neighbours": volumes.neighbours(x, truth),
         }
-        tiles = self.denoise
-        if isinstance(tiles, TiledDenoiser) and x.shape[-1] > tiles.patch:
-            patch, stride = tiles.patch, tiles.stride
-            own = metrics.seam_energy(truth, patch, stride)
-            scores["seam"] = metrics.seam_energy(x, patch, stride) / own
-        return scores
+        return scores | self._seams(x, truth, block)
+
+    def _seams(self, x: Tensor, truth: Tensor, block: Block | None) -> dict[str, Tensor]:
+        """Seam energy along each axis that several tiles lie along, over the truth's own."""
+        tiles, seams = self.denoise, {}
+        if not isinstance(tiles, TiledDenoiser):
+            return {}
+        patch, stride = tiles.patch, tiles.stride
+        for name, a, b in (("seam", x, truth), ("seam_thickness", x.mT, truth.mT)):
+            if a.shape[-1] > patch:
+                own = metrics.seam_energy(b, patch, stride)
+                seams[name] = metrics.seam_energy(a, patch, stride) / own
+        if self.spec.method.couples_slices:
+            solved = len(block.stack) if block else len(x)
+            before = block.own.start if block else 0
+            last = [b - 1 - before for b in metrics.tile_borders(solved, patch, stride)]
+            seams["seam_tilt"] = volumes.tilt_seam(x, truth, last)
+        return seams
 
     def _problem(self, y: Tensor, noise: Callable[[int], Tensor]) -> Problem:
         return Problem(self.projector, y, self.denoise, noise, self.spec.tilts.noise)

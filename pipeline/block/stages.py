@@ -79,15 +79,14 @@ def layers_of(
 
 
 def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dict[str, float]]:
-    """Metrics of each slice: `slice` (its voxel along the tilt axis), mse, ssim, residual, seam,
-    and the algebraic reconstruction's, prefixed, where there is one. What is no number, as the
-    seam energy of a constant slice, is left out."""
+    """Metrics of each slice: `slice` (its voxel along the tilt axis), those of `Solver.score`, and
+    the algebraic reconstruction's, prefixed, where there is one. What is no number, as the seam
+    energy of a constant slice, is left out."""
     truth, y = stacks["truth"], stacks["sinogram"]
-    columns = solver.score(stacks["reconstruction"], truth, y)
+    columns = solver.score(stacks["reconstruction"], truth, y, block)
     if "algebraic" in stacks:
-        columns |= {
-            f"algebraic_{k}": v for k, v in solver.score(stacks["algebraic"], truth, y).items()
-        }
+        classical = solver.score(stacks["algebraic"], truth, y, block)
+        columns |= {f"algebraic_{k}": v for k, v in classical.items()}
     rows = zip(*(v.tolist() for v in columns.values()), strict=True)
     return [
         {"slice": origin[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from math import ceil, gcd, tan
 
@@ -28,6 +29,9 @@ STACKS = 13
 
 
 FLOAT = 4
+
+
+MOST_SLICES = 2**16  # of a block that a spec can ask for
 
 
 SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
@@ -94,6 +98,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     activations = 12 * images.batch * card.architecture.width * images.pixels * FLOAT
     stacks_bytes = pixels * (stacks * FLOAT + 4 + voxel) + 2 * measured * FLOAT
     at_once = plan.block_slices if spec.method.couples_slices else spec.block.batch
+    slices = max(spec.block.slices, plan.block_slices)
+    scored = max(pixels, spec.block.slices * max(g.thickness, g.width))  # of an image of any plane
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
@@ -112,21 +118,29 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
         process=PROCESS_BYTES,
         network=activations if network else 0,
         projector=projector,
-        block=max(spec.block.slices, plan.block_slices) * stacks_bytes,
+        block=slices * stacks_bytes,
         batch=max(
             at_once * (6 * pixels + 4 * measured) * FLOAT,
-            SSIM_GROUP * SSIM_MAPS * pixels * FLOAT,  # scored when no batch is there
+            SSIM_GROUP * SSIM_MAPS * scored * FLOAT,  # scored when no batch is there
         ),
     )
 
 
 def slices_that_fit(plan: Plan, limit: int, network: bool = True) -> int:
     """The most slices to a block that a worker of this memory holds; 0 if not even a batch."""
-    memory, block = worker_memory(plan, network), plan.spec.block
-    grows = memory.block + (memory.batch if plan.spec.method.couples_slices else 0)
-    per_slice = grows // max(block.slices, plan.block_slices)
-    room = (int(SHARE * limit) - memory.total + grows) // per_slice - 2 * plan.halo
-    return max(0, room // block.batch * block.batch)
+    batch = plan.spec.block.batch
+
+    def needed(batches: int) -> int:
+        return worker_memory(with_slices(plan, batches * batch), network).total
+
+    fit = range(1, MOST_SLICES // batch + 1)
+    return batch * bisect_right(fit, SHARE * limit, key=needed)
+
+
+def with_slices(plan: Plan, slices: int) -> Plan:
+    """The plan with blocks of so many slices."""
+    block = plan.spec.block.model_copy(update={"slices": slices})
+    return Plan(plan.spec.model_copy(update={"block": block}), plan.info)
 
 
 def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:

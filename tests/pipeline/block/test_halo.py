@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.spec.memory import coupling_cost, fetch_bytes, slices_that_fit, worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
+from ddgm.pipeline.volumes.box import Box
 from tests.pipeline.runs import layers, phantom_volume, spec_data
 from tests.pipeline.sample_volumes import chunk_file
 
@@ -105,10 +107,16 @@ def test_a_plan_counts_what_a_halo_costs(url: str, tiny_prior: Path) -> None:
     alone, both = (worker_memory(plan(p, 4)) for p in ("slice", "alternate"))
     assert both.block == 2 * alone.block
     assert both.batch > alone.batch
-    limit = both.total * 2
-    assert (
-        8 < slices_that_fit(plan("alternate", 4), limit) < slices_that_fit(plan("slice", 4), limit)
-    )
+
+
+def test_fewer_slices_fit_where_a_halo_is_held_as_well(url: str, tiny_prior: Path) -> None:
+    fits = []
+    for planes in ("alternate", "slice"):
+        method = METHODS["ddx"] | {"planes": planes}
+        plan = make_plan(coupled(url, "run", tiny_prior, method, slices=8, halo=4))
+        long = replace(plan.info, bounds=Box((10, 20, 7), (42, 60, 7 + 2**16)))
+        fits.append(slices_that_fit(replace(plan, info=long), 10**9))
+    assert 8 < fits[0] < fits[1] < 2**16
 
 
 def test_a_halo_larger_than_its_block_is_refused(url: str, tiny_prior: Path) -> None:

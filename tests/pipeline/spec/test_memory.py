@@ -83,6 +83,12 @@ def test_memory_grows_with_what_holds_it(tiny_prior: Path) -> None:
     )
 
 
+def test_long_blocks_are_scored_in_larger_images_than_slices(tiny_prior: Path) -> None:
+    bounds = Box((0, 0, 0), (32, 140, 64))
+    short, long = (worker_memory(plan(tiny_prior, bounds, n)) for n in (32, 64))
+    assert long.batch == 2 * short.batch  # a plane across 64 slices is twice as large as one
+
+
 def test_a_calibration_scales_to_the_run_and_its_workers(tiny_prior: Path) -> None:
     one = plan(tiny_prior, Box((0, 0, 0), (32, 140, 64)))
     time = time_calls(one)
