@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
-from ddgm.pipeline.spec.layout import bytes_to_write, layer_bytes, layout_of
+from ddgm.pipeline.spec.layout import layer_bytes, layout_of
+from ddgm.pipeline.spec.levels import Pyramid, bytes_to_write, level_bytes
 from ddgm.pipeline.spec.memory import (
     batch_fill,
     coupling_cost,
@@ -120,10 +121,20 @@ def _cost_rows(plan: Plan) -> list[Row]:
     misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut by blocks"
     return [
         ("to fetch, uncompressed", f"{decimal(fetch.touched)}: {misaligned}"),
-        ("to write, uncompressed", f"{decimal(bytes_to_write(plan))}: {layers}"),
+        ("to write, uncompressed", f"{decimal(bytes_to_write(plan))}: {layers}{_coarser(plan)}"),
         ("memory of a worker", f"{decimal(memory.total)}: {parts}"),
         *_room_rows(plan),
     ]
+
+
+def _coarser(plan: Plan) -> str:
+    """What the coarser levels add to the layers."""
+    pyramid = Pyramid(plan)
+    last = pyramid.levels[-1]
+    if not last.number:
+        return ""
+    more, files = decimal(level_bytes(plan)), pyramid.count * len(pyramid.layers)
+    return f"; {last.number} coarser levels, down to {_by(last.shape)}: {more} in {files} files"
 
 
 def _time_rows(plan: Plan, cost: RunTime) -> list[Row]:

@@ -15,7 +15,7 @@ from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
-from ddgm.pipeline.spec.layout import bytes_to_write
+from ddgm.pipeline.spec.levels import bytes_to_write
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
 from ddgm.pipeline.store.arrays import StoreError

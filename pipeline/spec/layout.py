@@ -114,8 +114,8 @@ def layer_bytes(plan: Plan, layer: Layer) -> int:
     return plan.slice_count * prod(layout.shard) // slices * np.dtype(layout.dtype).itemsize
 
 
-def bytes_to_write(plan: Plan) -> int:
-    """Bytes of all layers, before compression."""
+def bytes_of_layers(plan: Plan) -> int:
+    """Bytes of all layers as blocks write them, before compression."""
     return sum(layer_bytes(plan, layer) for layer in plan.spec.output.layers)
 
 

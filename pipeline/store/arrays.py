@@ -1,4 +1,4 @@
-"""The zarr volume of a run (OME-Zarr 0.5): its metadata, and the shards of its blocks."""
+"""The zarr volume of a run (OME-Zarr 0.5): its metadata, and the shards of its layers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.buffer import cpu
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.spec.layout import LayerLayout, layout_of
+from ddgm.pipeline.spec.layout import Index, LayerLayout, layout_of
+from ddgm.pipeline.spec.levels import Level, Pyramid, Shard
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import AXES, Block, Plan
 from ddgm.pipeline.store.files import OPTIONS, Folder
-from ddgm.pipeline.volumes.coordinates import centre_of
+from ddgm.pipeline.volumes.coordinates import centre_of, size_of
 
 VOLUME = "volume.zarr"
+MEANS = "area means of the level before; grey levels in uint8 rounded half to even"
 
 
 class StoreError(DdgmError):
@@ -29,15 +32,13 @@ class StoreError(DdgmError):
 
 @dataclass(frozen=True)
 class Arrays:
-    """The layers of a run: RUN/volume.zarr/LAYER/0."""
+    """The layers of a run: RUN/volume.zarr/LAYER/LEVEL, with level 0 what the blocks write."""
 
     folder: Folder
 
-    def array(self, layer: str, mode: str = "r") -> zarr.Array:
+    def array(self, layer: str, mode: str = "r", level: int = 0) -> zarr.Array:
         """A layer's array. With mode `r+`, all-zero chunks are written like any other."""
-        # not open_array's `config`: zarr 3.1.6 passes over it for an array that exists (measured)
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            return zarr.open_array(**self._zarr(f"{VOLUME}/{layer}/0"), mode=mode)  # type: ignore[arg-type]
+        return _opened(mode, **self._zarr(f"{VOLUME}/{layer}/{level}"))
 
     def write(self, array: zarr.Array, layout: LayerLayout, block: Block, data: np.ndarray) -> int:
         """Write a block of a layer, one whole shard; returns its bytes once it is on the disk."""
@@ -57,23 +58,54 @@ class Arrays:
                 for one that is missing or empty).
         """
         layout = layout_of(plan, layer)
-        name = shard_name(layout, block)
+        return self._read(layer, 0, shard_name(layout, block), layout.index(block))
+
+    def read_shard(self, layer: Layer, level: Level, shard: Shard) -> np.ndarray:
+        """A shard of any level of an image.
+
+        Raises:
+            StoreError: it is missing, empty or damaged.
+        """
+        return self._read(layer, level.number, name_of(layer, shard), level.index(shard))
+
+    def write_shard(self, layer: Layer, level: Level, shard: Shard, data: np.ndarray) -> int:
+        """Put a shard of a coarser level in place, whole or not at all; returns its bytes.
+
+        It is made in memory: several tasks may write one shard at once, of which none may delete
+        what another has just written.
+        """
+        name = f"{VOLUME}/{layer}/{level.number}/zarr.json"
+        about = self.folder.read(name)
+        if about is None:
+            raise StoreError(f"{name} is missing")
+        kept: dict[str, Any] = {"zarr.json": cpu.Buffer.from_bytes(about)}
+        _opened("r+", store=MemoryStore(kept))[level.index(shard)] = data
+        whole = kept[shard.key].to_bytes()
+        self.folder.write(name_of(layer, shard), whole)
+        return len(whole)
+
+    def _read(self, layer: Layer, level: int, name: str, index: Index) -> np.ndarray:
         if not self.folder.size(name):
             raise StoreError(f"{name} is missing or empty")
         try:
             with self.folder.store_errors():
-                return np.asarray(self.array(layer)[layout.index(block)])
+                return np.asarray(self.array(layer, level=level)[index])
         except (ValueError, RuntimeError, OSError) as error:
             raise StoreError(f"{name} is damaged ({error})") from error
 
-    def wrong_metadata(self, plan: Plan) -> dict[str, bytes]:
-        """The zarr.json files, by name, that are missing or differ from the plan's."""
-        found = {f"{VOLUME}/{name}": data for name, data in metadata(plan).items()}
+    def wrong_metadata(self, plan: Plan, coarser: int = 0) -> dict[str, bytes]:
+        """The zarr.json files, by name, that are missing or differ from the plan's.
+
+        Args:
+            plan: of the run.
+            coarser: how many levels the run has beside level 0.
+        """
+        found = {f"{VOLUME}/{name}": data for name, data in metadata(plan, coarser).items()}
         return {name: d for name, d in found.items() if not _same_json(self.folder.read(name), d)}
 
-    def mend_metadata(self, plan: Plan) -> list[str]:
+    def mend_metadata(self, plan: Plan, coarser: int = 0) -> list[str]:
         """Write each zarr.json that differs from what the plan gives; returns their names."""
-        wrong = self.wrong_metadata(plan)
+        wrong = self.wrong_metadata(plan, coarser)
         for name, data in wrong.items():
             self.folder.write(name, data)
         return list(wrong)
@@ -90,40 +122,76 @@ def shard_name(layout: LayerLayout, block: Block) -> str:
     return f"{VOLUME}/{layout.layer}/0/{layout.key(block)}"
 
 
-def metadata(plan: Plan) -> dict[str, bytes]:
-    """Every zarr.json of a run by its name below volume.zarr: a pure function of the plan."""
+def name_of(layer: Layer, shard: Shard) -> str:
+    """The name of a shard of any level of an image, relative to the run's folder."""
+    return f"{VOLUME}/{layer}/{shard.level}/{shard.key}"
+
+
+def metadata(plan: Plan, coarser: int = 0) -> dict[str, bytes]:
+    """Every zarr.json of a run by its name below volume.zarr: a pure function of its arguments.
+
+    Args:
+        plan: of the run.
+        coarser: how many levels images have beside level 0; runs of before there were any have 0.
+    """
     kept: dict[str, Any] = {}
     root = zarr.open_group(MemoryStore(kept), mode="w", zarr_format=3)
+    levels = Pyramid(plan).levels[: coarser + 1]
     for layer in plan.spec.output.layers:
         layout = layout_of(plan, layer)
-        ome = ome_attributes(plan, layer) if layout.image else {}
-        root.create_group(layer, attributes=ome).create_array(
-            "0",
-            shape=layout.shape,
-            shards=layout.shard,
-            chunks=layout.chunks,
-            dtype=layout.dtype,
-            fill_value=0,
-            serializer=BytesCodec(endian="little"),
-            # the checksum lies inside the shard: a flipped bit is an error, not a wrong voxel
-            compressors=[ZstdCodec(level=plan.spec.output.compression), Crc32cCodec()],
-            dimension_names=layout.dimensions,
-        )
+        ome = ome_attributes(plan, layer, coarser) if layout.image else {}
+        group = root.create_group(layer, attributes=ome)
+        sizes = [(layout.shape, layout.shard, layout.chunks)]
+        if layout.image:
+            sizes += [(level.shape, level.shard, level.chunks) for level in levels[1:]]
+        for number, (shape, shard, chunks) in enumerate(sizes):
+            group.create_array(
+                str(number),
+                shape=shape,
+                shards=shard,
+                chunks=chunks,
+                dtype=layout.dtype,
+                fill_value=0,
+                serializer=BytesCodec(endian="little"),
+                # the checksum lies inside the shard: a flipped bit is an error, not a wrong voxel
+                compressors=[ZstdCodec(level=plan.spec.output.compression), Crc32cCodec()],
+                dimension_names=layout.dimensions,
+            )
     return {name: data.to_bytes() for name, data in kept.items()}
 
 
-def ome_attributes(plan: Plan, layer: str) -> dict[str, Any]:
-    """OME-Zarr 0.5 metadata that lays a layer on its source volume, in nanometres."""
-    size = plan.info.voxel_size_nm
-    first = centre_of(plan.region.start, size, plan.info.origin_nm)
-    scale = {"type": "scale", "scale": list(size)}
-    shift = {"type": "translation", "translation": list(first)}
-    multiscale = {
+def ome_attributes(plan: Plan, layer: Layer, coarser: int = 0) -> dict[str, Any]:
+    """OME-Zarr 0.5 metadata that lays a layer on its source volume, in nanometres.
+
+    Args:
+        plan: of the run.
+        layer: an image.
+        coarser: how many levels it has beside level 0.
+    """
+    multiscale: dict[str, Any] = {
         "name": layer,
         "axes": [{"name": a, "type": "space", "unit": "nanometer"} for a in AXES],
-        "datasets": [{"path": "0", "coordinateTransformations": [scale, shift]}],
+        "datasets": [_dataset(plan, level) for level in Pyramid(plan).levels[: coarser + 1]],
     }
-    return {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+    ome: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
+    if coarser:
+        multiscale |= {"type": "mean", "metadata": {"description": MEANS}}
+    return {"ome": ome}
+
+
+def _dataset(plan: Plan, level: Level) -> dict[str, Any]:
+    """A level's place: the centre of its first voxel, which is that of the voxels in it."""
+    size, origin = plan.info.voxel_size_nm, plan.info.origin_nm
+    first = centre_of(plan.region.start, size, origin, level.factor)
+    scale = {"type": "scale", "scale": list(size_of(size, level.factor))}
+    shift = {"type": "translation", "translation": list(first)}
+    return {"path": str(level.number), "coordinateTransformations": [scale, shift]}
+
+
+def _opened(mode: str, **where: Any) -> zarr.Array:
+    # not open_array's `config`: zarr 3.1.6 passes over it for an array that exists (measured)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        return zarr.open_array(**where, mode=mode)  # type: ignore[arg-type]
 
 
 def checksum(data: np.ndarray) -> str:

@@ -33,15 +33,31 @@ def origin_of(centre: Sequence[float], size: Sequence[float]) -> Point:
     return _each(lambda c, s: c - HALF * s, centre, size)
 
 
-def centre_of(voxel: Sequence[int], size: Sequence[float], origin: Sequence[float]) -> Point:
-    """The centre of a voxel, in nanometres.
+def centre_of(
+    voxel: Sequence[int],
+    size: Sequence[float],
+    origin: Sequence[float],
+    factor: Sequence[int] = (1, 1, 1),
+) -> Point:
+    """The centre of a voxel, or of several that are taken for one, in nanometres.
 
     Args:
-        voxel: its index, (z, y, x).
+        voxel: the index of the first, (z, y, x).
         size: of a voxel, in nanometres.
         origin: the corner of voxel 0, in nanometres.
+        factor: voxels that are taken for one, along each axis.
     """
-    return _each(lambda i, s, o: o + (i + HALF) * s, voxel, size, origin)
+    return _each(lambda i, s, o, f: o + (i + HALF * f) * s, voxel, size, origin, factor)
+
+
+def size_of(size: Sequence[float], factor: Sequence[int]) -> Point:
+    """The size of several voxels that are taken for one, in nanometres.
+
+    Args:
+        size: of a voxel, in nanometres, (z, y, x).
+        factor: voxels along each axis.
+    """
+    return _each(lambda s, f: s * f, size, factor)
 
 
 def nearest_voxel(corner: Sequence[float], size: Sequence[float]) -> Triple:
