@@ -96,8 +96,8 @@ class Pyramid:
     def levels(self) -> tuple[Level, ...]:
         """All levels, the blocks' own first."""
         layout, one = layout_of(self.plan, "reconstruction"), (1, 1, 1)
-        sizes = map(_triple, (layout.shape, layout.shard, layout.chunks))
-        levels = [Level(0, one, one, *sizes, one)]
+        shape, shard, chunks = map(_triple, (layout.shape, layout.shard, layout.chunks))
+        levels = [Level(0, one, one, shape, shard, chunks, one)]
         while max(levels[-1].shape) > LONGEST:
             levels.append(_coarser(levels[-1], self.plan))
         return tuple(levels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class AreaMeans:
     def __init__(self, shape: Sequence[int], step: Sequence[int], dtype: str) -> None:
         self.shape, self.step, self.dtype = shape, step, np.dtype(dtype)
         wide = np.uint16 if self.dtype == np.uint8 else np.float64
-        self.sums = np.zeros([-(-n // s) for n, s in zip(shape, step, strict=True)], wide)
+        self.sums: Any = np.zeros([-(-n // s) for n, s in zip(shape, step, strict=True)], wide)
 
     def add(self, piece: np.ndarray, start: Sequence[int]) -> None:
         """Add a piece, which begins at `start`. No two pieces may overlap."""
