@@ -77,11 +77,13 @@ def named(path: Path) -> Iterator[None]:
 def _open_zarr(path: Path) -> ArrayFile:
     import zarr
 
+    from ddgm.pipeline.volumes.limits.zarr_codecs import bounded
+
     node: Any = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
-        return ArrayFile(node)
+        return ArrayFile(bounded(node))
     level = ome_levels(dict(node.attrs))[0]
-    return ArrayFile(node[level.path], level.axes, level.voxel_size_nm, level.origin_nm)
+    return ArrayFile(bounded(node[level.path]), level.axes, level.voxel_size_nm, level.origin_nm)
 
 
 def _open_tiff(path: Path, files: ExitStack) -> ArrayFile:

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from io import BytesIO
+from math import prod
 from socket import SHUT_RDWR
 from threading import Event, Timer
 from typing import Any
+
+from ddgm.pipeline.volumes.limits.images import check_pixels
+from ddgm.pipeline.volumes.limits.unpack import UNPACK, TooLargeError, unpack
 
 INFO_BYTES = 2**24  # an answer may have these beside the voxels that were asked for
 
@@ -31,10 +34,6 @@ class Limits:
 LIMITS = Limits()
 
 
-class TooLargeError(Exception):
-    """A file that is larger, as it comes or unpacked, than can be right."""
-
-
 class RangesIgnoredError(Exception):
     """A server that answers a request for a part of a file with all of it."""
 
@@ -45,15 +44,18 @@ def cloud_volume() -> Any:
     import cloudfiles.compression
     import cloudfiles.secrets
     import cloudfiles.threaded_queue
+    import cloudvolume.chunks
     import cloudvolume.compression
     import cloudvolume.datasource.precomputed
     import cloudvolume.datasource.precomputed.image.rx
     import cloudvolume.threaded_queue
 
     bound_http()
-    unpack = partial(_decompress, cloudfiles.compression.decompress)
+    unpacked = partial(_decompress, cloudfiles.compression.decompress)
     for library in (cloudfiles, cloudvolume):
-        vars(library.compression)["decompress"] = unpack
+        vars(library.compression)["decompress"] = unpacked
+    chunks: Any = cloudvolume.chunks
+    chunks.decode = partial(_decode, chunks.decode)
     # It prints what it also raises, and hints; redirecting stdout would not be safe in threads.
     precomputed = cloudvolume.datasource.precomputed
     for module in (precomputed, precomputed.image.rx, cloudfiles.secrets, cloudfiles.compression):
@@ -205,60 +207,21 @@ def _decompress(
     """Unpacks a file's content, no more than `LIMITS` of it; an empty file is damage."""
     if content is not None and not len(content):  # the library takes it for one that is missing
         raise ValueError(f"{'a chunk' if filename == 'N/A' else filename} is an empty file")
-    unpack = _UNPACK.get((encoding or "").lower())
-    if unpack is None or not content:
+    encoding = (encoding or "").lower()
+    if encoding not in UNPACK or not content:
         return plain(content, encoding, filename)
-    try:
-        data = unpack(content, LIMITS.bytes + 1)
-    except (OSError, EOFError) as error:  # not of the network or the disk
-        raise ValueError(f"{filename} cannot be unpacked: {error}") from error
-    if len(data) > LIMITS.bytes:
-        raise TooLargeError(f"{filename} unpacks to more than {LIMITS.bytes / 1e6:.1f} MB")
-    return data
+    return unpack(encoding, content, LIMITS.bytes, filename)
 
 
-def _gunzip(content: bytes, most: int) -> bytes:
-    import gzip
-
-    return gzip.GzipFile(fileobj=BytesIO(content)).read(most)
-
-
-def _bunzip(content: bytes, most: int) -> bytes:
-    import bz2
-
-    return bz2.BZ2File(BytesIO(content)).read(most)
-
-
-def _unxz(content: bytes, most: int) -> bytes:
-    import lzma
-
-    return lzma.LZMAFile(BytesIO(content)).read(most)
-
-
-def _unzstd(content: bytes, most: int) -> bytes:
-    import zstandard
-
-    if zstandard.frame_content_size(content) > most:
-        return bytes(most)
-    return zstandard.ZstdDecompressor().decompress(content, max_output_size=most)
-
-
-def _unbrotli(content: bytes, most: int) -> bytes:
-    import brotli
-
-    unpacker = brotli.Decompressor()
-    data = unpacker.process(content, output_buffer_limit=most)
-    if len(data) < most and not unpacker.is_finished():
-        raise EOFError("it is cut short")
-    return data
-
-
-_UNPACK: dict[str, Callable[[bytes, int], bytes]] = {
-    "gzip": _gunzip,
-    "br": _unbrotli,
-    "zstd": _unzstd,
-    "bz2": _bunzip,
-    "bzip2": _bunzip,
-    "xz": _unxz,
-    "lzma": _unxz,
-}
+def _decode(
+    plain: Callable[..., Any],
+    content: Any,
+    encoding: str,
+    shape: Any = None,
+    *rest: Any,
+    **more: Any,
+) -> Any:
+    """Decodes a chunk, once its header says no more voxels than it has."""
+    if content and shape is not None:
+        check_pixels(content, encoding, prod(int(n) for n in shape))
+    return plain(content, encoding, shape, *rest, **more)

@@ -158,9 +158,19 @@ class Volume(ABC):
             with self._errors(box):
                 return Cutout(self._download(box), 0)
         except SourceError as error:
+            if error.kind == "corrupt":
+                self._find_corrupt(box)
             if error.kind != "missing" or self.missing is None:
                 raise
         return self._read_filled(box)
+
+    def _find_corrupt(self, box: Box) -> None:
+        """Raise the error of the first piece of a box that cannot be read: it names the place."""
+        for part in box.parts(self.info.bounds.start, self._stored_shape):
+            if part == box:
+                return
+            with self._errors(part):
+                self._download(part)
 
     def _read_filled(self, box: Box) -> Cutout:
         """Reads piece by piece, so that only those that are missing are filled."""

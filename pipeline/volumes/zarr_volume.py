@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ddgm.pipeline.volumes.box import Box, Triple
+from ddgm.pipeline.volumes.limits.unpack import TooLargeError
 from ddgm.pipeline.volumes.ome_zarr import SPACE, OmeError, OmeLevel, ome_levels
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
 
@@ -39,9 +40,19 @@ class ZarrVolume(Volume):
     def _download(self, box: Box) -> np.ndarray:
         parts = dict(zip(SPACE, box.slices(), strict=True))
         kept = [axis for axis in self._level.axes if axis in parts]
-        data = np.asarray(self._array[tuple(parts.get(axis, 0) for axis in self._level.axes)])
+        try:
+            data = np.asarray(self._array[tuple(parts.get(axis, 0) for axis in self._level.axes)])
+        except TooLargeError as error:
+            raise TooLargeError(f"{self._first_key(box)}: {error}") from error
         data = data.transpose([kept.index(axis) for axis in SPACE])
         return np.ascontiguousarray(data, data.dtype.newbyteorder("="))
+
+    def _first_key(self, box: Box) -> str:
+        """The name, within the image, of the chunk or shard of a box's first voxel."""
+        corner = dict(zip(SPACE, box.start, strict=True))
+        pieces = self._array.shards or self._array.chunks
+        at = (corner.get(a, 0) // n for a, n in zip(self._level.axes, pieces, strict=True))
+        return f"{self._level.path}/{self._array.metadata.encode_chunk_key(tuple(at))}"
 
     @property
     def _stored_shape(self) -> Triple:
@@ -72,6 +83,8 @@ class ZarrVolume(Volume):
 
     @cached_property
     def _array(self) -> Any:
+        from ddgm.pipeline.volumes.limits.zarr_codecs import bounded
+
         array, axes = self._group[self._level.path], self._level.axes
         shape = dict(zip(axes, array.shape, strict=False))
         if len(array.shape) != len(axes) or any(n > 1 for a, n in shape.items() if a not in SPACE):
@@ -79,7 +92,7 @@ class ZarrVolume(Volume):
             fault = f"axes {axes} of lengths {sizes}"
             remedy = "those beside z, y and x must have length 1; save one time and one channel"
             raise self._error("unsupported", fault, remedy=remedy)
-        return array
+        return bounded(array)
 
 
 def cloud_url(url: str) -> tuple[str, Any]:

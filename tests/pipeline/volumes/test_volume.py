@@ -140,7 +140,8 @@ def test_chunks_outside_the_listed_regions_are_read_too(folder: Path, data: np.n
 def test_a_truncated_chunk_is_corrupt(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = chunk_file(folder, CHUNK)
     path.write_bytes(path.read_bytes()[:1000])
-    assert f"box {ALL}" in failure(lambda: open_volume(local(folder), 0).read(ALL), "corrupt")
+    box = Box(CHUNK, (37, 38, 39))
+    assert f"box {box}:" in failure(lambda: open_volume(local(folder), 0).read(ALL), "corrupt")
     assert capfd.readouterr().out == ""  # the library prints what it raises
 
 
