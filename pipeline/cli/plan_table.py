@@ -12,11 +12,15 @@ from ddgm.pipeline.block.timing import RunTime, time_calls
 from ddgm.pipeline.spec.layout import layer_bytes, layout_of
 from ddgm.pipeline.spec.levels import Pyramid, bytes_to_write, level_bytes
 from ddgm.pipeline.spec.memory import (
+    LOW_COST,
+    MOST_SLICES,
     batch_fill,
+    cheap_slices,
     coupling_cost,
     fetch_bytes,
     network_batch,
     slices_that_fit,
+    with_slices,
     worker_memory,
 )
 from ddgm.pipeline.spec.model import Spec
@@ -96,11 +100,40 @@ def _shape_rows(plan: Plan) -> list[Row]:
 
 
 def _halo_rows(plan: Plan) -> list[Row]:
-    """Line on what it costs that the method couples slices."""
+    """Lines on what it costs that the method couples slices, and which blocks would cost less."""
     if not plan.spec.method.couples_slices:
         return []
-    cost = f"{plan.halo} slices on either side; the network's work is {coupling_cost(plan):.2f} x"
-    return [("halo", f"{cost} that of the slices alone")]
+    cost, patch = coupling_cost(plan), read_card(plan.spec.prior.weights).patch
+    work = f"{plan.halo} slices on either side; the network's work is {cost:.2f} x"
+    rows = [("halo", f"{work} that of the slices alone{_shorter_work(plan, cost)}")]
+    if plan.shortest_stack < patch and plan.spec.prior.tiling == "tiles":
+        continued = f"{plan.shortest_stack} slices or more, continued to {patch} by reflection"
+        rows.append(("stack across the beam", continued))
+    return rows
+
+
+def _shorter_work(plan: Plan, cost: float) -> str:
+    """Which blocks would cost less, where these cost much."""
+    if cost <= LOW_COST:
+        return ""
+    limit, fit = _worker_limit(plan), MOST_SLICES
+    if limit is not None:
+        fit = slices_that_fit(plan, *limit)
+    low = f"at most {LOW_COST:g} x"
+    if slices := cheap_slices(plan, fit):
+        memory = decimal(worker_memory(with_slices(plan, slices)).total)
+        return f"; block.slices: {slices} makes it {low}, with {memory} to a worker"
+    if slices := cheap_slices(plan, MOST_SLICES):
+        return f"; {low} needs block.slices: {slices}, and {fit} fit: raise cluster.memory"
+    return f"; no block of {plan.slices} slices or fewer makes it {low}: lower block.halo"
+
+
+def _worker_limit(plan: Plan) -> tuple[int, bool] | None:
+    """Memory of a worker where the spec says it, and whether it runs the network, too."""
+    cluster, pool = plan.spec.cluster, plan.spec.pool
+    if not isinstance(cluster, Local):
+        return None
+    return parse_bytes(cluster.memory), not (pool.workers or pool.placement)
 
 
 def _fill(plan: Plan) -> str:
@@ -153,15 +186,13 @@ def _time_rows(plan: Plan, cost: RunTime) -> list[Row]:
 
 def _room_rows(plan: Plan) -> list[Row]:
     """Line on whether a local cluster's workers can hold such blocks, and which they could hold."""
-    cluster, pool = plan.spec.cluster, plan.spec.pool
-    if not isinstance(cluster, Local):
+    if (limit := _worker_limit(plan)) is None:
         return []
-    network = not (pool.workers or pool.placement)
-    limit = parse_bytes(cluster.memory)
-    slices = slices_that_fit(plan, limit, network)
+    assert isinstance(plan.spec.cluster, Local)
+    slices, memory = slices_that_fit(plan, *limit), plan.spec.cluster.memory
     fits = slices >= plan.spec.block.slices
     remedy = f"at most {slices} slices do; lower block.slices" if slices else "no block does"
-    return [(f"fits into {cluster.memory}", "yes" if fits else f"NO: {remedy}, or raise memory")]
+    return [(f"fits into {memory}", "yes" if fits else f"NO: {remedy}, or raise memory")]
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -16,6 +16,7 @@ from ddgm.pipeline.report.figures import Series
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, difference_picture, place_of, slice_picture
 from ddgm.pipeline.report.trust import trust_section
+from ddgm.pipeline.report.volume import volume_section
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.arrays import VOLUME
@@ -48,6 +49,7 @@ def render_page(run: RunData, views: dict[str, SliceView], picture: bytes | None
         picture=picture,
         pictures=_pictures(run, views),
         trust=trust_section(run, views["median"]),
+        volume=volume_section(run, views["median"]),
         pace=len(run.columns["mse"]) / total if total else 0.0,
         provenance=_provenance(run),
         spec_text=dump_spec(run.plan.spec),

@@ -11,6 +11,7 @@ import numpy as np
 
 from ddgm.pipeline.figures import CLASSICAL, OURS
 from ddgm.pipeline.report.figures import Series
+from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import AXES, Plan
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.ledger import Record
@@ -39,6 +40,14 @@ class RunData:
     @property
     def method(self) -> str:
         return self.plan.spec.method.title
+
+    @property
+    def names(self) -> dict[Layer, str]:
+        """What the layers that are compared are called, in their order."""
+        names = {"reconstruction": self.method, "truth": "Truth", "algebraic": "Algebraic"}
+        return {
+            layer: name for layer, name in names.items() if layer in self.plan.spec.output.layers
+        }  # type: ignore[misc]
 
     @property
     def tilt_axis(self) -> str:

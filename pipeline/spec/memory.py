@@ -34,6 +34,9 @@ FLOAT = 4
 MOST_SLICES = 2**16  # of a block that a spec can ask for
 
 
+LOW_COST = 1.4  # of a method that couples slices, up to which a length of block is proposed
+
+
 SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
 
 
@@ -213,6 +216,14 @@ def coupling_cost(plan: Plan) -> float:
     }
     own = min(plan.spec.block.slices, plan.slices) * alone.per_slice * alone.pixels
     return sum(pixels[plane] for plane in planes) / (len(planes) * own)
+
+
+def cheap_slices(plan: Plan, most: int) -> int:
+    """The fewest slices to a block, `most` at most, that keep `coupling_cost` low; 0 if none do."""
+    batch, whole = plan.spec.block.batch, ceil(plan.slices / plan.spec.block.batch)
+    least = ceil(max(plan.halo, 1) / batch)  # a halo is no longer than its block
+    lengths = (batch * n for n in range(least, min(most // batch, whole) + 1))
+    return next((n for n in lengths if coupling_cost(with_slices(plan, n)) <= LOW_COST), 0)
 
 
 def batch_fill(plan: Plan) -> tuple[float, int]:

@@ -167,6 +167,12 @@ class Plan:
         """Slices that are reconstructed for a full block, with its halo."""
         return min(self.spec.block.slices + 2 * self.halo, self.slices)
 
+    @property
+    def shortest_stack(self) -> int:
+        """Slices that are reconstructed together for the shortest block, with what halo it has."""
+        ends = self.block(0), self.block(self.blocks_per_slab - 1)
+        return min(len(block.stack) for block in ends)
+
     def block(self, index: int) -> Block:
         """The block of an index from 0 to `block_count` - 1."""
         position, along = divmod(index, self.blocks_per_slab)

@@ -26,6 +26,7 @@ def make(
     volume: str = "volume",
     slab: dict[str, str] | None = None,
     prior: dict[str, Any] | None = None,
+    planes: str = "slice",
     **tilts: Any,
 ) -> str:
     """The folder of a run of the first blocks of a volume."""
@@ -34,9 +35,9 @@ def make(
         "output": {"path": str(root / name), "layers": layers},
         "slab": {"thickness": THICKNESS, **(slab or {})},
         "prior": {"weights": str(root / "prior.safetensors"), **(prior or {})},
-        "method": {"name": "ddgm", "steps": 2, "gradient_steps": 2},
+        "method": {"name": "ddgm", "steps": 2, "gradient_steps": 2, "planes": planes},
         "algebraic": {"gradient_steps": 5},
-        "block": {"slices": 4, "batch": 4},
+        "block": {"slices": 4, "batch": 4, "halo": 2},
         "tilts": {"count": 24, **tilts},
     }
     for block in range(blocks):

@@ -1,0 +1,127 @@
+"""What a report says of a run as a volume: its planes, and the joins of its blocks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddgm.core.simulation.phantom import neuropil
+from ddgm.pipeline.report.joins import joined_blocks, measured_joins
+from ddgm.pipeline.report.planes import planes_picture, planes_through
+from ddgm.pipeline.report.run_data import load_run_data
+from ddgm.pipeline.report.slices import view_of
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.volumes.ingest import ingest
+from tests.pipeline.pages import decoded
+from tests.pipeline.report.reported import (
+    ALL,
+    FIRST,
+    THICKNESS,
+    WIDTH,
+    change_metrics,
+    make,
+    numbers,
+    page,
+)
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def long(runs: Path) -> str:
+    """A run of three of five blocks of four slices, 32 x 140."""
+    np.save(runs / "long.npy", neuropil((THICKNESS, WIDTH, 20), 1))
+    at = f"precomputed://file://{runs}/long"
+    ingest(runs / "long.npy", at, (16.0, 16.0, 16.0), chunk=32, offset=(0, 0, FIRST))
+    return make(runs, "long-run", blocks=3, volume="long")
+
+
+def test_planes_are_those_of_the_stored_layers_through_the_middle_of_a_block(long: str) -> None:
+    run = load_run_data(RunStore(long))
+    planes = planes_through(run, view_of(run, 5))  # in the second block
+    assert planes is not None
+    z, y, x = THICKNESS // 2, WIDTH // 2, 6
+    assert (planes.block, planes.point) == (1, (z, y, FIRST + x))
+    assert planes.joins == (4, 8)
+    assert list(planes.images) == ["reconstruction", "truth", "algebraic"]
+    for layer, (upright, across, along) in planes.images.items():
+        stored = np.asarray(RunStore(long).arrays.array(layer)[:, :, :12])  # what is finished
+        np.testing.assert_array_equal(upright, stored[:, :, x])
+        np.testing.assert_array_equal(across, stored[z].T)
+        np.testing.assert_array_equal(along, stored[:, y])
+    picture = decoded(planes_picture(run, planes))
+    assert picture.shape[1] > 3 * 2 * WIDTH  # three layers, two dots a pixel
+    assert picture.shape[0] > 2 * (2 * THICKNESS + 12)
+
+
+def test_a_layer_that_cannot_be_read_costs_its_own_planes_only(runs: Path) -> None:
+    root = make(runs, "long-damaged", blocks=3, volume="long")
+    for shard in Path(root).glob("volume.zarr/truth/0/c/**/*"):
+        if shard.is_file():
+            shard.write_bytes(shard.read_bytes()[:200])
+    run = load_run_data(RunStore(root))
+    planes = planes_through(run, view_of(run, 5))
+    assert planes is not None
+    assert list(planes.images) == ["reconstruction", "algebraic"]
+    assert measured_joins(run) is None
+
+
+def test_a_join_beside_a_block_that_is_not_there_counts_for_nothing(runs: Path) -> None:
+    root = make(runs, "long-lost", blocks=3, volume="long")
+    (Path(root) / "volume.zarr/reconstruction/0/c/0/0/2").unlink()
+    joins = measured_joins(load_run_data(RunStore(root)))
+    assert joins is not None
+    assert np.isfinite(joins.seams("reconstruction")).tolist() == [True, False]
+    assert np.isfinite(joins.seams("algebraic")).all()
+
+
+def test_joins_are_steps_between_blocks_over_those_beside_over_the_truths(long: str) -> None:
+    run = load_run_data(RunStore(long))
+    assert [(a.index, b.index) for a, b in joined_blocks(run)] == [(0, 1), (1, 2)]
+    joins = measured_joins(run)
+    assert joins is not None
+    wanted = {}
+    for layer in ALL[:3]:
+        stored = np.asarray(RunStore(long).arrays.array(layer)[:, :, :12]).astype(float)
+        steps = np.abs(np.diff(stored, axis=2)).mean(axis=(0, 1))
+        # three steps within each of the two blocks, and that between them
+        beside = [[0, 1, 2, 4, 5, 6], [4, 5, 6, 8, 9, 10]]
+        wanted[layer] = [steps[k] / steps[b].mean() for k, b in zip((3, 7), beside, strict=True)]
+    for layer in ("reconstruction", "algebraic"):
+        expected = np.divide(wanted[layer], wanted["truth"])
+        assert joins.seams(layer) == pytest.approx(expected, rel=1e-5)
+    shown = page(long)
+    _, ours, algebraic, _ = shown.row("Joins of blocks")
+    assert numbers(ours)[0] == pytest.approx(joins.seams("reconstruction").mean(), abs=5.1e-5)
+    assert numbers(algebraic)[0] == pytest.approx(joins.seams("algebraic").mean(), abs=5.1e-5)
+    assert "about 2 of the 2 joins" in shown.text
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_the_page_has_the_volumes_scores_and_says_which_it_lacks(long: str) -> None:
+    change_metrics(long, "neighbours", [0.5, 0.7] * 6)
+    shown = page(long)
+    assert numbers(shown.row("Step to the next slice")[1])[0] == 0.6
+    assert "Blocks of fewer than 11 slices have no SSIM in planes across them" in shown.text
+    median = re.search(r"median MSE, slice x = (\d+)", shown.text)
+    assert median is not None
+    block = (int(median[1]) - FIRST) // 4
+    where = f"through z = 16, y = 70, x = {FIRST + 4 * block + 2}, the middle of block {block},"
+    assert where in shown.text
+    change_metrics(long, "ssim_across", [0.25] * 12)
+    shown = page(long)
+    assert numbers(shown.row("Across the beam")[1])[0] == 0.25
+    assert "Blocks of fewer than" not in shown.text
+    assert "continued by reflection" not in shown.text  # each slice was solved alone
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_the_page_says_that_slices_were_coupled_and_stacks_continued(runs: Path) -> None:
+    shown = page(make(runs, "coupled", blocks=1, planes="alternate"))
+    assert "each block reconstructed up to 2 slices on either side as well" in shown.text
+    # the last block of eight slices has a neighbour on one side
+    assert "6 slices high in the shortest block, fewer than a patch of the prior, 128" in shown.text
+    assert "Joins of blocks" not in shown.text
