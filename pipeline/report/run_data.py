@@ -43,7 +43,7 @@ class RunData:
 
     @property
     def names(self) -> dict[Layer, str]:
-        """What the layers that are compared are called, in their order."""
+        """Names of the layers that are compared, in their order."""
         names = {"reconstruction": self.method, "truth": "Truth", "algebraic": "Algebraic"}
         return {
             layer: name for layer, name in names.items() if layer in self.plan.spec.output.layers

@@ -49,7 +49,7 @@ JOINS = (
 
 @dataclass(frozen=True)
 class VolumeSection:
-    """What a report says of a run as a volume.
+    """Words, scores and figures on a run as a volume.
 
     Attributes:
         text: paragraphs.
