@@ -20,6 +20,7 @@ DECIDING = (
     "ddgm.pipeline.spec",
     "ddgm.pipeline.store.arrays",
     "ddgm.pipeline.store.files",
+    "ddgm.pipeline.store.levels",
     "ddgm.pipeline.volumes",
     "ddgm.workers.batching",
     "ddgm.workers.pool_worker",

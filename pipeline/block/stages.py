@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -24,6 +25,7 @@ from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.model import GREY, Layer
 from ddgm.pipeline.spec.plan import Block, Plan, source_volume
 from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.volume import Cutout
 
@@ -165,6 +167,8 @@ def finish_stage(
 ) -> Record:
     """Score a block and write it: its data in place first, and then its record, which is returned.
 
+    Last it makes the shards of coarser levels below which all is done now.
+
     Raises:
         DdgmError: the output cannot be written.
     """
@@ -199,7 +203,11 @@ def finish_stage(
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         store.ledger.put(record)
-        return record
+    if context.levels:
+        # the block is done: what fails here is in the log, and made at the run's end
+        with suppress(Exception), running_stage(context, task, "levels") as clock, clock("levels"):
+            Levels(store, plan, context.digest).climb(block.index)
+    return record
 
 
 def solve_stage(context: RunContext, task: BlockTask, cutout: StageOutput[Cutout]) -> Record:

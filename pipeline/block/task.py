@@ -25,6 +25,7 @@ class RunContext:
         digest: of spec, code and weights; stamped on every record.
         code: hash of the driver's code, so that a worker with another version refuses.
         topic: of Dask's events, where workers tell this start of the run what they are at.
+        levels: how many coarser levels the run's images have.
     """
 
     spec: str
@@ -33,12 +34,15 @@ class RunContext:
     digest: str
     code: str
     topic: str = ""
+    levels: int = 0
 
     @classmethod
-    def of(cls, plan: Plan, root: str, digest: str, code: str, topic: str = "") -> RunContext:
+    def of(
+        cls, plan: Plan, root: str, digest: str, code: str, topic: str = "", levels: int = 0
+    ) -> RunContext:
         """Make the context of a plan."""
         source = json.dumps(plan.info.fields())
-        return cls(plan.spec.model_dump_json(), source, root, digest, code, topic)
+        return cls(plan.spec.model_dump_json(), source, root, digest, code, topic, levels)
 
     @property
     def plan(self) -> Plan:

@@ -11,7 +11,7 @@ from ddgm.pipeline.terminal import console
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (verify, repair, report):
+    for command in (verify, repair, pyramid, report):
         app.command()(command)
 
 
@@ -31,19 +31,22 @@ def verify(run: Run) -> None:
             wrong.append(f"{len(found.metadata)} files of metadata")
         if blocks := len(found.damaged) + found.missing:
             wrong.append(f"{blocks} of {found.blocks} blocks")
-        if found.metadata or found.damaged:
-            what = "the metadata" if found.metadata else str(len(found.damaged))
+        if shards := len(found.wrong_shards):
+            wrong.append(f"{shards} of {found.shards} shards of coarser levels")
+        if found.metadata or found.damaged or shards:
+            what = "the metadata" if found.metadata else str(len(found.damaged) + shards)
             remedies.append(f"mend {what} with `ddgm repair {run}`")
         if found.missing:
             remedies.append("run the spec again to do what is not done")
         raise DdgmError(
             f"{run}: {' and '.join(wrong)} are not as they should be; {', '.join(remedies)}"
         )
-    console.print(f"{found.blocks} blocks are as the ledger says")
+    coarser = f" and {found.shards} shards of coarser levels" if found.shards else ""
+    console.print(f"{found.blocks} blocks{coarser} are as the ledger says")
 
 
 def repair(run: Run, other_versions: OtherVersions = False) -> None:
-    """Mend what `ddgm verify` finds: metadata and damaged blocks.
+    """Mend what `ddgm verify` finds: metadata, damaged blocks and coarser levels.
 
     Example: `ddgm repair runs/hemibrain`
     """
@@ -54,12 +57,26 @@ def repair(run: Run, other_versions: OtherVersions = False) -> None:
         found = repair_run(run, console, progress, other_versions)
     if found.failures:
         raise DdgmError(f"{run}: {found.failures} damaged blocks failed again; see `ddgm status`")
-    console.print(f"{found.done} blocks mended")
+    coarser = f", {found.shards} shards of coarser levels made again" if found.shards else ""
+    console.print(f"{found.done} blocks mended{coarser}")
     if found.missing:
         raise DdgmError(
             f"{run}: {found.missing} blocks are not done, which `ddgm repair` leaves; run the spec "
             "again to do them"
         )
+
+
+def pyramid(run: Run) -> None:
+    """Make the coarser levels of a run's images, where there are none or some are not there.
+
+    A run makes them itself as its blocks finish; runs of older versions have none.
+
+    Example: `ddgm pyramid runs/hemibrain`
+    """
+    from ddgm.pipeline.store.levels.adding import add_levels
+
+    count = add_levels(run, console)
+    console.print(f"{count} coarser levels of each image are there")
 
 
 def report(run: Run) -> None:

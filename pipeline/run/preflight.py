@@ -20,7 +20,7 @@ from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import Folder
-from ddgm.pipeline.store.manifest import describe, plan_of
+from ddgm.pipeline.store.manifest import describe, levels_of, plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.opening import whole_url
@@ -111,10 +111,13 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     manifest = describe(plan, prior, code_digest())
     _check_space(plan, store)
     if store.check(manifest, overwrite):
-        plan_of(store.manifest())
+        found = store.manifest()
+        plan_of(found)
+        manifest["levels"] = levels_of(found)  # it goes on as it was begun
         if not other_versions:
             _check_versions(store, manifest)
-    context = RunContext.of(plan, root, manifest["digest"], manifest["code"])
+    digest, code, levels = manifest["digest"], manifest["code"], levels_of(manifest)
+    context = RunContext.of(plan, root, digest, code, levels=levels)
     return Checked(context, manifest)
 
 

@@ -25,6 +25,7 @@ from ddgm.pipeline.run.state import StateFile
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import RunLock, run_lock
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
@@ -82,6 +83,8 @@ def run(
                 f"output.path: {context.root}: the records of {lost} blocks that were done are "
                 "gone; run the same spec again to do these blocks anew"
             )
+        if context.levels and not stopped:
+            _complete_levels(Levels(store, context.plan, context.digest))
     result.seconds = time.monotonic() - start
     if stopped:
         raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
@@ -125,6 +128,15 @@ def _drain(
     finally:
         state.write(ended=True)
     return scheduler.stopping
+
+
+def _complete_levels(levels: Levels) -> None:
+    """Make what no block could: above blocks that were given up, and after a crash."""
+    if faults := [fault for fault in levels.complete() if fault is not None]:
+        raise RunError(
+            f"output.path: {levels.store.root}: {faults[0]}, so {len(faults)} shards of coarser "
+            f"levels cannot be made; mend it with `ddgm repair {levels.store.root}`"
+        )
 
 
 @contextmanager

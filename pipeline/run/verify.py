@@ -10,11 +10,13 @@ from rich.console import Console
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.run.events import Subscriber
 from ddgm.pipeline.run.runner import run
+from ddgm.pipeline.spec.levels import Shard
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.arrays import VOLUME, StoreError, checksum
+from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import run_lock
-from ddgm.pipeline.store.manifest import plan_of
+from ddgm.pipeline.store.manifest import levels_of, plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.sealed import DamagedError
 from ddgm.pipeline.terminal import bar
@@ -29,12 +31,14 @@ class Repaired:
         done: blocks that were done again.
         failures: blocks that failed again.
         missing: blocks that were not done before, and are left to `ddgm run`.
+        shards: of coarser levels that were made again.
     """
 
     metadata: list[str]
     done: int
     failures: int
     missing: int
+    shards: int = 0
 
 
 @dataclass
@@ -43,10 +47,13 @@ class Found:
 
     Attributes:
         blocks: of the plan.
-        problems: one line for each file of metadata and each block that is not as it should be.
+        problems: one line for each file of metadata, block and shard of a coarser level that is
+            not as it should be.
         metadata: files of the volume that are not as the plan gives.
         damaged: blocks that are done by the ledger, with other data than it says.
         missing: how many blocks are not done.
+        shards: of coarser levels, in each image.
+        wrong_shards: those among them that are damaged or out of date.
     """
 
     blocks: int
@@ -54,10 +61,12 @@ class Found:
     metadata: list[str] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     missing: int = 0
+    shards: int = 0
+    wrong_shards: list[Shard] = field(default_factory=list)
 
 
 def verify_run(root: str, console: Console) -> Found:
-    """Look at the metadata and every block of a run.
+    """Look at the metadata, every block and every shard of a coarser level of a run.
 
     The data of an array whose own metadata are wrong cannot be told from damage, and are not read.
 
@@ -71,7 +80,9 @@ def verify_run(root: str, console: Console) -> Found:
     store = RunStore(root)
     manifest = store.manifest()
     plan = plan_of(manifest)
-    found = Found(plan.block_count, metadata=list(store.arrays.wrong_metadata(plan)))
+    coarser = levels_of(manifest)
+    metadata = list(store.arrays.wrong_metadata(plan, coarser))
+    found = Found(plan.block_count, metadata=metadata)
     found.problems += [f"{name}: missing, or not as the plan gives" for name in found.metadata]
     readable: list[Layer] = [x for x in plan.spec.output.layers if _array(x) not in found.metadata]
     with bar(console) as progress:
@@ -84,6 +95,18 @@ def verify_run(root: str, console: Console) -> Found:
                 found.damaged.append(index)
             else:
                 found.missing += 1
+        if coarser:
+            levels = Levels(store, plan, manifest["digest"])
+            found.shards = levels.pyramid.count
+            shards = progress.track(
+                levels.pyramid.coarser(), total=found.shards, description="coarser levels"
+            )
+            for shard in shards:
+                images = levels.pyramid.layers
+                layers = [x for x in images if _array(x, shard.level) not in metadata]
+                if (fault := levels.fault(shard, layers)) is not None:
+                    found.problems.append(f"level {shard.level}, shard {shard.key}: {fault}")
+                    found.wrong_shards.append(shard)
     return found
 
 
@@ -91,6 +114,8 @@ def repair_run(
     root: str, console: Console, emit: Subscriber, other_versions: bool = False
 ) -> Repaired:
     """Write wrong metadata again, do the damaged blocks of a run again by its own spec, no others.
+
+    Wrong shards of coarser levels are made again of what is below them.
 
     Args:
         root: the run's folder.
@@ -106,29 +131,39 @@ def repair_run(
     manifest = store.manifest()
     plan = plan_of(manifest)
     with run_lock(store.folder) as lock:
-        metadata = list(store.arrays.wrong_metadata(plan))
+        coarser = levels_of(manifest)
+        metadata = list(store.arrays.wrong_metadata(plan, coarser))
         if metadata and manifest["code"] != code_digest():
             raise StoreError(
                 f"{root}/{metadata[0]} is missing or damaged, and the run was made by another "
                 "version of ddgm; repair it with that version"
             )
-        for name in store.arrays.mend_metadata(plan):
+        for name in store.arrays.mend_metadata(plan, coarser):
             console.print(f"{name} is missing or damaged, and written again")
         found = verify_run(root, console)
+        again = len(found.wrong_shards)
+        if found.wrong_shards:
+            levels = Levels(store, plan, manifest["digest"])
+            for shard in found.wrong_shards:
+                console.print(f"level {shard.level}, shard {shard.key} is made again")
+                levels.ledger.forget(shard)
+            faults = [fault for fault in levels.complete() if fault is not None]
+            if faults and not found.damaged:  # those above damaged blocks are made after these
+                raise faults[0]
         if not found.damaged:
-            return Repaired(metadata, 0, 0, found.missing)
+            return Repaired(metadata, 0, 0, found.missing, again)
         for block in found.damaged:
             console.print(f"block {block} is damaged, and done again")
         spec = plan.spec
         here = spec.model_copy(update={"output": spec.output.model_copy(update={"path": root})})
-        again = found.damaged
-        result = run(here, emit, only=again, other_versions=other_versions, held=lock)
-    return Repaired(metadata, result.done, len(found.damaged) - result.done, found.missing)
+        damaged = found.damaged
+        result = run(here, emit, only=damaged, other_versions=other_versions, held=lock)
+    return Repaired(metadata, result.done, len(damaged) - result.done, found.missing, again)
 
 
-def _array(layer: Layer) -> str:
-    """The name of the metadata without which a layer cannot be read."""
-    return f"{VOLUME}/{layer}/0/zarr.json"
+def _array(layer: Layer, level: int = 0) -> str:
+    """The name of the metadata without which a level of a layer cannot be read."""
+    return f"{VOLUME}/{layer}/{level}/zarr.json"
 
 
 @dataclass(frozen=True)

@@ -134,10 +134,20 @@ class Pyramid:
         for i, j in product(z, y):
             yield from self._filled(level, range(i, i + 1), range(j, j + 1), x)
 
+    def number_of(self, shard: Shard) -> int:
+        """The place of a shard among those of its level, row by row."""
+        (z, y, x), (_, rows, columns) = shard.index, self.levels[shard.level].grid
+        return (z * rows + y) * columns + x
+
     @property
     def count(self) -> int:
         """Shards of all coarser levels of one layer."""
-        return sum(1 for level in self.levels[1:] for _ in self.shards(level.number))
+        return sum(1 for _ in self.coarser())
+
+    def coarser(self) -> Iterator[Shard]:
+        """The shards of all coarser levels, the finest first."""
+        for level in self.levels[1:]:
+            yield from self.shards(level.number)
 
     @cached_property
     def _positions(self) -> dict[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ MEANS = "area means of the level before; grey levels in uint8 rounded half to ev
 
 class StoreError(DdgmError):
     """An output folder that cannot be used as asked."""
+
+
+_opening = threading.Lock()  # zarr's settings are those of the process
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def _dataset(plan: Plan, level: Level) -> dict[str, Any]:
 
 def _opened(mode: str, **where: Any) -> zarr.Array:
     # not open_array's `config`: zarr 3.1.6 passes over it for an array that exists (measured)
-    with zarr.config.set({"array.write_empty_chunks": True}):
+    with _opening, zarr.config.set({"array.write_empty_chunks": True}):
         return zarr.open_array(**where, mode=mode)  # type: ignore[arg-type]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 State = Literal["done", "failed"]
 LEDGER = "ledger"
+COARSER = "levels"  # folder in it, of the records of coarser levels
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,22 @@ class Ledger:
     def records(self) -> Iterator[Record]:
         """All records that are as they were written, in the memory that a thousand of them take."""
         for thousand in self.folder.names(LEDGER):
+            if thousand == COARSER:
+                continue
             names = self.folder.names(f"{LEDGER}/{thousand}")
             whole = [f"{LEDGER}/{thousand}/{name}" for name in names if name.endswith(".json")]
-            for name, data in self.folder.read_all(whole):
-                try:
-                    yield _checked(name, data)
-                except DamagedError:  # such a block is not done
-                    continue
+            yield from self._records(whole)
+
+    def records_at(self, blocks: Sequence[int]) -> Iterator[Record]:
+        """The records of these blocks, of those that have one that is as it was written."""
+        return self._records([record_name(block) for block in blocks])
+
+    def _records(self, names: Sequence[str]) -> Iterator[Record]:
+        for name, data in self.folder.read_all(names):
+            try:
+                yield _checked(name, data)
+            except DamagedError:  # such a block is not done
+                continue
 
     def records_of(self, digest: str, blocks: int) -> Iterator[Record]:
         """The records of a run's blocks; those of another spec, code or weights count for nothing.

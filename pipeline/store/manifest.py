@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks.prior import Prior, card_of
+from ddgm.pipeline.spec.levels import Pyramid
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.volumes.volume import VolumeInfo
@@ -39,6 +40,7 @@ def describe(plan: Plan, prior: Prior, code: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "blocks": plan.block_count,
         "slices": plan.slice_count,
+        "levels": Pyramid(plan).levels[-1].number,
     }
 
 
@@ -93,6 +95,7 @@ class _Manifest(BaseModel):
     versions: dict[str, str]
     blocks: int
     slices: int
+    levels: Annotated[int, Field(ge=0)] = 0
 
 
 def plan_of(manifest: Mapping[str, Any]) -> Plan:
@@ -122,6 +125,11 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
         f"run.json is not as ddgm {version('ddgm')} writes it ({fault:.300}); it was written by "
         f"ddgm {theirs:.40}: use that version, or run the spec into another folder"
     )
+
+
+def levels_of(manifest: Mapping[str, Any]) -> int:
+    """How many coarser levels a run's images have: none where its run.json does not say so."""
+    return int(manifest.get("levels", 0))
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 RUN/run.json                  what was asked for and with what, written before any block
 RUN/volume.zarr/LAYER/0       one sharded array per layer; a block is one shard of each
+RUN/volume.zarr/LAYER/1, ...  images once more, each level half as fine as the one before
 RUN/ledger/000/000042.json    one record per block, put in place after its data
+RUN/ledger/levels/1/000/...   the same, for each shard of the coarser levels
 RUN/metrics.parquet           per-slice metrics, gathered at the end
 RUN/driver.json, state.json   who drives the run while it lives, and how it stands
 RUN/logs/NAME.jsonl           what each process did
@@ -23,9 +25,9 @@ from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.arrays import VOLUME, Arrays, StoreError, checksum, shard_name
 from ddgm.pipeline.store.files import Folder
-from ddgm.pipeline.store.ledger import LEDGER, Ledger, Record
+from ddgm.pipeline.store.ledger import COARSER, LEDGER, Ledger, Record
 from ddgm.pipeline.store.lock import TAKEOVER, is_lock
-from ddgm.pipeline.store.manifest import differing
+from ddgm.pipeline.store.manifest import differing, levels_of
 from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
 from ddgm.pipeline.terminal import console
 
@@ -161,19 +163,23 @@ class RunStore:
         Raises:
             StoreError: the folder belongs to another spec, or holds something else.
         """
+        levels = levels_of(manifest)
         if self.check(manifest, overwrite):
             self._remove_partials()
-            for name in self.arrays.mend_metadata(plan):
+            for name in self.arrays.mend_metadata(plan, levels):
                 console.print(f"{name} is missing or damaged, and written again", markup=False)
             return True
         self._empty()
-        self.arrays.mend_metadata(plan)
+        self.arrays.mend_metadata(plan, levels)
         self.write_manifest(manifest)  # last: from here on it is a run
         return False
 
     def _remove_partials(self) -> None:
         """Remove the small files that a kill left half written."""
         thousands = [f"{LEDGER}/{name}" for name in self.folder.names(LEDGER)]
+        for level in self.folder.names(f"{LEDGER}/{COARSER}"):
+            at = f"{LEDGER}/{COARSER}/{level}"
+            thousands += [f"{at}/{name}" for name in self.folder.names(at)]
         for folder in ("", *thousands):
             for name in self.folder.names(folder):
                 if PARTIAL.search(name):
