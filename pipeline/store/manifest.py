@@ -128,7 +128,7 @@ def plan_of(manifest: Mapping[str, Any]) -> Plan:
 
 
 def levels_of(manifest: Mapping[str, Any]) -> int:
-    """How many coarser levels a run's images have: none where its run.json does not say so."""
+    """The number of coarser levels of a run: none where its run.json does not say so."""
     return int(manifest.get("levels", 0))
 
 

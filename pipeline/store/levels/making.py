@@ -108,7 +108,7 @@ class Levels:
         self.ledger.put(ShardRecord(shard.level, number, self.digest, made_of, sums, sizes))
 
     def fault(self, shard: Shard, layers: Sequence[Layer]) -> str | None:
-        """What is wrong with a shard, by its record and its data; None where nothing is.
+        """The fault of a shard, by its record and its data; None where there is none.
 
         While not all is done below it, it need not be there, nor be of what there is by now.
 
