@@ -105,14 +105,14 @@ def _halo_rows(plan: Plan) -> list[Row]:
         return []
     cost, patch = coupling_cost(plan), read_card(plan.spec.prior.weights).patch
     work = f"{plan.halo} slices on either side; the network's work is {cost:.2f} x"
-    rows = [("halo", f"{work} that of the slices alone{_shorter_work(plan, cost)}")]
+    rows = [("halo", f"{work} that of the slices alone{_cheaper_blocks(plan, cost)}")]
     if plan.shortest_stack < patch and plan.spec.prior.tiling == "tiles":
         continued = f"{plan.shortest_stack} slices or more, continued to {patch} by reflection"
         rows.append(("stack across the beam", continued))
     return rows
 
 
-def _shorter_work(plan: Plan, cost: float) -> str:
+def _cheaper_blocks(plan: Plan, cost: float) -> str:
     """Which blocks would cost less, where these cost much."""
     if cost <= LOW_COST:
         return ""

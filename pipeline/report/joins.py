@@ -99,7 +99,9 @@ def joins_picture(joins: Joins, names: Mapping[Layer, str]) -> bytes:
     """Mean steps about the joins, over the mean of the truth's beside them."""
     colours: dict[Layer, str] = {"reconstruction": OURS, "truth": INK, "algebraic": CLASSICAL}
     where = np.arange(1 - SIDE, SIDE)
-    means = {layer: _mean(steps, axis=0) for layer, steps in joins.steps.items()}
+    means: dict[Layer, np.ndarray] = {
+        layer: _mean(steps, axis=0) for layer, steps in joins.steps.items()
+    }
     unit = np.nanmean(np.delete(means["truth"], SIDE - 1))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 2.8), dpi=DPI, layout="constrained")

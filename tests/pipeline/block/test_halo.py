@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from ddgm.pipeline.block.stages import fetch, run_block
 from ddgm.pipeline.run.preflight import prepare
-from ddgm.pipeline.spec.memory import coupling_cost, fetch_bytes, slices_that_fit, worker_memory
+from ddgm.pipeline.spec.memory import (
+    LOW_COST,
+    cheap_slices,
+    coupling_cost,
+    fetch_bytes,
+    slices_that_fit,
+    with_slices,
+    worker_memory,
+)
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.volumes.box import Box
@@ -117,6 +125,21 @@ def test_fewer_slices_fit_where_a_halo_is_held_as_well(url: str, tiny_prior: Pat
         long = replace(plan.info, bounds=Box((10, 20, 7), (42, 60, 7 + 2**16)))
         fits.append(slices_that_fit(replace(plan, info=long), 10**9))
     assert 8 < fits[0] < fits[1] < 2**16
+
+
+def test_the_shortest_block_of_low_cost_is_proposed(url: str, tiny_prior: Path) -> None:
+    plan = make_plan(coupled(url, "run", tiny_prior, METHODS["ddx"], slices=8, halo=4))
+    long = replace(plan, info=replace(plan.info, bounds=Box((10, 20, 7), (42, 60, 55))))
+    # n slices of 2 tiles, and n + 8 beside 32 depths of 2 tiles: (n + 8 + 32) / 2n
+    assert coupling_cost(with_slices(long, 20)) == 60 / 40 > LOW_COST
+    assert coupling_cost(with_slices(long, 24)) == 64 / 48 < LOW_COST
+    assert cheap_slices(long, 2**16) == 24
+    assert cheap_slices(long, 23) == 0
+    assert cheap_slices(plan, 2**16) == 0  # 16 slices and fewer cost (16 + 32) / 32 at least
+    # all 48 slices are two tiles: (48 + 64) / 2n; no block is shorter than its halo
+    for halo, fewest in ((25, 40), (43, 44)):
+        spec = coupled(url, "run", tiny_prior, METHODS["ddx"], slices=44, halo=halo)
+        assert cheap_slices(replace(long, spec=spec), 2**16) == fewest
 
 
 def test_a_halo_larger_than_its_block_is_refused(url: str, tiny_prior: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ddgm.pipeline.volumes.cloudvolume_fixes import bound_http
 from tests.pipeline.cli.words import write_spec
-from tests.pipeline.runs import run_ddgm, spec_data
+from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
 
 
 def test_plan_says_what_a_run_costs(
@@ -34,6 +34,32 @@ def test_a_plan_for_a_cluster_elsewhere_says_what_a_block_takes_here(
     text = " ".join(out.split())
     assert re.search(r"time of a block, as on this machine .* a run times its own", text)
     assert "batches of 64, 38% full: block.batch 32 or a multiple of it fills them" in text
+
+
+def test_a_plan_proposes_blocks_for_which_a_halo_costs_less(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path
+) -> None:
+    url = phantom_volume(tmp_path / "em", (32, 40, 48))
+
+    def planned(slices: int, memory: str) -> str:
+        block = {"slices": slices, "halo": 4}
+        data = spec_data(url, tmp_path / "run", tiny_prior, block=block)
+        data["method"] = {"name": "ddx", "planes": "alternate"}
+        data["cluster"]["memory"] = memory
+        path = write_spec(tmp_path, data)
+        status, out, _ = run_ddgm(capsys, "plan", path, "--no-calibrate")
+        assert status == 0
+        return " ".join(out.split())
+
+    short = planned(8, "4GiB")
+    assert "4 slices on either side; the network's work is 3.00 x that of the slices alone" in short
+    assert re.search(r"block.slices: 24 makes it at most 1.4 x, with \d+\.\d MB to a worker", short)
+    assert "12 slices or more, continued to 32 by reflection" in short
+    poor = planned(8, "600MiB")
+    assert "at most 1.4 x needs block.slices: 24, and 0 fit: raise cluster.memory" in poor
+    long = planned(40, "4GiB")
+    assert "slices alone stack across" in long  # nothing to propose
+    assert "12 slices or more" in long  # the last block has 8 of its own
 
 
 def test_hemibrain_is_planned_without_a_network(capsys: pytest.CaptureFixture[str]) -> None:
