@@ -12,7 +12,7 @@ from ddgm.arrays import A, like, stack
 from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Method
-from ddgm.core.networks.prior import Prior, load_prior
+from ddgm.core.networks.prior import Prior, PriorError, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.paper import TILT_NOISE
 from ddgm.core.process_cache import cached_in_process
@@ -21,6 +21,7 @@ from ddgm.core.projectors import projector as core_projector
 from ddgm.core.simulation.noise import numbered_origins
 from ddgm.pipeline.block.solver import Solver, slice_denoiser
 from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import nearly_equal
 from ddgm.pipeline.spec.yaml_file import check_spec
 
 SLICE, SINOGRAM = "thickness, width", "views, bins"
@@ -124,8 +125,7 @@ def reconstruct(
 ) -> A:
     """Slices from their tilt series, by any method that a spec can name.
 
-    The same numbers as a run gives for these sinograms, on the GPU where there is one. A run would
-    refuse a prior, trained on squares, for a geometry of another aspect; here that is up to you.
+    The same numbers as a run gives for these sinograms, on the GPU where there is one.
 
     Args:
         y: sinograms of normalised slices, (views, bins) or (n, views, bins).
@@ -134,7 +134,8 @@ def reconstruct(
         method: a name, a mapping as in a spec, such as {"name": "ddx", "steps": 10}, or a method.
         noise: σ_y of y, for methods that weigh data by it.
         network: how the prior's network is run, by the keys of a spec's part `prior`, such as
-            precision="bfloat16".
+            precision="bfloat16". A prior, trained on cubes, is refused for a geometry of an aspect
+            other than 1 without any_voxel_size=True.
 
     Returns:
         Normalised slices as y came, (thickness, width) or (n, thickness, width), float32: the
@@ -162,9 +163,26 @@ def reconstruct(
     if isinstance(chosen, Method):
         chosen = asdict(chosen)
     spec = _spec(tilts={"noise": noise}, method=chosen, prior=network)
+    _check_aspect(spec, loaded, geometry)
     backend, device = _backend(geometry), default_device()
     solver = Solver(spec, backend, slice_denoiser(loaded, spec.prior, device), device)
     return like(solver.reconstruct(sinograms, numbered_origins(len(sinograms))), y)
+
+
+def _check_aspect(spec: Spec, prior: Prior, geometry: TiltGeometry) -> None:
+    """Refuse a prior that was trained on cubes for other pixels, unless the caller allows it."""
+    if (
+        spec.prior.any_voxel_size
+        or not spec.method.evaluations
+        or nearly_equal((geometry.aspect, 1))
+    ):
+        return
+    raise PriorError(
+        f"prior: it was trained on cubes of {prior.card.voxel_size_nm:g} nm, and a pixel's side "
+        f"along the thickness is {geometry.aspect:g} of that along the width (geometry.aspect), "
+        "which looks different to it; resample to squares, or use it all the same with "
+        "any_voxel_size=True"
+    )
 
 
 def _spec(**parts: Mapping[str, Any]) -> Spec:

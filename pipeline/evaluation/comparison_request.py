@@ -17,7 +17,7 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.evaluation.methods import label
-from ddgm.pipeline.spec.plan import NEARLY_SQUARE
+from ddgm.pipeline.spec.plan import nearly_equal
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.patches import random_patches
@@ -159,7 +159,7 @@ class ComparisonRequest:
 def _check_cubes(volume: Volume) -> None:
     """Refuse a volume whose patches, cut along all axes, would not be of square pixels."""
     sizes = volume.info.voxel_size_nm
-    if max(sizes) / min(sizes) - 1 > NEARLY_SQUARE:
+    if not nearly_equal(sizes):
         raise BenchmarkError(
             f"{volume.url}: voxels of {' x '.join(f'{s:g}' for s in sizes)} nm; patches are cut "
             "along all axes, so give a volume, or a mip, of cubes"

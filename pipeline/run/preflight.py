@@ -17,7 +17,7 @@ from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.spec.levels import bytes_to_write
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
+from ddgm.pipeline.spec.plan import Plan, make_plan, sides_in_words, source_volume
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.manifest import describe, levels_of, plan_of
@@ -151,10 +151,9 @@ def _check_sides(plan: Plan, prior: Prior) -> None:
     if not plan.refuses_prior:
         return
     spec, cube = plan.spec, prior.card.voxel_size_nm
-    first, *others = (f"{side:g} nm along {axis}" for axis, side in plan.network_sides_nm.items())
     raise PriorError(
         f"prior.weights: {spec.prior.weights} was trained on cubes of {cube:g} nm, and voxels are "
-        f"{', '.join([first, *others[:-1]])} and {others[-1]}, which look different to it; make "
+        f"{sides_in_words(plan.network_sides_nm)}, which look different to it; make "
         f"them cubes with source.resample: {cube:g}, or use it all the same with "
         "prior.any_voxel_size: true"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,6 +24,17 @@ NEARLY_SQUARE = 0.01  # by which sides may differ before a prior is refused
 
 class PlanError(DdgmError):
     """A spec that does not fit its volume."""
+
+
+def nearly_equal(sides: Sequence[float]) -> bool:
+    """True if a prior trained on cubes takes voxels, or pixels, of these sides for such."""
+    return all(abs(side / sides[-1] - 1) <= NEARLY_SQUARE for side in sides)
+
+
+def sides_in_words(sides_nm: Mapping[str, float]) -> str:
+    """Sides by axis, as in "40 nm along z, 4 nm along y and 4 nm along x"."""
+    *others, last = (f"{side:g} nm along {axis}" for axis, side in sides_nm.items())
+    return f"{', '.join(others)} and {last}"
 
 
 @dataclass(frozen=True)
@@ -109,8 +120,7 @@ class Plan:
     @property
     def refuses_prior(self) -> bool:
         """True if a prior, trained on squares, would see other pixels without the spec's word."""
-        spec, sides = self.spec, list(self.network_sides_nm.values())
-        square = all(abs(side / sides[-1] - 1) <= NEARLY_SQUARE for side in sides)
+        spec, square = self.spec, nearly_equal(list(self.network_sides_nm.values()))
         return not square and spec.method.evaluations > 0 and not spec.prior.any_voxel_size
 
     @property

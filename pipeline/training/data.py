@@ -21,10 +21,12 @@ from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.callbacks import LOOK_STEPS
 from ddgm.core.training.data import AXES, NoisyPatches, PatchSource, planes
 from ddgm.core.training.statistics import Moments
+from ddgm.pipeline.spec.plan import nearly_equal, sides_in_words
 from ddgm.pipeline.terminal import bar
 from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
 from ddgm.pipeline.training.spec import Region, TrainingSpec
 from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.coordinates import Point
 from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.patches import random_patches
 from ddgm.pipeline.volumes.volume import Volume
@@ -41,13 +43,15 @@ class TrainingVolume:
     share: float
 
 
-def open_region(region: Region, patch: int, field: str) -> tuple[Volume, Box]:
+def open_region(spec: TrainingSpec, region: Region, field: str) -> tuple[Volume, Box]:
     """A region's volume, and its box in voxels.
 
     Raises:
-        DdgmError: the volume cannot be read, or the box lies outside it or holds no patch.
+        DdgmError: the volume cannot be read, its voxels are not cubes and the spec does not allow
+            for that, or the box lies outside it or holds no patch.
     """
     volume = open_volume(region.url, region.mip, region.missing)
+    _check_sides(spec, region, volume.info.voxel_size_nm, field)
     bounds = volume.info.bounds
     box = bounds
     if region.box is not None:
@@ -56,10 +60,22 @@ def open_region(region: Region, patch: int, field: str) -> tuple[Volume, Box]:
     if not box.inside(bounds):
         raise DdgmError(f"{field}.box: {box} reaches outside the volume, {bounds}; make it smaller")
     try:
-        planes(box.shape, patch)
+        planes(box.shape, spec.training.patch)
     except DdgmError as error:
         raise DdgmError(f"{field}: {error}") from error
     return volume, box
+
+
+def _check_sides(spec: TrainingSpec, region: Region, size_nm: Point, field: str) -> None:
+    """Refuse voxels that are not cubes, unless the spec allows them."""
+    if spec.data.any_voxel_size or nearly_equal(size_nm):
+        return
+    sides = sides_in_words(dict(zip(AXES, size_nm, strict=True)))
+    raise DdgmError(
+        f"{field}.url: voxels of {region.url}, mip {region.mip}, are {sides}, and a prior is "
+        "trained on cubes; give a mip or a volume of cubes, or train on it all the same with "
+        "data.any_voxel_size: true"
+    )
 
 
 def training_volumes(spec: TrainingSpec) -> list[TrainingVolume]:
@@ -69,7 +85,7 @@ def training_volumes(spec: TrainingSpec) -> list[TrainingVolume]:
         DdgmError: a volume cannot be used, or the cache has no room for its bricks.
     """
     data, patch = spec.data, spec.training.patch
-    opened = [open_region(r, patch, f"data.volumes[{i}]") for i, r in enumerate(data.volumes)]
+    opened = [open_region(spec, r, f"data.volumes[{i}]") for i, r in enumerate(data.volumes)]
     sizes = {volume.info.voxel_size_nm for volume, _ in opened}
     if len(sizes) > 1:
         raise DdgmError(f"data.volumes: voxels of {sorted(sizes)} nm; mix volumes of one size")
@@ -158,6 +174,6 @@ def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
     tried, patch = spec.validation, spec.training.patch
     if tried is None:
         return None
-    volume, box = open_region(tried, patch, "validation")
+    volume, box = open_region(spec, tried, "validation")
     grey = random_patches(volume, box, patch, tried.patches, seed=0)
     return torch.from_numpy(normal.normalised(grey))[:, None]

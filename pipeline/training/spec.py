@@ -79,6 +79,11 @@ class Data(StrictModel):
     intensity: Intensity | None = Field(
         default=None, description="normalising mean and std; default: measured on all voxels"
     )
+    any_voxel_size: bool = Field(
+        default=False,
+        description="train on voxels that are not cubes, whose patches look different along each "
+        "axis; otherwise they are refused",
+    )
     cache: Cache = Cache()
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ FREE: Any = {
     "save_every": True,
     "output": True,
     "weights": True,
-    "data": {"cache": {"folder", "processes"}},
+    "data": {"cache": {"folder", "processes"}, "any_voxel_size": True},
 }
 WEIGHTS = "prior.safetensors"
 
@@ -61,7 +61,7 @@ def train(spec: TrainingSpec, console: Console) -> Path:
         console.quiet = True
     volumes = training_volumes(spec)
     if spec.validation is not None:
-        open_region(spec.validation, spec.training.patch, "validation")
+        open_region(spec, spec.validation, "validation")
     claim(folder, spec)  # after what can be wrong with the spec, which is then put right in place
     normal = intensity(spec, volumes, console)
     console.print(f"x = (grey - {normal.mean:.2f}) / {normal.std:.2f}")

@@ -44,6 +44,20 @@ def test_what_goes_in_comes_out(tiny_prior: Path) -> None:
     assert float(ddgm.metrics.mse(x[1], STACK[1])) == float(ddgm.metrics.mse(x, STACK)[1])
 
 
+def test_a_prior_is_refused_for_pixels_that_are_no_squares(tiny_prior: Path) -> None:
+    flat = ddgm.TiltGeometry.uniform(16, 48, views=12, detector="lateral", aspect=2.5)
+    y = ddgm.simulate(STACK, flat)
+    method = {"name": "ddgm", "steps": 2, "gradient_steps": 2}
+    with pytest.raises(
+        ddgm.DdgmError, match=r"^prior: .* cubes of 16 nm, .* 2\.5 .*any_voxel_size"
+    ):
+        ddgm.reconstruct(y, flat, str(tiny_prior), method, stride=24)
+    x = ddgm.reconstruct(y, flat, str(tiny_prior), method, stride=24, any_voxel_size=True)
+    assert x.shape == SHAPE
+    plain = ddgm.reconstruct(y, flat, str(tiny_prior), DESCENT, stride=24)  # without a network
+    assert plain.shape == SHAPE
+
+
 def test_noise_differs_from_slice_to_slice_and_by_seed() -> None:
     same = np.zeros((2, 16, 48))
     y = ddgm.simulate(same, GEOMETRY)

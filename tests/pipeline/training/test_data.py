@@ -67,6 +67,23 @@ def test_voxels_of_different_sizes_are_refused(tmp_path: Path) -> None:
     assert message.startswith("data.volumes: voxels of [(8.0, 8.0, 8.0), (16.0, 16.0, 16.0)] nm")
 
 
+def test_voxels_that_are_no_cubes_are_refused_unless_the_spec_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    flat = volume(tmp_path / "flat", (20, 40, 36), voxel_size_nm=(40, 8, 8))
+    cubes = volume(tmp_path / "cubes", (20, 40, 36))
+    message = refused(cubes, {"volumes": [{"url": cubes}, {"url": flat}]})
+    assert message.startswith(f"data.volumes[1].url: voxels of {flat}, mip 0, are 40 nm along z, 8")
+    assert message.endswith("with data.any_voxel_size: true")
+    spec = training_spec(cubes, tmp_path / "out", validation={"url": flat})
+    with pytest.raises(DdgmError, match=r"^validation\.url: .* 8 nm along y and 8 nm along x"):
+        validation_patches(spec, UNIT)
+    allowed = {"volumes": [{"url": flat}], "any_voxel_size": True}
+    spec = training_spec(flat, tmp_path / "out", allowed, validation={"url": flat})
+    assert len(training_volumes(spec)) == 1
+    assert validation_patches(spec, UNIT) is not None
+
+
 def test_shares_are_of_voxels_or_as_given_beside_the_phantoms(tmp_path: Path) -> None:
     a, b = volume(tmp_path / "a", (20, 20, 20)), volume(tmp_path / "b", (20, 20, 60))
     both: dict[str, Any] = {"volumes": [{"url": a}, {"url": b}]}
