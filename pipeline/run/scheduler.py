@@ -152,11 +152,12 @@ class BlockScheduler:
 
     def _on_stage(self, attempt: Attempt, stage: str, worker: str) -> None:
         """A worker began a stage, or is through with it."""
-        again = bool(stage) and stage == attempt.stage and worker != attempt.worker
+        left = attempt.stage  # by a worker that is lost, if Dask has begun it anew by itself
+        again = bool(stage and left) and (stage == left or worker == attempt.worker)
         attempt.stage, attempt.worker = stage, worker
         attempt.since, attempt.begun = self.clock(), True
-        if again:  # Dask has begun it anew by itself: the other worker is lost
-            decision = decide(attempt.state, WorkerLost(stage), self.limits.attempts)
+        if again:  # a worker that was started anew may have the address of the one that died
+            decision = decide(attempt.state, WorkerLost(left), self.limits.attempts)
             if isinstance(decision, GiveUp):
                 self._cancel([attempt])
                 self._give_up(attempt, decision.cause)
