@@ -29,7 +29,7 @@ Kind = Literal[
 # looked up along an error's method resolution order, so that none of them must be imported to ask.
 ERROR_NAMES: dict[Kind, str] = {
     "not_found": "InfoUnavailableError UnsupportedProtocolError UnsupportedFormatError InvalidURL"
-    " NotFound FileNotFoundError NotADirectoryError",
+    " NotFound FileNotFoundError NotADirectoryError PageError",
     "credentials": "DefaultCredentialsError NoCredentialsError PartialCredentialsError RefreshError"
     " Forbidden Unauthorized AuthorizationError PermissionError",
     "unreachable": "OSError HTTPError BotoCoreError ClientError GoogleAPIError GoogleAuthError"

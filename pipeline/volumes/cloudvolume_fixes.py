@@ -34,6 +34,10 @@ class Limits:
 LIMITS = Limits()
 
 
+class PageError(Exception):
+    """A server that answers a request for a file with a page for people."""
+
+
 class RangesIgnoredError(Exception):
     """A server that answers a request for a part of a file with all of it."""
 
@@ -198,7 +202,11 @@ def _read(
             raise TooLargeError(f"more than {LIMITS.bytes / 1e6:.1f} MB came")
         if time.monotonic() > deadline:
             raise TimeoutError(f"it was not all there after {LIMITS.seconds:g} s")
-    return b"".join(pieces)
+    data = b"".join(pieces)
+    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        where = "as where one must log in, or nothing is at that address"
+        raise PageError(f"the server answers with a web page, {where}")
+    return data
 
 
 def _decompress(

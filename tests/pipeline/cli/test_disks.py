@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def test_a_full_disk_ends_the_run_at_once_and_finished_blocks_are_kept(
         assert status == 1
         assert all("not done yet" in line for line in out.splitlines() if line.startswith("block"))
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-        assert run_ddgm(capsys, "run", path)[0] == 0
+        status, _, err = run_ddgm(capsys, "run", path)
+        assert status == 0, err
         assert run_ddgm(capsys, "verify", disk / "run")[0] == 0
 
 
@@ -76,3 +78,51 @@ def test_a_read_only_disk_is_said_in_one_line(
         assert status == 1
         assert f"{disk}/run: Read-only file system; make room or mend" in one_line(err)
         assert list(disk.iterdir()) == []
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small TMPDIR of its own, from which nothing is executed."""
+    with small_disk(tmp_path / "tmp", "64k,nr_inodes=64,noexec") as disk:
+        monkeypatch.setenv("TMPDIR", str(disk))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield disk
+
+
+def fill(disk: Path) -> None:
+    with suppress(OSError), (disk / "full").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+@pytest.mark.cluster
+def test_a_run_needs_neither_room_nor_programs_in_tmpdir(
+    capsys: pytest.CaptureFixture[str],
+    temporary: Path,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: str,
+) -> None:
+    fill(temporary)
+    path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
+    status, _, err = run_ddgm(capsys, "run", path)
+    assert status == 0, err
+    assert run_ddgm(capsys, "verify", tmp_path / "run")[0] == 0
+
+
+def test_a_tmpdir_that_takes_no_folder_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    temporary: Path,
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: str,
+) -> None:
+    tempfile.gettempdir()  # which tries it, and would take another
+    with suppress(OSError):
+        for number in range(100):
+            (temporary / str(number)).touch()
+    path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
+    status, _, err = run_ddgm(capsys, "run", path)
+    assert status == 1
+    assert "no folder for scratch can be made" in one_line(err)
+    assert "set TMPDIR to one on a disk with room" in one_line(err)

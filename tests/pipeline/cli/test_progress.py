@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ddgm.pipeline import terminal as module
 from ddgm.pipeline.cli.progress import RunProgress
+from ddgm.pipeline.cli.status_table import predicted_rows
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, RunStarted, Waiting
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.terminal import counted, duration
@@ -20,6 +21,17 @@ from ddgm.pipeline.terminal import counted, duration
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_how_far_a_forecast_was_off_is_said_from_one_second_on() -> None:
+    def time_predicted(seconds: float | None) -> list[str]:
+        predicted = {"seconds": seconds, "memory": 0}
+        rows = predicted_rows(predicted, seconds=30.0, peak=0)
+        return [str(value) for name, value in rows if name == "time predicted"]
+
+    assert time_predicted(None) == time_predicted(0.0015) == time_predicted(0.99) == []
+    (said,) = time_predicted(24.0)
+    assert said == "24 s for the method alone: it took 25% more"
 
 
 def test_a_log_gets_lines_with_counts_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import time
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.cloudvolume_fixes import bound_http
 from ddgm.pipeline.volumes.opening import open_volume
 from tests.pipeline.sample_volumes import chunk_file, serve
-from tests.pipeline.volumes.sources import ALL, CHUNK, failure, local
+from tests.pipeline.volumes.ome_images import write_ome
+from tests.pipeline.volumes.sources import ALL, CHUNK, SHAPE, failure, local
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("short_waits")]
 
@@ -64,6 +67,35 @@ def test_http_failures_are_told_apart_and_none_is_filled(
         server.faults[path] = fault
         message = failure(lambda: open_volume(server.url, 0, missing=0).read(ALL), kind)
         assert server.address in message
+
+
+def page(request: SimpleHTTPRequestHandler) -> None:
+    """A login, with the status of a file that is there."""
+    request.send_response(200)
+    request.send_header("Content-Type", "text/html")
+    request.end_headers()
+    request.wfile.write(b"\n<!DOCTYPE html><html><body>Log in</body></html>" + bytes(4096))
+
+
+@pytest.mark.parametrize("path", ["info", "8_8_8"])
+def test_a_page_in_place_of_a_file_is_told_from_damage(folder: Path, path: str) -> None:
+    with serve(folder) as server:
+        server.faults[path] = page
+        message = failure(lambda: open_volume(server.url, 0, missing=0).read(ALL), "not_found")
+    assert "the server answers with a web page" in message
+
+
+@pytest.mark.parametrize("path", ["zarr.json", "c/1/1/1"])
+def test_a_page_in_place_of_a_file_of_zarr_is_too(
+    tmp_path: Path, data: np.ndarray, path: str
+) -> None:
+    write_ome(tmp_path / "em.zarr", data, chunks=(16, 16, 16))
+    box = Box((0, 0, 0), SHAPE)
+    with serve(tmp_path) as server:
+        server.faults[path] = page
+        volume = open_volume(f"zarr3://{server.address}/em.zarr", missing=0)
+        message = failure(lambda: volume.read(box), "not_found")
+    assert "the server answers with a web page" in message
 
 
 def test_a_server_that_hangs_is_given_up_after_the_allowed_attempts(folder: Path) -> None:
