@@ -3,8 +3,8 @@
 python -m benchmarks.block_memory [--slices 192 --halo 16]
 
 A run of three blocks by one worker of a local cluster: the middle one has its halo on both sides,
-and is fetched while the first is solved. The network has 8 feature maps and is not trained: what it
-holds is planned as any other's, and nobody looks at its time.
+and is fetched while the first is solved. The network is small and not trained: what it holds is
+planned as any other's, and nobody looks at its time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1568)
     parser.add_argument("--name", default="memory-blocks", help="of the result")
     a = parser.parse_args()
-    rows = [measured(planes, a.slices, a.halo, a.width) for planes in ("slice", "alternate")]
+    rows = [measured(planes, a.slices, a.halo, a.width) for planes in ("alternate", "slice")]
     title = f"Memory: blocks of {a.slices} slices of 128 x {a.width}, halo {a.halo}"
     report(a.name, title, rows, NOTES)
 
@@ -63,7 +63,7 @@ def measured(planes: str, slices: int, halo: int, width: int) -> dict[str, Any]:
         np.save(folder / "em.npy", np.random.default_rng(0).integers(60, 180, shape, np.uint8))
         ingest(folder / "em.npy", f"file://{folder}/volume", (16.0, 16.0, 16.0))
         torch.manual_seed(0)
-        card = PriorCard(Architecture(width=8), 120.0, 35.0, 16.0)
+        card = PriorCard(Architecture(width=8, levels=2, convolutions=1), 120.0, 35.0, 16.0)
         save_prior(folder / "prior.safetensors", UNet(card.architecture), card)
         spec = folder / "spec.yaml"
         spec.write_text(SPEC.format(folder=folder, planes=planes, slices=slices, halo=halo))

@@ -125,7 +125,10 @@ def _cheaper_blocks(plan: Plan, cost: float) -> str:
         return f"; block.slices: {slices} makes it {low}, with {memory} to a worker"
     if slices := cheap_slices(plan, MOST_SLICES):
         return f"; {low} needs block.slices: {slices}, and {fit} fit: raise cluster.memory"
-    return f"; no block of {plan.slices} slices or fewer makes it {low}: lower block.halo"
+    return (
+        f"; no block of {plan.slices} slices or fewer makes it {low}: lower block.halo, or leave "
+        "method.planes out"
+    )
 
 
 def _worker_limit(plan: Plan) -> tuple[int, bool] | None:

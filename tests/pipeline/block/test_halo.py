@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from ddgm.core.networks.prior import PriorError
 from ddgm.pipeline.block.stages import fetch, run_block
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.spec.memory import (
@@ -23,6 +24,7 @@ from ddgm.pipeline.spec.memory import (
 )
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
+from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
 from tests.pipeline.runs import layers, phantom_volume, spec_data
 from tests.pipeline.sample_volumes import chunk_file
@@ -140,6 +142,33 @@ def test_the_shortest_block_of_low_cost_is_proposed(url: str, tiny_prior: Path) 
     for halo, fewest in ((25, 40), (43, 44)):
         spec = coupled(url, "run", tiny_prior, METHODS["ddx"], slices=44, halo=halo)
         assert cheap_slices(replace(long, spec=spec), 2**16) == fewest
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_fewer_slices_than_a_patch_are_solved_by_reflection(
+    url: str, tmp_path: Path, tiny_prior: Path, slices: int
+) -> None:
+    spec = coupled(url, tmp_path / "run", tiny_prior, METHODS["ddx"], slices=4, halo=2)
+    box = {"z": (10, 42), "y": (20, 60), "x": (9, 9 + slices)}
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update={"box": box})})
+    assert make_plan(spec).shortest_stack == slices  # of the 32 that a patch has
+    assert len(written(spec)["reconstruction"]) == 32 * 40 * slices
+    (record,) = RunStore(spec.output.path).ledger.records()
+    assert [("neighbours" in row) for row in record.metrics] == [True] * (slices - 1) + [False]
+    assert not any("ssim_across" in row for row in record.metrics)
+
+
+def test_slices_further_apart_than_pixels_are_refused_with_all_sides(
+    tmp_path: Path, tiny_prior: Path
+) -> None:
+    flat = phantom_volume(tmp_path / "em", (32, 40, 8), voxel_size_nm=(16, 16, 40))
+    spec = coupled(flat, tmp_path / "run", tiny_prior, METHODS["ddx"], slices=4, halo=2)
+    sides = "16 nm along z, 16 nm along y and 40 nm along x"
+    with pytest.raises(PriorError, match=f"cubes of 16 nm, and voxels are {sides}"):
+        prepare(spec)
+    assert not (tmp_path / "run").exists()
+    allowed = spec.prior.model_copy(update={"any_voxel_size": True})
+    assert prepare(spec.model_copy(update={"prior": allowed})).plan.spec.prior.any_voxel_size
 
 
 def test_a_halo_larger_than_its_block_is_refused(url: str, tiny_prior: Path) -> None:
