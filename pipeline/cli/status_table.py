@@ -112,6 +112,9 @@ def metric_rows(tally: Mapping[str, Any]) -> list[Row]:
         rows.append((name, text))
     if "seam" in metrics:
         rows.append(("seam energy", f"{metrics['seam']['mean']:.3f} (1: no seam)"))
+    if "neighbours" in metrics:
+        step = metrics["neighbours"]["mean"]
+        rows.append(("step to the next slice", f"{step:.3f} of the truth's (1: as rough)"))
     return rows
 
 

@@ -12,7 +12,7 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.model import Spec
-from tests.pipeline.runs import OFFSET, layer, phantom_volume, spec_data
+from tests.pipeline.runs import OFFSET, layer, phantom_volume, run_ddgm, spec_data
 
 SLICES = 24  # of each of two blocks; with a halo of 16, tiles of 32 begin at 0 and 8
 
@@ -85,3 +85,12 @@ def test_seams_along_thickness_and_tilt_axis_are_columns(
     x, truth = (blocks(out, name)[0] for name in ("reconstruction", "truth"))
     jumps = [steps(v)[7] / np.delete(steps(v), 7).mean() for v in (x, truth)]
     assert table["seam_tilt"][7] == pytest.approx(jumps[0] / jumps[1], rel=1e-4)
+
+
+def test_status_says_how_rough_the_volume_is(
+    out: Path, table: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, shown, _ = run_ddgm(capsys, "status", out)
+    assert status == 0
+    step = np.nanmean(table["neighbours"])
+    assert f"step to the next slice {step:.3f} of the truth's" in " ".join(shown.split())
