@@ -21,6 +21,7 @@ DECIDING = (
     "ddgm.pipeline.store.arrays",
     "ddgm.pipeline.store.files",
     "ddgm.pipeline.store.levels",
+    "ddgm.pipeline.store.ome",
     "ddgm.pipeline.volumes",
     "ddgm.workers.batching",
     "ddgm.workers.pool_worker",

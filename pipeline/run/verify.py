@@ -103,7 +103,7 @@ def verify_run(root: str, console: Console) -> Found:
             )
             for shard in shards:
                 images = levels.pyramid.layers
-                layers = [x for x in images if _array(x, shard.level) not in metadata]
+                layers: list[Layer] = [x for x in images if _array(x, shard.level) not in metadata]
                 if (fault := levels.fault(shard, layers)) is not None:
                     found.problems.append(f"level {shard.level}, shard {shard.key}: {fault}")
                     found.wrong_shards.append(shard)

@@ -19,12 +19,11 @@ from ddgm.core.errors import DdgmError
 from ddgm.pipeline.spec.layout import Index, LayerLayout, layout_of
 from ddgm.pipeline.spec.levels import Level, Pyramid, Shard
 from ddgm.pipeline.spec.model import Layer
-from ddgm.pipeline.spec.plan import AXES, Block, Plan
+from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.files import OPTIONS, Folder
-from ddgm.pipeline.volumes.coordinates import centre_of, size_of
+from ddgm.pipeline.store.ome import ome_attributes
 
 VOLUME = "volume.zarr"
-MEANS = "area means of the level before; grey levels in uint8 rounded half to even"
 
 
 class StoreError(DdgmError):
@@ -162,34 +161,6 @@ def metadata(plan: Plan, coarser: int = 0) -> dict[str, bytes]:
                 dimension_names=layout.dimensions,
             )
     return {name: data.to_bytes() for name, data in kept.items()}
-
-
-def ome_attributes(plan: Plan, layer: Layer, coarser: int = 0) -> dict[str, Any]:
-    """OME-Zarr 0.5 metadata that lays a layer on its source volume, in nanometres.
-
-    Args:
-        plan: of the run.
-        layer: an image.
-        coarser: how many levels it has beside level 0.
-    """
-    multiscale: dict[str, Any] = {
-        "name": layer,
-        "axes": [{"name": a, "type": "space", "unit": "nanometer"} for a in AXES],
-        "datasets": [_dataset(plan, level) for level in Pyramid(plan).levels[: coarser + 1]],
-    }
-    ome: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
-    if coarser:
-        multiscale |= {"type": "mean", "metadata": {"description": MEANS}}
-    return {"ome": ome}
-
-
-def _dataset(plan: Plan, level: Level) -> dict[str, Any]:
-    """A level's place: the centre of its first voxel, which is that of the voxels in it."""
-    size, origin = plan.info.voxel_size_nm, plan.info.origin_nm
-    first = centre_of(plan.region.start, size, origin, level.factor)
-    scale = {"type": "scale", "scale": list(size_of(size, level.factor))}
-    shift = {"type": "translation", "translation": list(first)}
-    return {"path": str(level.number), "coordinateTransformations": [scale, shift]}
 
 
 def _opened(mode: str, **where: Any) -> zarr.Array:

@@ -53,16 +53,18 @@ def small_spec(url: str, output: Path | str, weights: Path, **parts: dict[str, A
     return Spec.model_validate(spec_data(url, output, weights, **parts))
 
 
-def layer(root: Path, name: str) -> np.ndarray:
+def layer(root: Path, name: str, level: int = 0) -> np.ndarray:
     """A whole layer, read by a zarr implementation that is not ours nor zarr-python's."""
-    path = str(root / "volume.zarr" / name / "0")
+    path = str(root / "volume.zarr" / name / str(level))
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
     return np.asarray(tensorstore.open(spec).result().read().result())
 
 
 def layers(root: Path) -> dict[str, bytes]:
-    """The bytes of every layer."""
-    return {name: layer(root, name).tobytes() for name in LAYERS}
+    """The bytes of every layer, and of the coarser levels of those that have any."""
+    found = sorted((root / "volume.zarr").glob("*/[0-9]"))
+    names = [(path.parent.name, int(path.name)) for path in found]
+    return {f"{name}/{level}": layer(root, name, level).tobytes() for name, level in names}
 
 
 def run_ddgm(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

@@ -22,7 +22,8 @@ from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.run.verify import verify_run
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
-from ddgm.pipeline.store.arrays import metadata, ome_attributes
+from ddgm.pipeline.store.arrays import metadata
+from ddgm.pipeline.store.ome import ome_attributes
 from ddgm.pipeline.terminal import console
 from ddgm.pipeline.volumes.opening import open_volume
 from tests.pipeline.runs import layer, phantom_volume, run_ddgm, small_spec, spec_data

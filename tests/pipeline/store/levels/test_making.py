@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorstore
+import zarr
+from ome_zarr_models.common.omero import Omero
+from ome_zarr_models.v05.image import Image
 
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.levels import Pyramid, Shard
@@ -20,6 +23,7 @@ from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
+from ddgm.pipeline.volumes.ome_zarr import ome_levels
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from tests.pipeline.runs import spec_data
 from tests.pipeline.store.levels.test_means import Steps, expected
@@ -53,10 +57,17 @@ def data_of(plan: Plan, index: int, seed: int = 0) -> dict[Layer, np.ndarray]:
     return found
 
 
-def finish(levels: Levels, index: int, climb: bool = True, seed: int = 0) -> None:
+def finish(
+    levels: Levels,
+    index: int,
+    climb: bool = True,
+    seed: int = 0,
+    data: dict[Layer, np.ndarray] | None = None,
+) -> None:
     """A block's end: its data, its record, and what can be made of it."""
     block = levels.plan.block(index)
-    written = levels.store.write(levels.plan, block, data_of(levels.plan, index, seed))
+    data = data or data_of(levels.plan, index, seed)
+    written = levels.store.write(levels.plan, block, data)
     record = Record(
         index, "d", "done", checksums=written.checksums, sizes=written.sizes, finished=""
     )
@@ -224,3 +235,41 @@ def test_slabs_that_were_not_chosen_are_zero(tmp_path: Path) -> None:
     record = levels.ledger.record(LAST)
     assert record is not None
     assert record.checksums["spread"] == checksum(image(levels, "spread", 2))
+
+
+def test_a_bright_voxel_is_at_one_place_in_all_levels(whole: Levels, tmp_path: Path) -> None:
+    """By the metadata that others read, and the project's own reader of them."""
+    levels = made(tmp_path / "run")
+    blocks = list(levels.plan.blocks())
+    place = np.array([41, 77, 18])
+    for block in blocks:
+        data = {name: np.zeros_like(d) for name, d in data_of(levels.plan, block.index).items()}
+        local = place - [s.start for s in layout_of(levels.plan, "truth").index(block)]
+        if all(0 <= i < n for i, n in zip(local, data["truth"].shape, strict=True)):
+            data["truth"][tuple(local)] = 255
+        finish(levels, block.index, data=data)
+    group = zarr.open_group(f"{levels.store.root}/volume.zarr/truth", mode="r")
+    corner = np.array(levels.plan.region.start) + place  # of the voxel, in voxels of 8 nm
+    for number, level in enumerate(ome_levels(dict(group.attrs))):
+        assert level.voxel_size_nm is not None
+        assert level.origin_nm is not None
+        brightest = np.argwhere(image(levels, "truth", number))
+        assert len(brightest) == 1
+        low = np.array(level.origin_nm) + brightest[0] * level.voxel_size_nm
+        assert (low <= corner * 8).all()
+        assert ((corner + 1) * 8 <= low + level.voxel_size_nm).all()
+
+
+def test_others_read_the_levels(whole: Levels) -> None:
+    for layer in whole.pyramid.layers:
+        group = zarr.open_group(f"{whole.store.root}/volume.zarr/{layer}", mode="r")
+        ome = Image.from_zarr(group).attributes.ome
+        assert [dataset.path for dataset in ome.multiscales[0].datasets] == ["0", "1", "2"]
+        (channel,) = Omero.model_validate(group.attrs["ome"]["omero"]).channels  # type: ignore[index]
+        shown = {"spread": (0, 64)}.get(layer, (0, 255))
+        assert (channel.window.start, channel.window.end) == shown
+        for level in whole.pyramid.levels:
+            array = group[str(level.number)]
+            assert isinstance(array, zarr.Array)
+            assert array.metadata.dimension_names == ("z", "y", "x")  # type: ignore[union-attr]
+            np.testing.assert_array_equal(array[:], image(whole, layer, level.number))
