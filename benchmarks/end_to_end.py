@@ -7,6 +7,7 @@ python -m benchmarks.end_to_end [--weights full --precision float8 --batch 64 --
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,8 @@ run: the mean of both. The run reads a precomputed volume with cloud-volume, sim
 reconstructs, scores and writes zarr, on a local cluster, without a GPU of one worker with two
 threads. Its rate is that between the first block's end and the last's; what a run does once lies
 before (`start`). Loading is that of a worker's first block and of its second; the peak is that of
-a process after a tenth of the blocks, a third, and all.
+a process after a tenth of the blocks, a third, and all. Coarser levels are made by the workers
+after their blocks; their share is of all that workers spend on blocks, loading left out.
 """
 
 SPEC = """\
@@ -85,6 +87,8 @@ def main() -> None:
             "whole run, s": ran.whole,
             "loading, s": ", ".join(f"{s:.3g}" for s in ran.loads),
             "peak, MB": ", ".join(f"{p / 1e6:.0f}" for p in ran.peaks),
+            "levels, s a block": ran.levels / a.blocks,
+            "levels, of the time": ran.levels / ran.work,
         },
     ]
     title = (
@@ -119,7 +123,8 @@ class Ran:
     """A run, by its ledger: seconds, slices a second, and bytes that a process held at most.
 
     `loads` are those of the first block and of the second of the same worker; `peaks` are after a
-    tenth of the blocks, a third, and all.
+    tenth of the blocks, a third, and all; `levels` are spent on coarser levels, `work` on blocks
+    and levels, but for loading.
     """
 
     start: float
@@ -127,6 +132,8 @@ class Ran:
     whole: float
     loads: tuple[float, float]
     peaks: list[int]
+    levels: float
+    work: float
 
 
 def run(spec: Path, out: Path, slices: int) -> Ran:
@@ -145,7 +152,15 @@ def run(spec: Path, out: Path, slices: int) -> Ran:
         whole,
         (first.seconds["load"], second.seconds["load"]),
         [max(r.peak for r in records[: -(-len(records) // n)]) for n in (10, 3, 1)],
+        levels := seconds_on_levels(out),
+        levels + sum(sum(r.seconds.values()) - r.seconds["load"] for r in records),
     )
+
+
+def seconds_on_levels(out: Path) -> float:
+    """All workers' together, by their logs."""
+    lines = (line for log in (out / "logs").iterdir() for line in log.read_text().splitlines())
+    return sum(json.loads(line).get("seconds", {}).get("levels", 0.0) for line in lines)
 
 
 if __name__ == "__main__":

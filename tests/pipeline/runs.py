@@ -64,7 +64,10 @@ def layers(root: Path) -> dict[str, bytes]:
     """The bytes of every layer, and of the coarser levels of those that have any."""
     found = sorted((root / "volume.zarr").glob("*/[0-9]"))
     names = [(path.parent.name, int(path.name)) for path in found]
-    return {f"{name}/{level}": layer(root, name, level).tobytes() for name, level in names}
+    return {
+        f"{name}/{level}" if level else name: layer(root, name, level).tobytes()
+        for name, level in names
+    }
 
 
 def run_ddgm(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

@@ -243,7 +243,9 @@ def test_a_bright_voxel_is_at_one_place_in_all_levels(whole: Levels, tmp_path: P
     blocks = list(levels.plan.blocks())
     place = np.array([41, 77, 18])
     for block in blocks:
-        data = {name: np.zeros_like(d) for name, d in data_of(levels.plan, block.index).items()}
+        data = data_of(levels.plan, block.index)
+        for values in data.values():
+            values[:] = 0
         local = place - [s.start for s in layout_of(levels.plan, "truth").index(block)]
         if all(0 <= i < n for i, n in zip(local, data["truth"].shape, strict=True)):
             data["truth"][tuple(local)] = 255
