@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -15,7 +14,6 @@ from ddgm.pipeline.figures import CLASSICAL, DPI, FAINT, INK, OURS, STYLE, png
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.model import Layer
-from ddgm.pipeline.spec.plan import Block
 
 JOINS = 16  # that are looked at, evenly spaced
 SIDE = 5  # slices of either block: four steps on each side of the one between them
@@ -40,12 +38,12 @@ class Joins:
 def measured_joins(run: RunData) -> Joins | None:
     """Steps about some joins of finished blocks; None where there are none, or no truth."""
     found = joined_blocks(run)
-    if "truth" not in run.names or not found:
+    if "truth" not in run.names or not len(found):
         return None
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(JOINS, len(found))).round().astype(int))
+    chosen = found[np.linspace(0, len(found) - 1, min(JOINS, len(found))).round().astype(int)]
     try:
         steps = {
-            layer: np.stack([_steps(run, layer, *found[i]) for i in chosen]) for layer in run.names
+            layer: np.stack([_steps(run, layer, int(i)) for i in chosen]) for layer in run.names
         }
     except (ValueError, RuntimeError, OSError):  # a damaged shard: the pictures say so
         return None
@@ -53,18 +51,18 @@ def measured_joins(run: RunData) -> Joins | None:
     return Joins(steps) if "truth" in steps else None
 
 
-def joined_blocks(run: RunData) -> list[tuple[Block, Block]]:
-    """Finished blocks of several slices that follow one another in a slab."""
-    done = sorted({int(index) for index in run.columns["block"]})
-    pairs = [(run.plan.block(a), run.plan.block(b)) for a, b in pairwise(done) if b == a + 1]
-    return [
-        (a, b) for a, b in pairs if a.slab == b.slab and min(len(a.origins), len(b.origins)) > 1
-    ]
+def joined_blocks(run: RunData) -> np.ndarray:
+    """Indices of finished blocks that follow one in their slab, both of several slices."""
+    done, plan = np.unique(run.columns["block"].astype(int)), run.plan
+    found = done[1:][np.diff(done) == 1]
+    place = found % plan.blocks_per_slab
+    slices = np.minimum(plan.spec.block.slices, plan.slices - place * plan.spec.block.slices)
+    return found[(place > 0) & (slices > 1)]
 
 
-def _steps(run: RunData, layer: Layer, first: Block, second: Block) -> np.ndarray:
-    """The steps about the join of two blocks in a layer, (2 * SIDE - 1,)."""
-    plan = run.plan
+def _steps(run: RunData, layer: Layer, block: int) -> np.ndarray:
+    """The steps about the join of a block and the one before it in a layer, (2 * SIDE - 1,)."""
+    plan, first, second = run.plan, run.plan.block(block - 1), run.plan.block(block)
     tilt, _, across = plan.axes
     before, after = min(SIDE, len(first.origins)), min(SIDE, len(second.origins))
     join, start, stop = second.box.start[tilt], second.box.start[across], second.box.stop[across]

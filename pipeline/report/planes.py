@@ -71,7 +71,8 @@ def planes_through(run: RunData, view: SliceView) -> Planes | None:
 
 def _finished_about(run: RunData, index: int) -> tuple[int, int]:
     """The first and the last of the finished blocks that follow one another about one."""
-    done, per_slab = set(run.columns["block"].astype(int).tolist()), run.plan.blocks_per_slab
+    done = set(np.unique(run.columns["block"].astype(int)).tolist())
+    per_slab = run.plan.blocks_per_slab
     first = last = index
     while first % per_slab and first - 1 in done:
         first -= 1

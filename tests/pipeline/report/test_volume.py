@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ddgm.pipeline.report.planes import planes_picture, planes_through
 from ddgm.pipeline.report.run_data import load_run_data
 from ddgm.pipeline.report.slices import view_of
 from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.ingest import ingest
 from tests.pipeline.pages import decoded
 from tests.pipeline.report.reported import (
@@ -80,7 +82,7 @@ def test_a_join_beside_a_block_that_is_not_there_counts_for_nothing(runs: Path) 
 
 def test_joins_are_steps_between_blocks_over_those_beside_over_the_truths(long: str) -> None:
     run = load_run_data(RunStore(long))
-    assert [(a.index, b.index) for a, b in joined_blocks(run)] == [(0, 1), (1, 2)]
+    assert joined_blocks(run).tolist() == [1, 2]
     joins = measured_joins(run)
     assert joins is not None
     wanted = {}
@@ -98,6 +100,25 @@ def test_joins_are_steps_between_blocks_over_those_beside_over_the_truths(long: 
     assert numbers(ours)[0] == pytest.approx(joins.seams("reconstruction").mean(), abs=5.1e-5)
     assert numbers(algebraic)[0] == pytest.approx(joins.seams("algebraic").mean(), abs=5.1e-5)
     assert "about 2 of the 2 joins" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("slices", "done", "joins"),
+    [
+        (8, [0, 1, 2, 3], [1, 3]),  # two slabs of two blocks
+        (20, [0, 2, 3, 4, 5, 6], [3, 4, 6]),  # of five
+        (9, [0, 1, 2, 3, 4, 5], [1, 4]),  # of three, the last of one slice
+    ],
+)
+def test_blocks_are_joined_within_a_slab_where_both_are_done(
+    long: str, slices: int, done: list[int], joins: list[int]
+) -> None:
+    run = load_run_data(RunStore(long))
+    shape = (2 * THICKNESS, WIDTH, slices)
+    info = replace(run.plan.info, bounds=Box((0, 0, 0), shape))
+    columns = {"block": np.array([float(block) for block in done for _ in range(3)])}
+    found = joined_blocks(replace(run, plan=replace(run.plan, info=info), columns=columns))
+    assert found.tolist() == joins
 
 
 @pytest.mark.usefixtures("unpainted")
