@@ -55,8 +55,16 @@ class Workers:
 
 
 def current_workers(client: Client) -> Workers:
-    """The workers as they are now."""
-    found: Any = client.scheduler_info(n_workers=-1)
+    """The workers as they are now.
+
+    Raises:
+        OSError: the scheduler does not answer.
+    """
+    # not Client.scheduler_info: another thread may put an answer without workers in its place
+    scheduler: Any = client.scheduler
+    if scheduler is None:
+        raise ConnectionError("the scheduler is gone")
+    found: Any = client.sync(scheduler.identity, n_workers=-1)
     return workers_from(found["workers"])
 
 

@@ -14,14 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
-from distributed import Security
+from distributed import Client, Security
 
 from ddgm.workers import connect as clusters
 from ddgm.workers.connect import ClusterError, connect
+from ddgm.workers.members import current_workers
 from ddgm.workers.security import SecurityError, Tls, security_of
 from ddgm.workers.specs import Address, Local, SchedulerFile
 from tests.processes import wait_for
+from tests.workers.shared import Shared
 
 pytestmark = pytest.mark.cluster
 
@@ -241,3 +244,15 @@ def pages(port: int) -> int:
         except (OSError, http.client.HTTPException):
             continue
     return given
+
+
+def test_the_workers_are_all_there_however_often_dasks_client_looks_by_itself(
+    shared: Shared,
+) -> None:
+    """It looks for the cluster's totals every two seconds, and names no workers then."""
+    address = shared.part["address"]
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}):
+        client = Client(address, set_as_default=False)
+    with client:
+        for _ in range(300):
+            assert len(current_workers(client).running) == 3

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +33,7 @@ from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
-from ddgm.workers.members import RESOURCE
+from ddgm.workers.members import RESOURCE, current_workers
 from ddgm.workers.pooled_denoiser import PoolError
 from tests.pipeline.runs import small_spec
 from tests.processes import wait_for
@@ -74,6 +78,10 @@ class Listening(DaskCluster):
 def drained(shared: Shared, context: RunContext, submit: Submit) -> list[Event]:
     """The events of all blocks; a run without an end is a failure."""
     shared.whole()
+    return events_of(shared.client, context, submit)
+
+
+def events_of(client: Client, context: RunContext, submit: Submit) -> list[Event]:
     events: list[Event] = []
     deadline = time.monotonic() + ENDLESS
 
@@ -81,7 +89,7 @@ def drained(shared: Shared, context: RunContext, submit: Submit) -> list[Event]:
         assert time.monotonic() < deadline
         events.append(event)
 
-    cluster = Listening(shared.client, context, submit)
+    cluster = Listening(client, context, submit)
     scheduler = BlockScheduler(cluster, context, RunStore(context.root), emit)
     scheduler.drain(iter(range(BLOCKS)))
     return events
@@ -93,8 +101,10 @@ def done(context: RunContext, task: BlockTask) -> Record:
         return Record(task.block, context.digest, "done", finished="2026-01-01T00:00:00+00:00")
 
 
-def on_the_pool(client: Client, work: Any, context: RunContext, task: BlockTask) -> Future:
-    where: dict[str, Any] = {"resources": {RESOURCE: 1}}
+def on_the_pool(
+    client: Client, work: Any, context: RunContext, task: BlockTask, resource: str = RESOURCE
+) -> Future:
+    where: dict[str, Any] = {"resources": {resource: 1}}
     return client.submit(work, context, task, key=f"solve-{task.name}", pure=False, **where)
 
 
@@ -159,20 +169,31 @@ def test_a_block_that_is_begun_anew_too_often_is_given_up_without_an_attempt_cou
 
 def worker_killer(context: RunContext, task: BlockTask) -> Record:
     """A block that kills whoever works at it, once the driver knows who does."""
+    heard(context.root, task.name, get_worker().address).unlink(missing_ok=True)  # of one before
     with running_stage(context, task, "reconstruct"):
         wait_for(heard(context.root, task.name, get_worker().address).exists)
         os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("it lives")
 
 
+@contextmanager
+def failures_allowed(client: Client) -> Iterator[None]:
+    def allow(dask_scheduler: Any, count: int) -> int:
+        before, dask_scheduler.allowed_failures = dask_scheduler.allowed_failures, count
+        return before
+
+    before: Any = client.run_on_scheduler(allow, count=10)
+    assert before == 0
+    try:
+        yield
+    finally:
+        client.run_on_scheduler(allow, count=before)
+
+
 def test_workers_that_die_are_counted_where_dask_begins_a_block_anew_by_itself(
     shared: Shared, tmp_path: Path, tiny_prior: Path
 ) -> None:
     """As under somebody else's scheduler, which allows failures: it never says that one died."""
-
-    def allow(dask_scheduler: Any, count: int) -> int:
-        before, dask_scheduler.allowed_failures = dask_scheduler.allowed_failures, count
-        return before
 
     def submit(
         client: Client,
@@ -184,16 +205,58 @@ def test_workers_that_die_are_counted_where_dask_begins_a_block_anew_by_itself(
         return on_the_pool(client, worker_killer if task.block == STRANGE else done, context, task)
 
     context = context_of(tiny_prior, tmp_path / "deadly")
-    before: Any = shared.client.run_on_scheduler(allow, count=10)
-    try:
+    with failures_allowed(shared.client):
         events = drained(shared, context, submit)
-    finally:
-        shared.client.run_on_scheduler(allow, count=before)
-    assert before == 0
     (failed,) = [e.record for e in events if isinstance(e, BlockFailed)]
     assert failed.block == STRANGE
     assert "2 workers died at it, the last at stage reconstruct" in failed.cause
     files = Path(context.root).glob(heard("", f"{STRANGE:06d}*", ":*").name)
     beginnings = Counter(file.name.rpartition("-")[0] for file in files)  # of each attempt
-    assert max(beginnings.values()) == 3  # the third is told of the second's death
+    assert list(beginnings.values()) == [3]  # one attempt; the third tells of the second's death
+    assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}
+
+
+@contextmanager
+def at_a_fixed_port(client: Client, resource: str) -> Iterator[None]:
+    """A worker whose nanny starts it anew at the port that it had."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    address = str(client.scheduler.address)  # type: ignore[union-attr]
+    where = [address, "--host", "127.0.0.1", "--worker-port", str(port), "--no-dashboard"]
+    what = ["--nthreads", "1", "--resources", f"{RESOURCE}=1 {resource}=1"]
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", *where, *what]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: f"tcp://127.0.0.1:{port}" in current_workers(client).running, process)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_worker_that_is_started_anew_at_its_address_has_died(
+    shared: Shared, tmp_path: Path, tiny_prior: Path
+) -> None:
+    """As where a site gives its workers fixed ports."""
+
+    def submit(
+        client: Client,
+        context: RunContext,
+        task: BlockTask,
+        pinned_worker: str,
+        placement: Placement,
+    ) -> Future:
+        strange = task.block == STRANGE
+        work, where = (worker_killer, "FIXED") if strange else (done, RESOURCE)
+        return on_the_pool(client, work, context, task, where)
+
+    context = context_of(tiny_prior, tmp_path / "same")
+    shared.whole()
+    with failures_allowed(shared.client), at_a_fixed_port(shared.client, "FIXED"):
+        events = events_of(shared.client, context, submit)
+    (failed,) = [e.record for e in events if isinstance(e, BlockFailed)]
+    assert failed.block == STRANGE
+    assert "2 workers died at it, the last at stage reconstruct" in failed.cause
+    assert len(list(Path(context.root).glob(f"heard-{STRANGE:06d}*"))) == 1  # attempt, address
     assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}
