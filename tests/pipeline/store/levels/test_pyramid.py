@@ -17,7 +17,7 @@ from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.arrays import metadata
 from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.cli.words import one_line
-from tests.pipeline.runs import layers, run_ddgm, small_spec
+from tests.pipeline.runs import layers, phantom_volume, run_ddgm, small_spec
 
 pytestmark = pytest.mark.process
 
@@ -35,6 +35,11 @@ run_alone(load_spec(Path(sys.argv[1])), 1)
 def spec_of(root: Path, volume: str, prior: Path) -> Spec:
     """Two blocks, below one shard of each of two coarser levels."""
     return small_spec(volume, root, prior, block={"slices": 16})
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return phantom_volume(tmp_path_factory.mktemp("volume") / "em")
 
 
 @pytest.fixture(scope="module")
