@@ -42,8 +42,9 @@ blocks there, compare it with that of the stack in one piece.
 """
 PARTS = {"validation": slice(0, 78), "test": slice(78, 156)}
 METHODS = [
-    f"ddx:steps={steps}:rho={rho}{planes}"
+    f"ddx:steps={steps}:rho={rho}{planes}{coarse}"
     for steps, rho in ((10, 15), (20, 10))
+    for coarse in ("", ":gamma=10")
     for planes in ("", ":planes=alternate")
 ]
 VIEWS = {"slice": (0, 1, 2), "across": (1, 0, 2), "along": (2, 0, 1)}  # planes, as axes of a stack

@@ -122,6 +122,14 @@ class Ddx(VolumeDiffusion):
     kappa: float = number(
         2.0, "noise that is taken away over noise that is added", "κ", gt=0, le=1e6
     )
+    gamma: float = number(
+        0.0,
+        "what is taken away in addition of the noise smoothed over 2 pixels, at all levels but the "
+        "last: 10 with `planes: alternate`",
+        "γ",
+        ge=0,
+        le=1e6,
+    )
 
     def solve(self, problem: Problem) -> Tensor:
         p = problem
@@ -135,6 +143,7 @@ class Ddx(VolumeDiffusion):
             self.rho,
             self.kappa,
             planes=self.planes_of_levels,
+            gamma=self.gamma,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:

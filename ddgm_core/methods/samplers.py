@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ddgm.core.methods.smoothing import smoothed
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.networks.planes import Plane, predicted_noise
 from ddgm.core.projectors import Projector, Spectral
@@ -103,14 +104,18 @@ def ddx(
     kappa: float,
     progress: Progress | None = None,
     planes: Sequence[Plane] | None = None,
+    gamma: float = 0.0,
 ) -> Tensor:
     """Diffusive denoising with exact data steps, and all of the noise removed.
 
-    Two changes to `ddgm`. Its K gradient steps are solved for: after a denoising at σ_n, x is the
+    Three changes to `ddgm`. Its K gradient steps are solved for: after a denoising at σ_n, x is the
     image up to an error of about ρσ_n², so the image given x and y is most probably
     argmin_z ‖Az - y‖² / σ_y² + ‖z - x‖² / (ρσ_n²), a proximal step, which trusts the data more the
     noisier x is. And what the denoiser then sees is the fresh noise σ_n on top of the error that
-    z still has, κσ_n together, so that much is taken away. See docs/decisions.md.
+    z still has, κσ_n together, so that much is taken away. In what is coarse and not measured, the
+    error is many times σ_n; there a step in proportion to it (Tweedie's formula, for noise of
+    that covariance) takes γσ_n more of the smoothed noise. What that does to measured directions
+    the next data step undoes, so the last level goes without. See docs/decisions.md.
 
     Args:
         projector: A.
@@ -123,16 +128,21 @@ def ddx(
         kappa: κ, the noise that is taken away over the noise that is added.
         progress: called as progress(n, x) after each noise level.
         planes: in which the stack is denoised at each level; by default in that of the slices.
+        gamma: γ, what is taken away of the smoothed noise in addition, over what is added.
 
     Returns:
         Normalised slices, (B, thickness, width).
     """
     solve = projector.proximal(y)
     x = y.new_zeros(len(y), projector.geometry.thickness, projector.geometry.width)
-    for n, (sigma, plane) in enumerate(zip(sigmas, _planes(planes, sigmas), strict=True)):
+    planes = _planes(planes, sigmas)
+    for n, (sigma, plane) in enumerate(zip(sigmas, planes, strict=True)):
         x = solve(x, proximal_weight(tilt_noise, rho, sigma))
         x = x + sigma * noise(n).to(x)
-        x = x - kappa * sigma * predicted_noise(denoise, x, plane)
+        found = predicted_noise(denoise, x, plane)
+        x = x - kappa * sigma * found
+        if gamma and n + 1 < len(sigmas):
+            x = x - gamma * sigma * smoothed(found, "across" in planes)
         if progress is not None:
             progress(n, x)
     return x
