@@ -2,6 +2,7 @@
 
     python -m benchmarks.quality.volumes fib25/heldout.npy --part test
     python -m benchmarks.quality.volumes fib25/heldout.npy --part validation ddx:steps=10:rho=25
+    python -m benchmarks.quality.volumes fib25/heldout.npy --part test --picture
 
 The tilt axis is x, the thickness z, the width y. What is measured is kept by method in the JSON
 file, and not measured again. A stack cut into two blocks is joined as a run joins it, for each
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import pyplot as plt
 from torch import Tensor
 
 from benchmarks.common import RESULTS, report
@@ -47,6 +49,10 @@ METHODS = [
     for coarse in ("", ":gamma=10")
     for planes in ("", ":planes=alternate")
 ]
+PICTURED = {
+    "slices alone": "ddx:steps=10:rho=15",
+    "planes in turn, γ = 10": "ddx:steps=10:rho=15:gamma=10:planes=alternate",
+}
 VIEWS = {"slice": (0, 1, 2), "across": (1, 0, 2), "along": (2, 0, 1)}  # planes, as axes of a stack
 
 
@@ -56,10 +62,14 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", default=METHODS)
     parser.add_argument("--part", choices=PARTS, default="validation")
     parser.add_argument("--halos", nargs="*", type=int, default=[])
+    parser.add_argument("--picture", action="store_true", help="draw three planes, and no table")
     a = parser.parse_args()
     torch.set_num_threads(1)
     grey = np.load(a.array, mmap_mode="r", allow_pickle=False)[PARTS[a.part]]
     bench = Bench(np.moveaxis(np.asarray(grey[:, :SIDE, :SIDE]), 2, 0))
+    if a.picture:
+        picture(bench, RESULTS / f"volumes-{a.part}.png")
+        return
     kept = RESULTS / f"volumes-{a.part}.json"
     rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     for text in a.methods or METHODS:
@@ -132,6 +142,22 @@ def join(x: Tensor) -> Tensor:
     found, middle = jumps(x), len(x) // 2 - 1
     beside = torch.cat([found[middle - 4 : middle], found[middle + 1 : middle + 5]])
     return found[middle] / beside.mean()
+
+
+def picture(bench: Bench, path: Path) -> None:
+    """The three planes through the middle: truth, slices alone, planes in turn."""
+    n = len(bench.truth)
+    stacks = {"truth": bench.truth}
+    stacks |= {name: bench.solve(parse_method(text), 0, n) for name, text in PICTURED.items()}
+    figure, axes = plt.subplots(len(VIEWS), len(stacks), figsize=(10, 9), layout="constrained")
+    for row, (view, order) in zip(axes, VIEWS.items(), strict=True):
+        for axis, (name, stack) in zip(row, stacks.items(), strict=True):
+            images = stack.permute(order)
+            axis.imshow(images[len(images) // 2], cmap="gray", vmin=-2, vmax=2)
+            axis.set(title=name, xticks=[], yticks=[])
+        row[0].set_ylabel(view)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
