@@ -150,6 +150,16 @@ class Folder:
             ) from error
         return None
 
+    def read_part(self, name: str, start: int, stop: int) -> bytes:
+        """A range of a file's bytes.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        fs, path = self._at(name)
+        with self.store_errors():
+            return bytes(fs.cat_file(path, start, stop))  # type: ignore[arg-type]
+
     def read_all(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """The files that are there, name and bytes; over a network many are fetched at once."""
         fs, _ = self._at("")

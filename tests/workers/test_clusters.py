@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dask
+import dask.config
 import pytest
 from distributed import Client, Security
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from ddgm.pipeline.run.runner import run_alone
+from ddgm.pipeline.store.files import Folder
+from ddgm.pipeline.view.browser import browsing, find_browser, picture
+from ddgm.pipeline.view.server import serving
 from tests.pipeline.runs import small_spec
 from tests.pipeline.sample_volumes import Triple, write_volume
-from tests.pipeline.view.browser import find_browser, opened, screenshot
-from tests.pipeline.view.folder_server import serve_folder
 
 neuroglancer = pytest.importorskip("neuroglancer")
 pytestmark = [
@@ -45,10 +46,10 @@ def test_a_layer_is_where_its_source_is(
         method={"steps": 1, "gradient_steps": 1},
     )
     run_alone(spec, 0)
-    with serve_folder(tmp_path) as files, opened(viewer.get_viewer_url()):
+    with serving({"a": Folder(str(tmp_path))}) as base, browsing(viewer.get_viewer_url()):
         for plane in PLANES:
-            there = place(viewer, f"{files}/em/|neuroglancer-precomputed:", plane, size)
-            ours = place(viewer, f"{files}/run/volume.zarr/truth/|zarr3:", plane, size)
+            there = place(viewer, f"{base}/a/em/|neuroglancer-precomputed:", plane, size)
+            ours = place(viewer, f"{base}/a/run/volume.zarr/truth/|zarr3:", plane, size)
             assert np.abs(there - ours).max() <= 1, (plane, there, ours)
 
 
@@ -71,7 +72,7 @@ def place(viewer: Any, source: str, plane: str, size: Triple) -> np.ndarray:
         state.position = middle
         state.cross_section_scale = 1 / PIXELS
         state.show_axis_lines = state.show_scale_bar = state.show_default_annotations = False
-    pixels = np.asarray(screenshot(viewer, (600, 600)).image_pixels)
+    pixels = np.asarray(picture(viewer, (600, 600)).image_pixels)
     rows, columns = np.nonzero(pixels[..., :3].mean(axis=2) > 127)
     found = np.array([rows.min(), rows.max(), columns.min(), columns.max()])
     lengths = [3 * PIXELS * sides["xyz".index(axis)] // 16 for axis in PLANES[plane]]

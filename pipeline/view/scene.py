@@ -1,0 +1,193 @@
+"""A run as Neuroglancer shows it: layers, panels that move together, and places to go to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ddgm.core.intensity import Intensity
+from ddgm.pipeline.spec.layout import layout_of
+from ddgm.pipeline.spec.plan import Plan
+from ddgm.pipeline.store.manifest import plan_of
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.volumes.box import Box
+
+PANELS = ("reconstruction", "truth", "algebraic"), ("spread", "measured", "source")
+TINTS = {"spread": "#ff9020", "measured": "#40a0ff"}
+WORST, FAILED = "worst slices", "failed blocks"
+STDS = 3  # of the grey levels on either side of their mean
+ACROSS = 480  # pixels that a slice is wide in its panel, at first
+SHADER = """#uicontrol invlerp normalized
+#uicontrol vec3 tint color(default="white")
+void main() { emitRGB(tint * normalized()); }
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A run as Neuroglancer's state.
+
+    Attributes:
+        root: the run's folder.
+        layers: Neuroglancer's URLs of what there is to see, by name.
+    """
+
+    root: str
+    layers: Mapping[str, str]
+
+    @cached_property
+    def store(self) -> RunStore:
+        """The run's files."""
+        return RunStore(self.root)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The run's run.json."""
+        return self.store.manifest()
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The run's spec on its volume."""
+        return plan_of(self.manifest)
+
+    @cached_property
+    def statistics(self) -> RunStatistics:
+        """Statistics of the ledger, with the worst slices and the blocks that failed."""
+        return RunStatistics.of(
+            self.store.ledger.records_of(self.manifest["digest"], self.plan.block_count)
+        )
+
+    def state(self) -> Any:
+        """Neuroglancer's state: it shows the slice that fits its data worst, or the middle."""
+        import neuroglancer as ng
+
+        state = ng.ViewerState()
+        sides = self.plan.info.voxel_size_nm[::-1]
+        space = ng.CoordinateSpace(names="xyz", units="nm", scales=sides)
+        state.dimensions = space
+        for name, url in self.layers.items():
+            controls = {"normalized": {"range": self._window(name)}}
+            tint = {"tint": TINTS[name]} if name in TINTS else {}
+            state.layers[name] = ng.ImageLayer(
+                source=url, shader=SHADER, shader_controls=controls | tint
+            )
+        marked = self._mark(state, space)
+        state.position = self._position()
+        state.cross_section_scale = self._scale()
+        state.title = f"ddgm {self.root}"
+        state.cross_section_background_color = "black"
+        state.show_axis_lines = state.show_default_annotations = False
+        rows = [[name for name in row if name in self.layers] for row in PANELS]
+        state.layout = ng.column_layout(
+            [
+                ng.row_layout(
+                    [
+                        ng.LayerGroupViewer(layers=[name, *marked], layout=self._layout())
+                        for name in row
+                    ]
+                )
+                for row in rows
+                if row
+            ]
+        )
+        return state
+
+    def _mark(self, state: Any, space: Any) -> list[str]:
+        """Add the places to go to; returns the names of their layers."""
+        import neuroglancer as ng
+
+        worst = [
+            ng.PointAnnotation(
+                id=f"slice-{block}-{number}",
+                point=self._place(self._slice(block, number), middle=True),
+                description=f"slice {number}, block {block}: data residual {residual:.4g}",
+            )
+            for residual, number, block in sorted(self.statistics.worst, reverse=True)
+        ]
+        failed = []
+        for record in self.statistics.failures:
+            box = self.plan.block(record.block).box
+            failed.append(
+                ng.AxisAlignedBoundingBoxAnnotation(
+                    id=f"block-{record.block}",
+                    point_a=self._place(box),
+                    point_b=self._place(Box(box.stop, box.stop)),
+                    description=f"block {record.block}: {record.cause}",
+                )
+            )
+        found = {WORST: ("#ffff00", worst), FAILED: ("#ff0000", failed)}
+        for name, (colour, marks) in found.items():
+            if marks:
+                state.layers[name] = ng.LocalAnnotationLayer(
+                    dimensions=space, annotations=marks, annotation_color=colour
+                )
+        shown = [name for name, (_, marks) in found.items() if marks]
+        if shown:
+            state.selected_layer.layer = shown[-1]
+            state.selected_layer.visible = True
+        return shown
+
+    def _slice(self, block: int, number: int) -> Box:
+        """The box of one slice of a block."""
+        return self.plan.block(block).box.between(self.plan.axes[0], number, number + 1)
+
+    def _position(self) -> list[float]:
+        if self.statistics.worst:
+            _, number, block = max(self.statistics.worst)
+            return self._place(self._slice(block, number), middle=True)
+        return self._place(self.plan.region, middle=True)
+
+    def _place(self, box: Box, middle: bool = False) -> list[float]:
+        """A box's first corner, or its middle, in voxels from the origin of space; x, y, z."""
+        info = self.plan.info
+        ends = zip(box.start, box.stop if middle else box.start, strict=True)
+        voxels = [(a + b) / 2 for a, b in ends]
+        sides = zip(voxels, info.voxel_size_nm, info.origin_nm, strict=True)
+        return [(origin + voxel * side) / side for voxel, side, origin in sides][::-1]
+
+    def _layout(self) -> str:
+        """The name of the plane of a slice."""
+        _, *plane = self.plan.axes
+        return "".join("xyz"[2 - axis] for axis in sorted(plane, reverse=True))
+
+    def _scale(self) -> float:
+        """Voxels of the smallest side to a pixel."""
+        geometry, sides = self.plan.geometry, self.plan.sides_nm
+        longest = max(geometry.thickness * sides[0], geometry.width * sides[1])
+        return longest / min(self.plan.info.voxel_size_nm) / ACROSS
+
+    def _window(self, name: str) -> Sequence[float]:
+        """The values that are black and white."""
+        if name == "measured":
+            return self._measured_window()
+        if name == "spread":
+            return self._spread_window()
+        card = self.manifest["weights"]["card"]
+        normal = self.plan.spec.source.intensity or Intensity(card["mean"], card["std"])
+        low, high = normal.mean - STDS * normal.std, normal.mean + STDS * normal.std
+        kind = np.dtype(self.plan.info.dtype)
+        if kind.kind in "iu":
+            low, high = max(low, np.iinfo(kind).min), min(high, np.iinfo(kind).max)
+        return [float(low), float(high)]
+
+    def _measured_window(self) -> Sequence[float]:
+        kind = self.store.arrays.array("measured").dtype
+        return [0.0, 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)]
+
+    def _spread_window(self) -> Sequence[float]:
+        """From 0 to what all but a hundredth of the slice that is shown are below."""
+        if not self.statistics.worst:
+            return [0.0, 1.0]
+        _, number, index = max(self.statistics.worst)
+        block, layer = self.plan.block(index), layout_of(self.plan, "spread")
+        place = layer.slice_index(block, number - block.box.start[self.plan.axes[0]])
+        try:
+            seen = np.asarray(self.store.arrays.array("spread")[place])
+        except (ValueError, RuntimeError, OSError):  # a damaged shard is for `ddgm verify`
+            return [0.0, 1.0]
+        return [0.0, float(np.percentile(seen, 99)) or 1.0]
