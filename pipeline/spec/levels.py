@@ -142,6 +142,8 @@ class Pyramid:
     @property
     def count(self) -> int:
         """Shards of all coarser levels of one layer."""
+        if self._is_full:
+            return sum(prod(level.grid) for level in self.levels[1:])
         return sum(1 for _ in self.coarser())
 
     def coarser(self) -> Iterator[Shard]:
@@ -153,6 +155,11 @@ class Pyramid:
     def _positions(self) -> dict[int, int]:
         return {slab: position for position, slab in enumerate(self.plan.slabs)}
 
+    @property
+    def _is_full(self) -> bool:
+        """True if all slabs are chosen."""
+        return len(self._positions) == prod(self.plan.grid)
+
     def _slab(self, index: Triple) -> int:
         _, h, w = self.plan.axes
         return index[h] * self.plan.grid[1] + index[w]
@@ -160,7 +167,7 @@ class Pyramid:
     def _filled(self, level: int, *spans: range) -> list[Shard]:
         """The shards in a box of a level that have a block of the plan below them."""
         found = (Shard(level, (z, y, x)) for z, y, x in product(*spans))
-        if len(self._positions) == prod(self.plan.grid):
+        if self._is_full:
             return list(found)
         return [shard for shard in found if self._has_a_slab(shard)]
 
@@ -189,7 +196,7 @@ def _coarser(level: Level, plan: Plan) -> Level:
             shard.append(-(-shape[a] // chunks[a]) * chunks[a])
         else:
             shard.append(level.shard[a] * parents[a] // step[a])
-            chunks.append(*nearest_divisors(shard[a:], [wanted]))
+            chunks.append(*nearest_divisors(shard[-1:], [wanted]))
     sizes = (_triple(values) for values in (factor, step, shape, shard, chunks, parents))
     return Level(level.number + 1, *sizes)
 

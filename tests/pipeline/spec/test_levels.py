@@ -99,11 +99,13 @@ def test_each_shard_is_made_of_whole_shards_of_the_level_before(
     assert set(found.shards(0)) == set(first)
     assert {shard: found.block_of(shard) for shard in first} == first
     assert len(found.levels) > 1
+    coarser = 0
     for level, before in zip(found.levels[1:], found.levels, strict=False):
         assert prod(level.parents) <= prod(level.step)
         assert all(n % c == 0 for n, c in zip(level.shard, level.chunks, strict=True))
         assert covered(level) <= 1.1 * covered(before)
         shards = list(found.shards(level.number))
+        coarser += len(shards)
         parents = [parent for shard in shards for parent in found.below(shard)]
         assert sorted(parents) == sorted(found.shards(before.number))
         for shard in shards:
@@ -114,6 +116,7 @@ def test_each_shard_is_made_of_whole_shards_of_the_level_before(
                 ):
                     assert own.start * step <= theirs.start
                     assert theirs.stop <= own.stop * step
+    assert found.count == coarser
     assert found.above(Shard(found.levels[-1].number, (0, 0, 0))) is None
 
 
