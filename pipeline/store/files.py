@@ -158,7 +158,7 @@ class Folder:
         """
         fs, path = self._at(name)
         with self.store_errors():
-            return bytes(fs.cat_file(path, start, stop))  # type: ignore[arg-type]
+            return bytes(fs.cat_file(path, start=start, end=stop))  # type: ignore[arg-type]
 
     def read_all(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """The files that are there, name and bytes; over a network many are fetched at once."""

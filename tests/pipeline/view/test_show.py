@@ -25,8 +25,10 @@ from ddgm.pipeline.view.browser import find_browser, picture
 from ddgm.pipeline.view.server import serving
 from ddgm.pipeline.view.show import viewing, write_picture
 from tests.pipeline.cli.words import one_line
+from tests.pipeline.object_store import BUCKET, object_store
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
 from tests.pipeline.sample_volumes import serve
+from tests.workers.shared import Shared
 
 neuroglancer = pytest.importorskip("neuroglancer")
 pytestmark = [pytest.mark.process, pytest.mark.server]
@@ -188,6 +190,18 @@ def test_nothing_else_is_served(served: str) -> None:
         assert requests.get(wrong, timeout=60).status_code == 404, wrong
     beyond = requests.get(f"{served}/file", headers={"Range": "bytes=100-"}, timeout=60)
     assert beyond.status_code == 416
+
+
+def test_a_run_in_an_object_store_is_served_from_there(shared: Shared) -> None:
+    with object_store(shared.client) as store:
+        store.put("run/volume.zarr/truth/0/c/0", bytes(range(100)))
+        with serving({"run": Folder(f"s3://{BUCKET}/run")}) as base:
+            shard = f"{base}/run/volume.zarr/truth/0/c/0"
+            answer = requests.get(shard, headers={"Range": "bytes=-5"}, timeout=60)
+            assert (answer.status_code, answer.content) == (206, bytes(range(95, 100)))
+            assert requests.get(f"{base}/run/none", timeout=60).status_code == 404
+            store.faults["run/volume.zarr"] = 403
+            assert requests.get(shard, timeout=60).status_code == 502
 
 
 def test_what_cannot_be_shown_is_one_line(
