@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rich.console import Console
 from rich.text import Text
@@ -50,6 +53,7 @@ class Terminal(Console):
 
 
 console = Terminal()
+silent = Terminal(quiet=True)  # where a program reads what a command prints
 
 
 LOG_SECONDS = 15.0
@@ -135,10 +139,39 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-Row = tuple[str, str]
+class Row(NamedTuple):
+    """A line of a table, and what it says as JSON, with units in the names."""
+
+    name: str
+    text: str
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
-def table(title: str, rows: Iterable[Row]) -> Table:
+def show(title: str, rows: Iterable[Row], as_json: bool) -> None:
+    """Print rows: as a table for people, or as one JSON object."""
+    if not as_json:
+        console.print(table(title, rows))
+        return
+    facts: dict[str, Any] = {}
+    for row in rows:
+        facts |= row.facts
+    print_json(facts)
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Print a JSON object; numbers that JSON does not have are null in it."""
+    print(json.dumps(_finite(facts), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(title: str, rows: Iterable[Sequence[Any]]) -> Table:
     """A table of names and values, without lines."""
     from rich.table import Table
 
@@ -146,5 +179,5 @@ def table(title: str, rows: Iterable[Row]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row[:2])
     return table

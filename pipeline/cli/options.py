@@ -17,6 +17,9 @@ Detector = Literal["perpendicular", "lateral"]
 Precision = Literal["float32", "bfloat16", "float8"]
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="print one JSON object, in bytes, seconds and nm")
+]
 OtherVersions = Annotated[
     bool,
     typer.Option(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import typer
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.cli.options import OtherVersions, Run
-from ddgm.pipeline.terminal import console
+from ddgm.pipeline.cli.options import AsJson, OtherVersions, Run
+from ddgm.pipeline.terminal import console, print_json, silent
 
 
 def register(app: typer.Typer) -> None:
@@ -15,16 +17,19 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def verify(run: Run) -> None:
+def verify(run: Run, as_json: AsJson = False) -> None:
     """Compare the whole output with the ledger's checksums.
 
-    Example: `ddgm verify runs/hemibrain`
+    Example: `ddgm verify runs/hemibrain --json`
     """
     from ddgm.pipeline.run.verify import verify_run
 
-    found = verify_run(run, console)
+    shown = silent if as_json else console
+    found = verify_run(run, shown)
+    if as_json:
+        print_json({"run": run, **asdict(found)})
     for problem in found.problems:
-        console.print(problem)
+        shown.print(problem)
     if found.problems:
         wrong, remedies = [], []
         if found.metadata:
@@ -42,7 +47,7 @@ def verify(run: Run) -> None:
             f"{run}: {' and '.join(wrong)} are not as they should be; {', '.join(remedies)}"
         )
     coarser = f" and {found.shards} shards of coarser levels" if found.shards else ""
-    console.print(f"{found.blocks} blocks{coarser} are as the ledger says")
+    shown.print(f"{found.blocks} blocks{coarser} are as the ledger says")
 
 
 def repair(run: Run, other_versions: OtherVersions = False) -> None:

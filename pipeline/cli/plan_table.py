@@ -1,11 +1,12 @@
-"""A plan as a table for the terminal."""
+"""A plan as lines for the terminal, and as facts for programs."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from dask.utils import parse_bytes
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
@@ -25,7 +26,7 @@ from ddgm.pipeline.spec.memory import (
 )
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
-from ddgm.pipeline.terminal import Row, duration, table
+from ddgm.pipeline.terminal import Row, duration
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
 from ddgm.workers.specs import Local
@@ -33,27 +34,27 @@ from ddgm.workers.specs import Local
 FULL = 0.95  # share of the network's batches from which on they count as full
 
 
-def plan_table(spec: Spec, timed: bool, console: Console) -> Table:
-    """Table of what a run would do and cost.
+def plan_rows(spec: Spec, timed: bool, console: Console) -> list[Row]:
+    """What a run would do and cost.
 
     Raises:
         DdgmError: the spec does not fit its volume, or the prior is not there.
     """
-    info = _info_or_assumed(spec, console)
+    info, answered = _info_or_assumed(spec, console)
     plan = make_plan(spec, info)
-    rows = [*_shape_rows(plan), *_cost_rows(plan)]
+    rows = [_source_row(plan, answered), *_shape_rows(plan), *_cost_rows(plan)]
     if timed:
         with console.status("timing a network call and a data step"):
             cost = time_calls(plan)
         rows += _time_rows(plan, cost)
-    return table("plan", rows)
+    return rows
 
 
-def _info_or_assumed(spec: Spec, console: Console) -> VolumeInfo:
-    """Metadata of the volume; where it cannot be read, as the spec implies it."""
+def _info_or_assumed(spec: Spec, console: Console) -> tuple[VolumeInfo, bool]:
+    """Metadata of the volume; where it does not answer, as the spec implies them, and False."""
     try:
         with console.status("asking the source"):
-            return source_volume(spec).info
+            return source_volume(spec).info, True
     except SourceError as error:
         box = spec.source.box
         if error.kind not in ("unreachable", "credentials") or box is None:
@@ -63,7 +64,13 @@ def _info_or_assumed(spec: Spec, console: Console) -> VolumeInfo:
         side = read_card(spec.prior.weights).voxel_size_nm
         bounds = Box(start, stop)  # type: ignore[arg-type]
         size = spec.source.size_nm or (side, side, side)
-        return VolumeInfo(bounds, size, "uint8", (64, 64, 64), 1, spec.source.mip)
+        return VolumeInfo(bounds, size, "uint8", (64, 64, 64), 1, spec.source.mip), False
+
+
+def _source_row(plan: Plan, answered: bool) -> Row:
+    source, mip = plan.spec.source, plan.info.mip
+    facts = {"source": source.url, "mip": mip, "source_answers": answered}
+    return Row("source", f"{source.url}, mip {mip}", facts)
 
 
 def _shape_rows(plan: Plan) -> list[Row]:
@@ -76,25 +83,50 @@ def _shape_rows(plan: Plan) -> list[Row]:
         sides += f" nm, resampled from {' x '.join(f'{s:g}' for s in plan.info.stored_size_nm)}"
     odd += "; a run is refused without prior.any_voxel_size: true" if plan.refuses_prior else ""
     pixel = "" if plan.aspect == 1 else " pixels of {:g} x {:g} nm".format(*plan.sides_nm)
-    images = network_batch(plan)
+    chunk = layout_of(plan, "reconstruction").chunks
     return [
-        ("source", f"{spec.source.url}, mip {plan.info.mip}"),
-        ("box", str(plan.box)),
-        ("left over", left or "nothing"),
-        ("voxel (z, y, x)", f"{sides} nm{odd}"),
-        ("slabs", f"{len(plan.slabs)} of {plan.grid[0]} x {plan.grid[1]} (thickness x width)"),
-        ("slices", f"{plan.slice_count} of {g.thickness} x {g.width}{pixel}"),
-        ("views", f"{g.views}, {g.bins} bins, {g.detector} detector"),
-        ("blocks", f"{plan.block_count} of {spec.block.slices} slices"),
-        *_halo_rows(plan),
-        (
-            "network images",
-            f"{images.per_slice} of {images.height} x {images.width} a slice at each noise level; "
-            f"{_fill(plan)}",
+        Row(
+            "box",
+            str(plan.box),
+            {"box_zyx_start": plan.box.start, "box_zyx_stop": plan.box.stop},
         ),
-        (
+        Row("left over", left or "nothing", {"left_over_voxels": plan.uncovered}),
+        Row(
+            "voxel (z, y, x)",
+            f"{sides} nm{odd}",
+            {
+                "voxel_zyx_nm": plan.info.voxel_size_nm,
+                "stored_voxel_zyx_nm": plan.info.stored_size_nm,
+                "prior_voxel_nm": voxel,
+            },
+        ),
+        Row(
+            "slabs",
+            f"{len(plan.slabs)} of {plan.grid[0]} x {plan.grid[1]} (thickness x width)",
+            {"slabs": len(plan.slabs), "slab_grid": plan.grid},
+        ),
+        Row(
+            "slices",
+            f"{plan.slice_count} of {g.thickness} x {g.width}{pixel}",
+            {"slices": plan.slice_count, "thickness": g.thickness, "width": g.width}
+            | {"pixel_nm": plan.sides_nm},
+        ),
+        Row(
+            "views",
+            f"{g.views}, {g.bins} bins, {g.detector} detector",
+            {"views": g.views, "bins": g.bins, "detector": g.detector},
+        ),
+        Row(
+            "blocks",
+            f"{plan.block_count} of {spec.block.slices} slices",
+            {"blocks": plan.block_count, "block_slices": spec.block.slices},
+        ),
+        *_halo_rows(plan),
+        _network_row(plan),
+        Row(
             "shard, chunk (z, y, x)",
-            f"{_by(plan.shard)}, {_by(layout_of(plan, 'reconstruction').chunks)}",
+            f"{_by(plan.shard)}, {_by(chunk)}",
+            {"shard_zyx": plan.shard, "chunk_zyx": chunk},
         ),
     ]
 
@@ -105,10 +137,12 @@ def _halo_rows(plan: Plan) -> list[Row]:
         return []
     cost, patch = coupling_cost(plan), read_card(plan.spec.prior.weights).patch
     work = f"{plan.halo} slices on either side; the network's work is {cost:.2f} x"
-    rows = [("halo", f"{work} that of the slices alone{_cheaper_blocks(plan, cost)}")]
+    text = f"{work} that of the slices alone{_cheaper_blocks(plan, cost)}"
+    rows = [Row("halo", text, {"halo_slices": plan.halo, "network_work": cost})]
     if plan.shortest_stack < patch and plan.spec.prior.tiling == "tiles":
         continued = f"{plan.shortest_stack} slices or more, continued to {patch} by reflection"
-        rows.append(("stack across the beam", continued))
+        facts = {"shortest_stack_slices": plan.shortest_stack, "patch": patch}
+        rows.append(Row("stack across the beam", continued, facts))
     return rows
 
 
@@ -139,52 +173,75 @@ def _worker_limit(plan: Plan) -> tuple[int, bool] | None:
     return parse_bytes(cluster.memory), not (pool.workers or pool.placement)
 
 
-def _fill(plan: Plan) -> str:
-    """Line on how full the network's batches are, and what would fill them."""
-    fill, filling = batch_fill(plan)
-    size = f"batches of {network_batch(plan).batch}, {fill:.0%} full"
-    better = fill < FULL
-    return f"{size}: block.batch {filling} or a multiple of it fills them" if better else size
+def _network_row(plan: Plan) -> Row:
+    """Line on the network's images, how full its batches are, and what would fill them."""
+    images, (fill, filling) = network_batch(plan), batch_fill(plan)
+    sides = f"{images.per_slice} of {images.height} x {images.width} a slice at each noise level"
+    text = f"{sides}; batches of {images.batch}, {fill:.0%} full"
+    if fill < FULL:
+        text += f": block.batch {filling} or a multiple of it fills them"
+    return Row("network images", text, {"network": {**asdict(images), "fill": fill}})
 
 
 def _cost_rows(plan: Plan) -> list[Row]:
     fetch, memory = fetch_bytes(plan), worker_memory(plan)
-    layers = ", ".join(f"{n} {decimal(layer_bytes(plan, n))}" for n in plan.spec.output.layers)
-    parts = ", ".join(
-        f"{name} {decimal(getattr(memory, name))}"
-        for name in ("process", "network", "projector", "block", "batch")
-    )
+    sizes = {name: layer_bytes(plan, name) for name in plan.spec.output.layers}
+    layers = ", ".join(f"{name} {decimal(size)}" for name, size in sizes.items())
+    held = asdict(memory)
+    parts = ", ".join(f"{name} {decimal(size)}" for name, size in held.items())
+    pyramid, written = Pyramid(plan), bytes_to_write(plan)
+    levels = {"coarser_levels": pyramid.levels[-1].number, "coarser_bytes": level_bytes(plan)}
     misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut by blocks"
     return [
-        ("to fetch, uncompressed", f"{decimal(fetch.touched)}: {misaligned}"),
-        ("to write, uncompressed", f"{decimal(bytes_to_write(plan))}: {layers}{_coarser(plan)}"),
-        ("memory of a worker", f"{decimal(memory.total)}: {parts}"),
+        Row(
+            "to fetch, uncompressed",
+            f"{decimal(fetch.touched)}: {misaligned}",
+            {"fetch_bytes": fetch.touched, "needed_bytes": fetch.needed},
+        ),
+        Row(
+            "to write, uncompressed",
+            f"{decimal(written)}: {layers}{_coarser(pyramid, levels['coarser_bytes'])}",
+            {"write_bytes": written, "layer_bytes": sizes, **levels},
+        ),
+        Row(
+            "memory of a worker",
+            f"{decimal(memory.total)}: {parts}",
+            {"memory_bytes": memory.total, "memory_parts_bytes": held},
+        ),
         *_room_rows(plan),
     ]
 
 
-def _coarser(plan: Plan) -> str:
+def _coarser(pyramid: Pyramid, size: int) -> str:
     """What the coarser levels add to the layers."""
-    pyramid = Pyramid(plan)
     last = pyramid.levels[-1]
     if not last.number:
         return ""
-    more, files = decimal(level_bytes(plan)), pyramid.count * len(pyramid.layers)
+    more, files = decimal(size), pyramid.count * len(pyramid.layers)
     return f"; {last.number} coarser levels, down to {_by(last.shape)}: {more} in {files} files"
 
 
 def _time_rows(plan: Plan, cost: RunTime) -> list[Row]:
     spec = plan.spec
     rows = [
-        ("network call", f"{cost.network_call * 1e3:.0f} ms for {network_batch(plan).batch}"),
-        ("data step", f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices"),
+        Row(
+            "network call",
+            f"{cost.network_call * 1e3:.0f} ms for {network_batch(plan).batch}",
+            {"network_call_seconds": cost.network_call},
+        ),
+        Row(
+            "data step",
+            f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices",
+            {"data_step_seconds": cost.data_step},
+        ),
     ]
     whole, each = duration(cost.run), f"{cost.slice:.2f} s a slice"
+    facts = {"slice_seconds": cost.slice, "run_seconds": cost.run}
     if isinstance(spec.cluster, Local):
-        return [*rows, ("time, as on this machine", f"{whole} ({each})")]
+        return [*rows, Row("time, as on this machine", f"{whole} ({each})", facts)]
     block = duration(cost.slice * spec.block.slices)
     here = f"{block} ({each}), {whole} for all blocks with one such worker; a run times its own"
-    return [*rows, ("time of a block, as on this machine", here)]
+    return [*rows, Row("time of a block, as on this machine", here, facts)]
 
 
 def _room_rows(plan: Plan) -> list[Row]:
@@ -195,7 +252,9 @@ def _room_rows(plan: Plan) -> list[Row]:
     slices, memory = slices_that_fit(plan, *limit), plan.spec.cluster.memory
     fits = slices >= plan.spec.block.slices
     remedy = f"at most {slices} slices do; lower block.slices" if slices else "no block does"
-    return [(f"fits into {memory}", "yes" if fits else f"NO: {remedy}, or raise memory")]
+    text = "yes" if fits else f"NO: {remedy}, or raise memory"
+    facts = {"memory_limit_bytes": limit[0], "fits": fits, "slices_that_fit": slices}
+    return [Row(f"fits into {memory}", text, facts)]
 
 
 def _by(shape: tuple[int, ...]) -> str:

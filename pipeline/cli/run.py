@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm.core.errors import DdgmError, Stopped
-from ddgm.pipeline.cli.options import OtherVersions, Run
-from ddgm.pipeline.terminal import console
+from ddgm.pipeline.cli.options import AsJson, OtherVersions, Run
+from ddgm.pipeline.terminal import Row, console, show, silent
 
 if TYPE_CHECKING:
     from ddgm.pipeline.run.result import RunResult
@@ -45,16 +45,18 @@ def demo(
 def plan(
     spec: SpecPath,
     calibrate: Annotated[bool, typer.Option(help="time the network and the data step")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a run would do and cost, without running it.
 
     Also works where the source cannot be reached, from the spec's box alone.
 
-    Example: `ddgm plan deploy/specs/hemibrain.yaml --no-calibrate`
+    Example: `ddgm plan deploy/specs/hemibrain.yaml --no-calibrate --json`
     """
-    from ddgm.pipeline.cli.plan_table import plan_table
+    from ddgm.pipeline.cli.plan_table import plan_rows
 
-    console.print(plan_table(_load(spec), calibrate, console))
+    rows = plan_rows(_load(spec), calibrate, silent if as_json else console)
+    show("plan", rows, as_json)
 
 
 def run(
@@ -91,17 +93,17 @@ def block(
     console.print(f"block {number} is done: {seconds}")
 
 
-def status(run: Run) -> None:
+def status(run: Run, as_json: AsJson = False) -> None:
     """Show how far a run is, from any machine that sees its folder.
 
-    Example: `ddgm status runs/hemibrain`
+    Example: `ddgm status runs/hemibrain --json`
     """
     from ddgm.deploy.slurm.status import slurm_lines
-    from ddgm.pipeline.cli.status_table import status_table
+    from ddgm.pipeline.cli.status_table import status_rows
 
-    console.print(status_table(run))
-    for line in slurm_lines(run):
-        console.print(f"SLURM {line}")
+    rows, lines = status_rows(run), slurm_lines(run)
+    rows += [Row("SLURM", line, {"slurm": lines}) for line in lines]
+    show("run", rows, as_json)
 
 
 def _load(path: Path) -> Spec:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ddgm.pipeline.cli.options import OtherVersions
-from ddgm.pipeline.terminal import console
+from ddgm.pipeline.cli.options import AsJson, OtherVersions, Run
+from ddgm.pipeline.terminal import Row, console, show, silent
 
 
 def register(app: typer.Typer) -> None:
@@ -26,26 +26,34 @@ def submit(
         bool, typer.Option("--overwrite", help="delete what an earlier run left in output.path")
     ] = False,
     other_versions: OtherVersions = False,
+    as_json: AsJson = False,
 ) -> None:
     """Submit a spec to SLURM: a driver, and the workers that it needs.
 
     The driver keeps groups of workers in the queue. Resumes an earlier run of the spec that
     stopped. `ddgm status` shows its progress.
 
-    Example: `ddgm submit my.yaml --dry-run`
+    Example: `ddgm submit my.yaml --dry-run --json`
     """
     from ddgm.deploy.slurm.submit import scripts_of
     from ddgm.deploy.slurm.submit import submit as send
     from ddgm.pipeline.spec.yaml_file import load_spec
 
+    if as_json and not dry_run:
+        raise typer.BadParameter("goes with --dry-run alone", param_hint="--json")
     loaded = load_spec(spec)
     if dry_run:
-        from ddgm.deploy.slurm.cost import cost_table
+        from ddgm.deploy.slurm.cost import cost_rows
 
         scripts = scripts_of(loaded)
-        for role, text in scripts.all().items():
-            print(f"# {scripts.folder.path / role}.sh\n{text}")
-        console.print(cost_table(loaded, scripts, console))
+        rows = cost_rows(loaded, scripts, silent if as_json else console)
+        texts = {f"{scripts.folder.path / role}.sh": text for role, text in scripts.all().items()}
+        if as_json:
+            show("cost", [Row("scripts", "", {"scripts": texts}), *rows], as_json)
+            return
+        for path, text in texts.items():
+            print(f"# {path}\n{text}")
+        show("cost", rows, as_json)
         return
     console.print("preparing: source, weights, projector")
     for job in send(loaded, overwrite, other_versions):
@@ -54,9 +62,7 @@ def submit(
     console.print(f"to end it: ddgm cancel {loaded.output.path}")
 
 
-def cancel(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")],
-) -> None:
+def cancel(run: Run) -> None:
     """Cancel all jobs of a submitted run; finished blocks are kept.
 
     Example: `ddgm cancel runs/hemibrain`

@@ -1,4 +1,4 @@
-"""Tables for the terminal: the state of a run, and its result."""
+"""The state of a run and its result: lines for the terminal, and facts for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ddgm.pipeline.terminal import Row, duration, table
 LISTED = 8  # blocks at work that are named
 
 
-def status_table(root: str) -> Table:
+def status_rows(root: str) -> list[Row]:
     """State of a run: from the state file while a driver lives, else from the ledger.
 
     Raises:
@@ -35,24 +35,29 @@ def status_table(root: str) -> Table:
     records = store.ledger.records_of(digest, plan.block_count)
     tally = state["tally"] if live and state is not None else RunStatistics.of(records).summary()
     left = plan.block_count - tally["done"]
-    rows = [
-        ("source", f"{plan.spec.source.url}, mip {plan.info.mip}"),
-        ("started", manifest["created"]),
-        ("driver", _driver(driven, state)),
-        ("blocks", f"{tally['done']} done, {tally['failed']} failed, {left} left"),
+    counts = {key: tally[key] for key in ("done", "failed", "failures")}
+    url, mip = plan.spec.source.url, plan.info.mip
+    return [
+        Row("source", f"{url}, mip {mip}", {"run": root, "source": url, "mip": mip}),
+        Row("started", manifest["created"], {"started": manifest["created"]}),
+        _driver_row(driven, state),
+        Row(
+            "blocks",
+            f"{tally['done']} done, {tally['failed']} failed, {left} left",
+            {"blocks": plan.block_count, **counts, "left": left},
+        ),
         *pace_rows(tally, plan, left),
         *(_state_rows(state, live) if state is not None else ()),
         *metric_rows(tally),
         *_trouble_rows(tally),
     ]
-    return table("run", rows)
 
 
 def result_table(result: RunResult, root: str) -> Table:
     """A finished run's scores."""
     tally = result.tally.summary()
     counts = f"{result.done} done, {result.resumed} before, {result.failures} failed"
-    rows = [("blocks", counts), ("time", duration(result.seconds))]
+    rows = [Row("blocks", counts), Row("time", duration(result.seconds))]
     if result.predicted is not None:
         rows += predicted_rows(result.predicted, result.seconds, tally["peak"])
     return table("result", [*rows, *metric_rows(tally)])
@@ -61,19 +66,14 @@ def result_table(result: RunResult, root: str) -> Table:
 def predicted_rows(predicted: Mapping[str, Any], seconds: float, peak: int) -> list[Row]:
     """Rows of the predicted time and memory, and how far off they were."""
     rows = []
-    if (
-        planned := predicted["seconds"] or 0
-    ) >= 1:  # below it, the rest of a run is all that counts
-        off = _off(seconds, planned)
-        rows.append(("time predicted", f"{duration(planned)} for the method alone: {off}"))
+    planned, memory = predicted["seconds"] or 0, predicted["memory"]
+    if planned >= 1:  # below it, the rest of a run is all that counts
+        text = f"{duration(planned)} for the method alone: {_off(seconds, planned)}"
+        facts = {"predicted_seconds": planned, "seconds": seconds}
+        rows.append(Row("time predicted", text, facts))
     if peak:
-        off = _off(peak, predicted["memory"])
-        rows.append(
-            (
-                "memory predicted",
-                f"{decimal(predicted['memory'])} a worker, {decimal(peak)} held: {off}",
-            )
-        )
+        text = f"{decimal(memory)} a worker, {decimal(peak)} held: {_off(peak, memory)}"
+        rows.append(Row("memory predicted", text, {"predicted_memory_bytes": memory}))
     return rows
 
 
@@ -87,16 +87,20 @@ def pace_rows(tally: Mapping[str, Any], plan: Plan, left: int) -> list[Row]:
     if tally["last"] is None:
         return []
     last = datetime.fromtimestamp(tally["last"], UTC).isoformat()
-    rows = [("last block ended", last)]
+    rows = [Row("last block ended", last, {"last_block_ended": last})]
     if pace := tally["seconds_a_block"]:
         z, y, x = plan.shard
-        rows.append(("rate", f"{z * y * x / pace / 1e6:.3g} Mvoxel/s"))
-        rows.append(("left, at this rate", duration(left * pace) if left else "nothing"))
+        rate, rest = z * y * x / pace, left * pace
+        rows.append(Row("rate", f"{rate / 1e6:.3g} Mvoxel/s", {"voxels_per_second": rate}))
+        text = duration(rest) if left else "nothing"
+        rows.append(Row("left, at this rate", text, {"left_seconds": rest}))
     spent = ", ".join(f"{k} {v:.1f}" for k, v in tally["seconds"].items())
-    rows.append(("seconds a block", spent))
-    rows.append(("most memory of a worker", decimal(tally["peak"])))
+    rows.append(Row("seconds a block", spent, {"block_seconds": tally["seconds"]}))
+    peak = tally["peak"]
+    rows.append(Row("most memory of a worker", decimal(peak), {"peak_memory_bytes": peak}))
     if missing := tally["missing_voxels"]:
-        rows.append(("filled", f"{missing} voxels that the source lacks"))
+        text = f"{missing} voxels that the source lacks"
+        rows.append(Row("filled", text, {"filled_voxels": missing}))
     return rows
 
 
@@ -107,37 +111,43 @@ def metric_rows(tally: Mapping[str, Any]) -> list[Row]:
         if key not in metrics:
             continue
         text = f"{metrics[key]['mean']:.4f} (median {metrics[key]['median']:.4f})"
+        facts = {key: metrics[key]}
         if other := metrics.get(f"algebraic_{key}"):
             text += f"; gradient descent {other['mean']:.4f}"
-        rows.append((name, text))
+            facts[f"algebraic_{key}"] = other
+        rows.append(Row(name, text, facts))
     if "seam" in metrics:
-        rows.append(("seam energy", f"{metrics['seam']['mean']:.3f} (1: no seam)"))
+        text = f"{metrics['seam']['mean']:.3f} (1: no seam)"
+        rows.append(Row("seam energy", text, {"seam": metrics["seam"]}))
     if "neighbours" in metrics:
-        step = metrics["neighbours"]["mean"]
-        rows.append(("step to the next slice", f"{step:.3f} of the truth's (1: as rough)"))
+        text = f"{metrics['neighbours']['mean']:.3f} of the truth's (1: as rough)"
+        facts = {"neighbours": metrics["neighbours"]}
+        rows.append(Row("step to the next slice", text, facts))
     return rows
 
 
-def _driver(driven: Driver | None, state: Mapping[str, Any] | None) -> str:
-    if driven is not None:
-        seen = f", last heard at {state['updated']}" if state is not None else ""
-        return f"process {driven.pid} on {driven.host}{seen}"
-    return "none: the run has ended, or was stopped"
+def _driver_row(driven: Driver | None, state: Mapping[str, Any] | None) -> Row:
+    if driven is None:
+        return Row("driver", "none: the run has ended, or was stopped", {"driver": None})
+    heard = None if state is None else state["updated"]
+    seen = "" if heard is None else f", last heard at {heard}"
+    facts = {"pid": driven.pid, "host": driven.host, "heard": heard}
+    return Row("driver", f"process {driven.pid} on {driven.host}{seen}", {"driver": facts})
 
 
 def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
     """Rows of the state that the latest start wrote."""
     workers = f"{state['block_workers']} that hold blocks, {state['pool']} in the pool"
-    rows = [("workers", f"{workers}; placement: {state['placement']}")]
-    if state["busy"] is not None:
+    facts = {key: state[key] for key in ("block_workers", "pool", "placement")}
+    rows = [Row("workers", f"{workers}; placement: {state['placement']}", facts)]
+    if (busy := state["busy"]) is not None:
         who = "workers" if state["placement"] == "local" else "pool"
-        rows.append((f"{who} at the network", f"{state['busy']:.0%} of the time"))
-    rows.append(("retries", str(state["retries"])))
+        rows.append(Row(f"{who} at the network", f"{busy:.0%} of the time", {"busy": busy}))
+    rows.append(Row("retries", str(state["retries"]), {"retries": state["retries"]}))
     if predicted := state["predicted"]:
-        if live and (predicted["seconds"] or 0) >= 1:
-            rows.append(
-                ("time predicted", f"{duration(predicted['seconds'])} for the method alone")
-            )
+        if live and (seconds := predicted["seconds"] or 0) >= 1:
+            text = f"{duration(seconds)} for the method alone"
+            rows.append(Row("time predicted", text, {"predicted_seconds": seconds}))
         elif not live:
             rows += predicted_rows(predicted, state["seconds"], state["tally"]["peak"])
     if live:
@@ -145,12 +155,15 @@ def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
             f"{r['block']} ({r['stage']} on {r['worker']}, {duration(r['seconds'])})"
             for r in state["running"][:LISTED]
         ]
-        rows.append(("at work on", f"{state['active']} blocks: {', '.join(shown) or 'none'}"))
+        text = f"{state['active']} blocks: {', '.join(shown) or 'none'}"
+        facts = {"active": state["active"], "running": state["running"]}
+        rows.append(Row("at work on", text, facts))
     return rows
 
 
 def _trouble_rows(tally: Mapping[str, Any]) -> list[Row]:
     worst = ", ".join(f"slice {s} of block {b}: {r:.3g}" for r, s, b in tally["worst"])
-    rows = [("worst data residuals", worst)] if worst else []
-    rows += [(f"block {f['block']} failed", f["cause"]) for f in tally["failures"]]
+    slices = [{"block": b, "slice": s, "residual": r} for r, s, b in tally["worst"]]
+    rows = [Row("worst data residuals", worst, {"worst": slices})] if worst else []
+    rows += [Row(f"block {f['block']} failed", f["cause"]) for f in tally["failures"]]
     return rows

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ddgm.deploy.slurm.cost import cost_table
+from ddgm.deploy.slurm.cost import cost_rows
 from ddgm.deploy.slurm.folder import Lost, SlurmFolder, SlurmJob
 from ddgm.deploy.slurm.submit import dask_settings, scripts_of
 from ddgm.pipeline.spec.yaml_file import load_spec
+from ddgm.pipeline.terminal import table
 from ddgm.workers.settings import settings
 from tests.deploy.jobs import cluster, slurm_spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
@@ -82,6 +83,16 @@ def test_a_dry_run_prints_the_scripts_and_their_cost_and_writes_nothing(
     for role, text in scripts_of(load_spec(path)).all().items():
         assert f"{role}.sh\n{text}" in out
     assert "core-hours" in out
+    status, out, err = run_ddgm(capsys, "submit", path, "--dry-run", "--json")
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    scripts = scripts_of(load_spec(path))
+    assert list(facts["scripts"].values()) == list(scripts.all().values())
+    group = scripts.slurm.groups["gpu"]
+    assert facts["gpu"]["jobs"] == scripts.jobs(group)
+    assert facts["gpu"]["walltime_seconds"] == group.seconds
+    assert facts["core_hours"] > 0 < facts["run_seconds"]
+    assert run_ddgm(capsys, "submit", path, "--json")[0] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["spec.yaml"]
 
 
@@ -95,7 +106,7 @@ def test_the_cost_is_jobs_times_cores_times_hours(
     }
     spec = slurm_spec(volume, tmp_path / "run", tiny_prior, **groups)
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(cost_table(spec, scripts_of(spec), console))
+    console.print(table("cost", cost_rows(spec, scripts_of(spec), console)))
     text = console.export_text()
     assert "1 jobs of 2 cores, 2GiB, 10:00:00: 20.0 core-hours" in text
     assert "3 jobs of 8 cores, 1GiB, 02:30:00: 60.0 core-hours" in text

@@ -53,9 +53,25 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     assert "placement: local" in out
     assert re.search(r"workers at the network +\d+% of the time", out)
     assert re.search(r"worst data residuals +slice \d+ of block \d: ", out)
+    status, out, err = run_ddgm(capsys, "status", tmp_path / "run", "--json")
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    assert (facts["blocks"], facts["done"], facts["failed"], facts["left"]) == (8, 6, 2, 2)
+    assert [f["block"] for f in facts["failures"]] == [2, 3]
+    assert (facts["driver"], facts["placement"]) == (None, "local")
+    assert facts["mse"].keys() == facts["algebraic_mse"].keys() == {"mean", "median"}
+    assert min(facts[k] for k in ("voxels_per_second", "left_seconds", "peak_memory_bytes")) > 0
+    assert facts["worst"][0].keys() == {"block", "slice", "residual"}
     status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
     assert status == 1
     assert "block 2: failed" in out
+    status, again, err = run_ddgm(capsys, "verify", tmp_path / "run", "--json")
+    assert status == 1
+    assert "2 of 8 blocks" in one_line(err)
+    facts = json.loads(again)
+    assert (facts["blocks"], facts["missing"], facts["damaged"]) == (8, 2, [])
+    assert facts["problems"]
+    assert all(problem in out for problem in facts["problems"])
 
 
 def test_ingest_makes_a_volume_that_a_plan_reads(

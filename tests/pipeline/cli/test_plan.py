@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from ddgm.pipeline.volumes.cloudvolume_fixes import bound_http
-from tests.pipeline.cli.words import write_spec
+from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
 
 
@@ -22,6 +23,39 @@ def test_plan_says_what_a_run_costs(
     for words in ("8 of 4 slices", "32 of 32 x 140", "4.57 x what is used", "time, as on this"):
         assert words in out
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_as_json_has_the_facts_of_the_table_and_nothing_beside_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
+    status, out, err = run_ddgm(capsys, "plan", path, "--json")
+    assert (status, err) == (0, "")
+    facts = json.loads(out)
+    expected = {
+        "source": volume,
+        "source_answers": True,
+        "blocks": 8,
+        "block_slices": 4,
+        "slices": 32,
+        "thickness": 32,
+        "width": 140,
+        "voxel_zyx_nm": [16, 16, 16],
+        "left_over_voxels": {},
+        "memory_limit_bytes": 4 * 2**30,
+        "fits": True,
+    }
+    assert {key: facts[key] for key in expected} == expected
+    assert facts["fetch_bytes"] / facts["needed_bytes"] == pytest.approx(4.57, abs=0.005)
+    assert sum(facts["memory_parts_bytes"].values()) == facts["memory_bytes"]
+    assert facts["layer_bytes"]["truth"] == 32 * 32 * 140
+    assert 0 < facts["slice_seconds"] < facts["run_seconds"]
+    status, out, _ = run_ddgm(capsys, "plan", path, "--json", "--no-calibrate")
+    assert facts.items() > json.loads(out).items()
+    path.write_text("source: {url: em}")
+    status, out, err = run_ddgm(capsys, "plan", path, "--json")
+    assert (status, out) == (1, "")
+    assert "output" in one_line(err)
 
 
 def test_a_plan_for_a_cluster_elsewhere_says_what_a_block_takes_here(
@@ -66,10 +100,11 @@ def test_hemibrain_is_planned_without_a_network(capsys: pytest.CaptureFixture[st
     from importlib.resources import files
 
     bound_http(attempts=1)
-    status, out, _ = run_ddgm(
-        capsys, "plan", files("ddgm.deploy.specs").joinpath("hemibrain.yaml"), "--no-calibrate"
-    )
+    words = "plan", files("ddgm.deploy.specs").joinpath("hemibrain.yaml"), "--no-calibrate"
+    status, out, _ = run_ddgm(capsys, *words)
+    as_json = run_ddgm(capsys, *words, "--json")[1]
     bound_http()
     assert status == 0
+    assert json.loads(as_json)["source_answers"] is False
     assert "42000 of 128 x 1568" in out
     assert "1050 of 40 slices" in out

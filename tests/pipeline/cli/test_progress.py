@@ -27,7 +27,7 @@ def test_how_far_a_forecast_was_off_is_said_from_one_second_on() -> None:
     def time_predicted(seconds: float | None) -> list[str]:
         predicted = {"seconds": seconds, "memory": 0}
         rows = predicted_rows(predicted, seconds=30.0, peak=0)
-        return [str(value) for name, value in rows if name == "time predicted"]
+        return [row.text for row in rows if row.name == "time predicted"]
 
     assert time_predicted(None) == time_predicted(0.0015) == time_predicted(0.99) == []
     (said,) = time_predicted(24.0)

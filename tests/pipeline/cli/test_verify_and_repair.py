@@ -38,6 +38,9 @@ def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     assert "block 1: truth" in out
     assert "block 0" not in out
     assert "1 of 2 blocks" in one_line(err)
+    status, out, again = run_ddgm(capsys, "verify", tmp_path / "run", "--json")
+    assert (status, again) == (1, err)
+    assert json.loads(out)["damaged"] == [1]
     assert f"ddgm repair {tmp_path / 'run'}" in err
     status, out, _ = run_ddgm(capsys, "repair", tmp_path / "run")
     assert status == 0
