@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
+from ddgm.pipeline.run.preflight import check_card
 from ddgm.pipeline.spec.layout import layer_bytes, layout_of
 from ddgm.pipeline.spec.levels import Pyramid, bytes_to_write, level_bytes
 from ddgm.pipeline.spec.memory import (
@@ -17,8 +18,10 @@ from ddgm.pipeline.spec.memory import (
     MOST_SLICES,
     batch_fill,
     cheap_slices,
+    check_fits,
     coupling_cost,
     fetch_bytes,
+    fits,
     network_batch,
     slices_that_fit,
     with_slices,
@@ -34,14 +37,31 @@ from ddgm.workers.specs import Local
 FULL = 0.95  # share of the network's batches from which on they count as full
 
 
-def plan_rows(spec: Spec, timed: bool, console: Console) -> list[Row]:
-    """What a run would do and cost.
+def plan_or_assumed(spec: Spec, console: Console) -> tuple[Plan, bool]:
+    """The plan of a spec, and whether its source answers; if not, the spec's box says enough.
 
     Raises:
         DdgmError: the spec does not fit its volume, or the prior is not there.
     """
     info, answered = _info_or_assumed(spec, console)
-    plan = make_plan(spec, info)
+    return make_plan(spec, info), answered
+
+
+def check_runs(plan: Plan) -> None:
+    """Check what can be known of a run without its blocks, its output and its workers.
+
+    Raises:
+        PriorError: the prior was trained for something else.
+        PlanError: a block is too large for the memory that the spec gives a worker.
+    """
+    check_card(plan)
+    if (limit := _worker_limit(plan)) is not None:
+        memory, network = limit
+        check_fits(plan, memory, "a worker", network)
+
+
+def plan_rows(plan: Plan, answered: bool, timed: bool, console: Console) -> list[Row]:
+    """What a run would do and cost."""
     rows = [_source_row(plan, answered), *_shape_rows(plan), *_cost_rows(plan)]
     if timed:
         with console.status("timing a network call and a data step"):
@@ -250,10 +270,10 @@ def _room_rows(plan: Plan) -> list[Row]:
         return []
     assert isinstance(plan.spec.cluster, Local)
     slices, memory = slices_that_fit(plan, *limit), plan.spec.cluster.memory
-    fits = slices >= plan.spec.block.slices
+    room = fits(plan, *limit)
     remedy = f"at most {slices} slices do; lower block.slices" if slices else "no block does"
-    text = "yes" if fits else f"NO: {remedy}, or raise memory"
-    facts = {"memory_limit_bytes": limit[0], "fits": fits, "slices_that_fit": slices}
+    text = "yes" if room else f"NO: {remedy}, or raise memory"
+    facts = {"memory_limit_bytes": limit[0], "fits": room, "slices_that_fit": slices}
     return [Row(f"fits into {memory}", text, facts)]
 
 

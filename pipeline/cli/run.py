@@ -49,14 +49,17 @@ def plan(
 ) -> None:
     """Show what a run would do and cost, without running it.
 
-    Also works where the source cannot be reached, from the spec's box alone.
+    Also works where the source cannot be reached, from the spec's box alone. The exit status is 1
+    if a run would be refused: a block is too large for a worker, say.
 
     Example: `ddgm plan deploy/specs/hemibrain.yaml --no-calibrate --json`
     """
-    from ddgm.pipeline.cli.plan_table import plan_rows
+    from ddgm.pipeline.cli.plan_table import check_runs, plan_or_assumed, plan_rows
 
-    rows = plan_rows(_load(spec), calibrate, silent if as_json else console)
-    show("plan", rows, as_json)
+    shown = silent if as_json else console
+    planned, answered = plan_or_assumed(_load(spec), shown)
+    show("plan", plan_rows(planned, answered, calibrate, shown), as_json)
+    check_runs(planned)
 
 
 def run(

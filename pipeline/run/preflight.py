@@ -9,7 +9,7 @@ from typing import Any
 from ddgm.core.device import default_device
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks import gpu
-from ddgm.core.networks.prior import Prior, PriorError, settled
+from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, settled
 from ddgm.core.projectors import Spectral
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
@@ -91,7 +91,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     plan = make_plan(spec)
     _check_precision(spec)
     prior = cached_prior(spec.prior)
-    _check_sides(plan, prior)
+    check_card(plan)
     solver = cached_solver(plan)  # also fills the projector's cache for all
     if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
         raise LayerError(
@@ -103,7 +103,6 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     spec.method.check(norm)
     if "algebraic" in spec.output.layers:
         spec.algebraic.check(norm)
-    _check_sigma(spec, prior)
     _check_grey(plan, prior)
     # absolute: workers elsewhere would take a relative path from their own folder
     root = Folder(spec.output.path).local_path() or spec.output.path
@@ -119,6 +118,17 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     digest, code, levels = manifest["digest"], manifest["code"], levels_of(manifest)
     context = RunContext.of(plan, root, digest, code, levels=levels)
     return Checked(context, manifest)
+
+
+def check_card(plan: Plan) -> None:
+    """Check the plan against what its prior says that it was trained for.
+
+    Raises:
+        PriorError: it was trained on other voxels, or at other noise levels.
+    """
+    card = read_card(plan.spec.prior.weights)
+    _check_sides(plan, card)
+    _check_sigma(plan.spec, card)
 
 
 def _settled(spec: Spec) -> Spec:
@@ -146,11 +156,11 @@ def _check_precision(spec: Spec) -> None:
         )
 
 
-def _check_sides(plan: Plan, prior: Prior) -> None:
+def _check_sides(plan: Plan, card: PriorCard) -> None:
     """Refuse a prior that was trained on cubes for other voxels, unless the spec allows it."""
     if not plan.refuses_prior:
         return
-    spec, cube = plan.spec, prior.card.voxel_size_nm
+    spec, cube = plan.spec, card.voxel_size_nm
     raise PriorError(
         f"prior.weights: {spec.prior.weights} was trained on cubes of {cube:g} nm, and voxels are "
         f"{sides_in_words(plan.network_sides_nm)}, which look different to it; make "
@@ -159,10 +169,10 @@ def _check_sides(plan: Plan, prior: Prior) -> None:
     )
 
 
-def _check_sigma(spec: Spec, prior: Prior) -> None:
+def _check_sigma(spec: Spec, card: PriorCard) -> None:
     sigmas = spec.method.sigmas
-    if sigmas and not prior.card.knows(max(sigmas), min(sigmas)):
-        low, high = prior.card.sigma_range
+    if sigmas and not card.knows(max(sigmas), min(sigmas)):
+        low, high = card.sigma_range
         raise PriorError(
             f"method.sigma: [{max(sigmas)}, {min(sigmas)}] is not within {low:g} to {high:g}, the "
             f"noise levels that {spec.prior.weights} was trained at; stay within them"

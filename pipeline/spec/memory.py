@@ -146,15 +146,20 @@ def with_slices(plan: Plan, slices: int) -> Plan:
     return Plan(plan.spec.model_copy(update={"block": block}), plan.info)
 
 
+def fits(plan: Plan, limit: int, network: bool = True) -> bool:
+    """True if a worker of this memory can hold a block."""
+    return worker_memory(plan, network).total <= SHARE * limit
+
+
 def check_fits(plan: Plan, limit: int, who: str, network: bool = True) -> None:
     """Check that a worker of this memory can hold a block.
 
     Raises:
         PlanError: it cannot.
     """
-    need = worker_memory(plan, network).total
-    if need <= SHARE * limit:
+    if fits(plan, limit, network):
         return
+    need = worker_memory(plan, network).total
     slices = slices_that_fit(plan, limit, network)
     remedy = f"{slices} fit" if slices else "not even one batch fits: lower block.batch as well"
     raise PlanError(
