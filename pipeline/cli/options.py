@@ -12,9 +12,10 @@ from ddgm.core.errors import DdgmError
 if TYPE_CHECKING:
     from ddgm.pipeline.volumes.box import Box
 
-# typer reads the choices off the types: the core's, without the core's imports
+# typer reads the choices off the types: those of other rooms, without what these import
 Detector = Literal["perpendicular", "lateral"]
 Precision = Literal["float32", "bfloat16", "float8"]
+Format = Literal["mrc", "tiff", "nrrd", "npy"]
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
 AsJson = Annotated[

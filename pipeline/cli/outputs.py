@@ -1,19 +1,21 @@
-"""The commands about a run's folder: whether it is whole, and a page about it."""
+"""The commands about a run's folder: whether it is whole, a page about it, a copy of a layer."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.cli.options import AsJson, OtherVersions, Run
+from ddgm.pipeline.cli.options import AsJson, Format, OtherVersions, Run, parsed_box
 from ddgm.pipeline.terminal import console, print_json, silent
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (verify, repair, pyramid, report):
+    for command in (verify, repair, pyramid, report, export):
         app.command()(command)
 
 
@@ -93,3 +95,54 @@ def report(run: Run) -> None:
 
     for name in write_report(run):
         console.print(f"wrote {run.rstrip('/')}/{name}")
+
+
+def export(
+    run: Run,
+    layer: Annotated[str, typer.Option(metavar="LAYER", help="an image of it")] = "reconstruction",
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="default: by the file's ending"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="default: LAYER.FORMAT in this folder")
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="Z:Z,Y:Y,X:X", help="the part of it, in voxels of the source"),
+    ] = None,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="write 0 where no block is done")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace FILE")] = False,
+) -> None:
+    """Copy a layer of a run, or a box of it, into one file: MRC, OME-TIFF, NRRD or npy.
+
+    Its axes are z, y, x; all but npy hold the voxel size and the centre of the first voxel.
+
+    Example: `ddgm export runs/hemibrain --output hemibrain.mrc --box 0:128,0:512,0:512`
+    """
+    from ddgm.pipeline.export.export import export_layer, target
+    from ddgm.pipeline.terminal import counted
+
+    kind, path = target(layer, form, output)
+    part = parsed_box(box)
+    with counted(console, "blocks") as progress:
+        image = export_layer(
+            run,
+            layer,
+            kind,
+            path,
+            part,
+            incomplete=incomplete,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    shape, size, centre = (
+        " ".join(f"{n:.9g}" for n in numbers)
+        for numbers in (image.shape, image.size_nm, image.centre_nm)
+    )
+    console.print(
+        f"wrote {path}: {shape} voxels (z, y, x) of {size} nm, the centre of the first at "
+        f"{centre} nm"
+    )

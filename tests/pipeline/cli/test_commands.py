@@ -16,6 +16,7 @@ from ddgm.core.geometry import Detector
 from ddgm.core.networks.denoiser import Precision
 from ddgm.pipeline import cli
 from ddgm.pipeline.cli import options
+from ddgm.pipeline.export.formats import Format
 from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
 from tests.pipeline.sample_volumes import chunk_file
@@ -134,8 +135,9 @@ def test_what_is_no_choice_is_answered_with_the_choices(
     assert f"{words[-1]!r} is not one of {', '.join(map(repr, choices))}" in err
 
 
-def test_the_choices_of_the_command_line_are_the_cores() -> None:
-    assert (options.Detector, options.Precision) == (Detector, Precision)
+def test_the_choices_of_the_command_line_are_those_of_the_rooms() -> None:
+    found = options.Detector, options.Precision, options.Format
+    assert found == (Detector, Precision, Format)
 
 
 @pytest.mark.process

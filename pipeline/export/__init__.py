@@ -1,0 +1,1 @@
+"""A layer of a run as one file, for programs that read no zarr."""
