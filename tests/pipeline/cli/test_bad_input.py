@@ -72,9 +72,11 @@ def test_an_output_of_another_spec_is_kept(
     run_alone(small_spec(volume, tmp_path / "run", tiny_prior), 0)
     files = sorted(p for p in (tmp_path / "run").rglob("*") if p.is_file())
     data = spec_data(volume, tmp_path / "run", tiny_prior, tilts={"seed": 1})
+    data["method"]["steps"] = 4
     status, _, err = run_ddgm(capsys, "run", write_spec(tmp_path, data))
     assert status == 1
-    assert "belongs to another spec, code or weights: tilts.seed is 0 there and 1 here;" in err
+    keys = "tilts.seed is 0 there and 1 here, method.steps is 3 there and 4 here"
+    assert f"belongs to another spec, code or weights: {keys};" in err
     assert one_line(err)
     assert "--overwrite" in err
     assert sorted(p for p in (tmp_path / "run").rglob("*") if p.is_file()) == files

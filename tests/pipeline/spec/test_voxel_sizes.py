@@ -118,13 +118,16 @@ def test_a_prior_trained_on_cubes_is_refused_unless_the_spec_says_otherwise(
     with pytest.raises(PriorError, match=r"^prior\.weights: .* cubes of .* 40 nm along z and 4 nm"):
         prepare(Spec.model_validate(data))
     assert not (tmp_path / "run").exists()
-    status, out, _ = run_ddgm(capsys, "plan", write_spec(tmp_path, data), "--no-calibrate")
+    status, out, err = run_ddgm(capsys, "plan", write_spec(tmp_path, data), "--no-calibrate")
     words = " ".join(out.split())
-    assert status == 0
+    assert status == 1
+    assert err.startswith("error: prior.weights: ")
     assert "40 x 4 x 4 nm" in words
     assert "refused without prior.any_voxel_size: true" in words
     assert "of 64 x 96 pixels of 40 x 4 nm" in words
     data["prior"] |= {"any_voxel_size": True}
+    path = write_spec(tmp_path, data)
+    assert run_ddgm(capsys, "plan", path, "--no-calibrate")[0] == 0
     allowed = prepare(Spec.model_validate(data)).digest
     data["prior"] |= {"any_voxel_size": False}
     data["method"] = {"name": "gradient_descent"}
