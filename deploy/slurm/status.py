@@ -46,6 +46,16 @@ def slurm_lines(run: str) -> list[str]:
     return lines
 
 
+def in_queue(run: str) -> bool:
+    """True if jobs of a run are known to be in the queue."""
+    if Folder(run).local_path() is None:
+        return False
+    try:
+        return bool(client.queue(slurm_folder(run).job_names()))
+    except client.SlurmError:
+        return False
+
+
 def _states(jobs: list[Queued]) -> str:
     """Such as `2 running on cpu1,cpu2; 1 pending (Resources)`."""
     running = [job for job in jobs if job.state == "RUNNING"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -17,7 +19,19 @@ Detector = Literal["perpendicular", "lateral"]
 Precision = Literal["float32", "bfloat16", "float8"]
 Format = Literal["mrc", "tiff", "nrrd", "npy"]
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="a run's folder: a spec's output.path")]
+
+def run_folder(text: str) -> str:
+    """The folder of a run that is named by its folder, or by its spec."""
+    if not os.path.isfile(text):
+        return text
+    from ddgm.pipeline.spec.yaml_file import load_spec
+
+    return load_spec(Path(text)).output.path
+
+
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="a run's folder, or its spec", callback=run_folder)
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="print one JSON object, in bytes, seconds and nm")
 ]

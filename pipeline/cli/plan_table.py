@@ -61,7 +61,7 @@ def check_runs(plan: Plan) -> None:
 
 
 def plan_rows(plan: Plan, answered: bool, timed: bool, console: Console) -> list[Row]:
-    """What a run would do and cost."""
+    """Lines on what a run would do and cost."""
     rows = [_source_row(plan, answered), *_shape_rows(plan), *_cost_rows(plan)]
     if timed:
         with console.status("timing a network call and a data step"):

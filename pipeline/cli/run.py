@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from ddgm.pipeline.terminal import Row, console, show, silent
 if TYPE_CHECKING:
     from ddgm.pipeline.run.result import RunResult
     from ddgm.pipeline.spec.model import Spec
+
+WATCH_SECONDS = 5.0  # between two looks at a run
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec (YAML)")]
 
@@ -96,16 +99,43 @@ def block(
     console.print(f"block {number} is done: {seconds}")
 
 
-def status(run: Run, as_json: AsJson = False) -> None:
+def status(
+    run: Run,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="look every few seconds until the run ends")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show how far a run is, from any machine that sees its folder.
 
-    Example: `ddgm status runs/hemibrain --json`
+    Example: `ddgm status my.yaml --watch`, `ddgm status runs/hemibrain --json`
     """
+    from ddgm.deploy.slurm.status import in_queue
+    from ddgm.pipeline.store.files import Folder
+    from ddgm.pipeline.store.lock import WatchedDriver
+
+    if watch and as_json:
+        raise typer.BadParameter("prints one look; leave out --watch", param_hint="--json")
+    driver = WatchedDriver(Folder(run))
+    try:
+        while True:
+            goes_on = watch and (driver.lives() or in_queue(run))  # the last look shows the end
+            _look(run, watch, as_json)
+            if not goes_on:
+                return
+            time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        raise Stopped("stopped looking; the run itself goes on") from None
+
+
+def _look(run: str, again: bool, as_json: bool) -> None:
     from ddgm.deploy.slurm.status import slurm_lines
     from ddgm.pipeline.cli.status_table import status_rows
 
     rows, lines = status_rows(run), slurm_lines(run)
     rows += [Row("SLURM", line, {"slurm": lines}) for line in lines]
+    if again and console.is_terminal:
+        console.clear()
     show("run", rows, as_json)
 
 

@@ -154,6 +154,23 @@ def driver(folder: Folder) -> Driver | None:
     return chain[-1] if chain and chain[-1].lives() is not False else None
 
 
+@dataclass
+class WatchedDriver:
+    """The driver of a run as seen from anywhere: at once on its machine, else by its heartbeat."""
+
+    folder: Folder
+    last: Driver | None = None
+    since: float = 0.0
+
+    def lives(self) -> bool:
+        """True if there is a driver that is not known to be dead; to be asked again and again."""
+        if (now := driver(self.folder)) is None:
+            return False
+        if now != self.last:
+            self.last, self.since = now, time.monotonic()
+        return bool(now.lives()) or time.monotonic() - self.since < STALE_SECONDS
+
+
 def is_lock(folder: Folder) -> bool:
     """True if a driver wrote this driver.json, or had begun to when it was killed."""
     data = folder.read(NAME)

@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,10 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.pipeline import cli
 from ddgm.pipeline.cli import options
 from ddgm.pipeline.export.formats import Format
+from ddgm.pipeline.run.runner import run_alone
+from ddgm.pipeline.spec.yaml_file import load_spec
+from ddgm.pipeline.store.files import Folder
+from ddgm.pipeline.store.lock import run_lock
 from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
 from tests.pipeline.sample_volumes import chunk_file
@@ -73,6 +79,43 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     assert (facts["blocks"], facts["missing"], facts["damaged"]) == (8, 2, [])
     assert facts["problems"]
     assert all(problem in out for problem in facts["problems"])
+
+
+def test_status_watches_the_run_of_a_spec_until_its_driver_leaves(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
+    status, _, err = run_ddgm(capsys, "status", path, "--watch")
+    assert status == 1
+    assert f"{tmp_path}/run: no run.json" in one_line(err)
+    run_alone(load_spec(path), 0)
+    waits = 0
+
+    def sleep(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 2:
+            held.close()
+        elif waits > 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.run, "time", SimpleNamespace(sleep=sleep))
+    with ExitStack() as held:
+        held.enter_context(run_lock(Folder(str(tmp_path / "run"))))
+        status, out, err = run_ddgm(capsys, "status", path, "--watch")
+    assert (status, err, waits) == (0, "", 2)
+    drivers = re.findall(r"driver +(process|none)", out)
+    assert drivers == ["process", "process", "none"]
+    with run_lock(Folder(str(tmp_path / "run"))):
+        status, out, err = run_ddgm(capsys, "status", path, "--watch")
+    assert status == 130
+    assert "the run itself goes on" in one_line(err)
+    assert "1 done" in out
+    assert run_ddgm(capsys, "status", path, "--watch", "--json")[0] == 2
 
 
 def test_ingest_makes_a_volume_that_a_plan_reads(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ddgm.pipeline.store import lock as lock_module
 from ddgm.pipeline.store import process
 from ddgm.pipeline.store.files import Folder
-from ddgm.pipeline.store.lock import Driver, LockError
+from ddgm.pipeline.store.lock import Driver, LockError, WatchedDriver
 
 
 def test_a_driver_on_another_machine_is_known_to_live_by_its_beats(
@@ -31,6 +33,27 @@ def test_a_driver_on_another_machine_is_known_to_live_by_its_beats(
         lock.check()
         assert folder.read("driver.json") != dead
     assert folder.read("driver.json") is None
+
+
+def test_a_driver_elsewhere_is_watched_until_its_beats_have_long_ceased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(lock_module, "time", SimpleNamespace(monotonic=lambda: now))
+    folder = Folder(str(tmp_path))
+    watched = WatchedDriver(folder)
+    assert not watched.lives()
+    there = Driver("a" * 32, "elsewhere", "another boot/1", 1, 0, beats=7)
+    folder.write("driver.json", there.to_json())
+    assert watched.lives()
+    now = lock_module.STALE_SECONDS - 1
+    assert watched.lives()
+    folder.write("driver.json", replace(there, beats=8).to_json())
+    assert watched.lives()
+    now += lock_module.STALE_SECONDS - 1
+    assert watched.lives()
+    now += 2
+    assert not watched.lives()
 
 
 def test_a_driver_that_was_taken_for_dead_stops(
