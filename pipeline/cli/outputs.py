@@ -105,7 +105,7 @@ def export(
         typer.Option("--format", help="default: by the file's ending"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="default: LAYER.FORMAT in this folder")
+        Path | None, typer.Option(metavar="FILE", help="default: LAYER.FORMAT where you are")
     ] = None,
     box: Annotated[
         str | None,

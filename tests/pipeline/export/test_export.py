@@ -20,6 +20,7 @@ import pytest
 import tifffile
 
 from ddgm.pipeline.export.export import export_layer
+from ddgm.pipeline.export.formats import FORMATS, Image
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
@@ -35,7 +36,6 @@ SHAPE, OFFSET, SIZE = (70, 48, 10), (10, 20, 7), (20, 16, 12)  # two slabs of 32
 BRIGHT = (40, 33, 8)  # of the source's array
 BRIGHT_NM = [(o + v + 0.5) * s for o, v, s in zip(OFFSET, BRIGHT, SIZE, strict=True)]
 BOX, START = "15:60,25:61,9:16", (15, 25, 9)  # across all blocks, along the grid of none
-FORMATS = ("mrc", "tiff", "nrrd", "npy")
 Place = tuple[list[float], list[float]]
 
 
@@ -136,6 +136,17 @@ def test_an_mrc_file_is_valid_and_says_what_lies_in_it(root: Path, tmp_path: Pat
         found = [float(file.header[name]) for name in ("dmin", "dmax", "dmean", "rms")]
     values = layer(root, "spread").astype(float)
     assert found == pytest.approx([values.min(), values.max(), values.mean(), values.std()])
+
+
+def test_a_tiff_above_4_gb_is_read_to_its_last_voxel(tmp_path: Path) -> None:
+    path, shape = tmp_path / "large.tif", (500, 3000, 3000)
+    one = (1.0, 1.0, 1.0)
+    with FORMATS["tiff"](path, Image(shape, "uint8", one, one)) as array:  # nearly all of it a hole
+        array[-1, -1, -1] = 7
+    with tifffile.TiffFile(path) as file:
+        assert file.is_bigtiff
+        assert file.series[0].shape == shape
+        assert file.series[0].pages[-1].asarray()[-1, -1] == 7  # type: ignore[union-attr]
 
 
 def test_the_file_is_named_by_layer_and_format(
