@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from ddgm.pipeline.spec import yaml_file
 from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import run_ddgm, spec_data
 
@@ -72,3 +74,22 @@ def test_a_broken_configuration_of_dask_is_a_line(tmp_path: Path) -> None:
         command, env={**os.environ, "DASK_CONFIG": str(tmp_path)}, capture_output=True, text=True
     )
     assert f"{tmp_path}/site.yaml" in one_line(run.stderr)
+
+
+def test_exit_statuses_are_those_of_the_readme(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a command that waits for nothing; those of runs have tests of their own."""
+    (tmp_path / "spec.yaml").write_text("source: {url: em}\noutput: {path: run}\n")
+    words = "spec", tmp_path / "spec.yaml"
+    statuses = [run_ddgm(capsys, *words)[0]]
+    statuses.append(run_ddgm(capsys, "spec", tmp_path / "none.yaml")[0])
+    statuses.append(run_ddgm(capsys, *words, "--none")[0])
+    monkeypatch.setattr(yaml_file, "load_spec", interrupted)
+    statuses.append(run_ddgm(capsys, *words)[0])
+    readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+    assert statuses == [int(n) for n in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)]
+
+
+def interrupted(_: Path) -> NoReturn:
+    raise KeyboardInterrupt
