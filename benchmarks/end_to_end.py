@@ -1,7 +1,10 @@
 """A run through the whole pipeline against its solver alone: what reading and writing cost.
 
 python -m benchmarks.end_to_end [--weights full --precision float8 --batch 64 --workers 4]
+python -m benchmarks.end_to_end --volume --steps 2 --slices 64 --blocks 4 --precision float32
 
+With `--volume`, slices are denoised in two planes in turn; the bare solver then takes a block's own
+slices with the halo on both sides.
 """
 
 from __future__ import annotations
@@ -40,13 +43,15 @@ a process after a tenth of the blocks, a third, and all. Coarser levels are made
 after their blocks; their share is of all that workers spend on blocks, loading left out.
 """
 
+SLICES = "{{name: ddgm, steps: {steps}, gradient_steps: 25}}"
+VOLUME = "{{name: ddx, steps: {steps}, rho: 15, gamma: 10, planes: alternate}}"
 SPEC = """\
 source: {{url: "precomputed://file://{folder}/volume"}}
 output: {{path: {folder}/run}}
 slab: {{thickness_axis: z, width_axis: y, tilt_axis: x}}
 prior: {{weights: {weights}, precision: {precision}, batch: {batch}}}
-method: {{name: ddgm, steps: {steps}, gradient_steps: 25}}
-block: {{slices: {slices}, batch: {slices}}}
+method: {method}
+block: {{slices: {slices}, batch: {at_once}}}
 cluster: {{kind: local, workers: {workers}, threads: 2, memory: 12GiB}}
 """
 
@@ -61,8 +66,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="N")
     parser.add_argument("--width", type=int, default=1568)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--volume", action="store_true", help="DDX, with planes in turn")
     parser.add_argument("--name", default="end-to-end", help="of the result")
     a = parser.parse_args()
+    method = VOLUME if a.volume else SLICES
+    numbers = {"method": method.format(steps=a.steps), "at_once": 8 if a.volume else a.slices}
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -70,7 +78,7 @@ def main() -> None:
         np.save(array, neuropil((128, a.width, a.slices * a.blocks), seed=5))
         ingest(array, f"file://{folder}/volume", (16.0, 16.0, 16.0))
         path = folder / "spec.yaml"
-        path.write_text(SPEC.format(folder=folder, **vars(a)))
+        path.write_text(SPEC.format(folder=folder, **vars(a), **numbers))
         solver = solver_of(path)
         before = bare(solver, a.slices)
         ran = run(path, folder / "run", a.slices)
@@ -92,7 +100,8 @@ def main() -> None:
         },
     ]
     title = (
-        f"End to end: {a.blocks} blocks of {a.slices} slices of 128 x {a.width}, N = {a.steps}, "
+        f"End to end: {a.blocks} blocks of {a.slices} slices of 128 x {a.width}, N = {a.steps}"
+        f"{' with planes in turn' if a.volume else ''}, "
         f"`{a.weights}` in {a.precision}"
     )
     report(on_this_device(a.name), title, rows, NOTES)
@@ -108,9 +117,10 @@ def solver_of(path: Path) -> Solver:
 
 def bare(solver: Solver, slices: int) -> float:
     """Slices a second, after one batch to warm up."""
-    g = solver.projector.geometry
-    origins = numbered_origins(slices)
-    y = torch.randn(slices, g.views, g.bins, generator=torch.Generator().manual_seed(0))
+    g, spec = solver.projector.geometry, solver.spec
+    stack = slices + 2 * spec.block.halo if spec.method.couples_slices else slices
+    origins = numbered_origins(stack)
+    y = torch.randn(stack, g.views, g.bins, generator=torch.Generator().manual_seed(0))
     solver.reconstruct(y, origins)
     start = time.perf_counter()
     for _ in range(2):

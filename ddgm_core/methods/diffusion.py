@@ -125,7 +125,7 @@ class Ddx(VolumeDiffusion):
     gamma: float = number(
         0.0,
         "what is taken away in addition of the noise smoothed over 2 pixels, at all levels but the "
-        "last: 10 with `planes: alternate`",
+        "last: 10 with `planes: alternate` and 10 levels or more",
         "γ",
         ge=0,
         le=1e6,
