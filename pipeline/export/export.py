@@ -146,6 +146,8 @@ def _check_whole(root: str, box: Box, parts: Sequence[Part]) -> None:
 
 def _reserve(partial: Path, path: Path) -> None:
     """Take the room for all of a file now: a disk that fills up later would kill the process."""
+    if not hasattr(os, "posix_fallocate"):  # as on macOS
+        return
     size = partial.stat().st_size
     fd = os.open(partial, os.O_RDWR)
     try:
