@@ -7,7 +7,7 @@ from rich.filesize import decimal
 
 from ddgm.deploy.slurm.scripts import HEADROOM, Scripts
 from ddgm.pipeline.block.timing import time_calls
-from ddgm.pipeline.spec.memory import worker_memory
+from ddgm.pipeline.spec.memory import SHARE, fits, worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.terminal import Row, duration
@@ -30,10 +30,11 @@ def cost_rows(spec: Spec, scripts: Scripts, console: Console) -> list[Row]:
     needed = worker_memory(plan).total
     for name, group in slurm.groups.items():
         has = HEADROOM * group.bytes / slurm.processes(group)
-        enough = "enough" if has >= needed else f"too little: raise cluster.{name}.memory"
-        memory = f"{decimal(int(has))} of {decimal(needed)} needed: {enough}"
+        enough = "enough" if fits(plan, int(has)) else f"too little: raise cluster.{name}.memory"
+        room = f"{decimal(int(has))}, of which {SHARE:.0%} are used"
         facts = {f"{name}_worker_bytes": int(has), "needed_bytes": needed}
-        rows.append(Row(f"memory of a {name} worker", memory, facts))
+        text = f"{decimal(needed)} of {room}: {enough}"
+        rows.append(Row(f"memory of a {name} worker", text, facts))
     with console.status("timing a network call and a data step"):
         seconds = time_calls(plan).slice * plan.slice_count
     workers = sum(scripts.jobs(g) * slurm.processes(g) for g in slurm.groups.values())

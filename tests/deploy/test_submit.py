@@ -13,6 +13,8 @@ from rich.console import Console
 from ddgm.deploy.slurm.cost import cost_rows
 from ddgm.deploy.slurm.folder import Lost, SlurmFolder, SlurmJob
 from ddgm.deploy.slurm.submit import dask_settings, scripts_of
+from ddgm.pipeline.spec.memory import worker_memory
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.pipeline.terminal import table
 from ddgm.workers.settings import settings
@@ -113,6 +115,24 @@ def test_the_cost_is_jobs_times_cores_times_hours(
     assert "5 jobs of 4 cores, 2 GPUs, 32GiB, 1-00:00:00: 480.0 core-hours, 240.0 GPU-hours" in text
     assert "too little: raise cluster.cpu.memory" in text  # an eighth of it for each worker
     assert "with all 34 workers" in text  # 3 jobs of 8, 5 of 2
+
+
+def test_memory_is_enough_where_a_run_would_take_it(
+    tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    """A run uses nine tenths of a worker's memory, which has nine tenths of its job's."""
+
+    def said(memory: int) -> str:
+        groups: dict[str, Any] = {
+            "cpu": {"cpus": 1, "count": 1, "walltime": "01:00:00", "memory": f"{memory}B"}
+        }
+        spec = slurm_spec(volume, tmp_path / "run", tiny_prior, **groups)
+        rows = cost_rows(spec, scripts_of(spec), Console(file=io.StringIO()))
+        return next(row.text for row in rows if row.name == "memory of a cpu worker")
+
+    needed = worker_memory(make_plan(slurm_spec(volume, tmp_path / "run", tiny_prior))).total
+    assert "too little" in said(int(needed / 0.9 * 1.05))
+    assert said(int(needed / 0.9 / 0.9 * 1.01)).endswith("enough")
 
 
 def test_other_clusters_and_other_places_are_sent_elsewhere(
