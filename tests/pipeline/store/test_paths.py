@@ -53,7 +53,10 @@ def test_a_spec_and_a_run_are_not_taken_for_each_other(
     (tmp_path / "run").mkdir()
     (tmp_path / "run/run.json").write_text("{}")
     _, _, err = run_ddgm(capsys, "status", tmp_path / "s.yaml")
-    assert err.endswith("s.yaml is a file; give a run's folder\n")
+    assert err == f"error: {tmp_path / 's.yaml'}: output: required, and not there\n"
+    (tmp_path / "s.yaml").write_text(f"source: {{url: em}}\noutput: {{path: {tmp_path / 'no'}}}\n")
+    _, _, err = run_ddgm(capsys, "status", tmp_path / "s.yaml")
+    assert err == f"error: {tmp_path / 'no'}: no run.json; give the folder of a run of `ddgm run`\n"
     _, _, err = run_ddgm(capsys, "run", tmp_path / "run")
     assert err == f"error: {tmp_path / 'run'}: is a run's folder; give the path of a spec\n"
 
