@@ -133,10 +133,14 @@ def _look(run: str, again: bool, as_json: bool) -> None:
     from ddgm.pipeline.cli.status_table import status_rows
 
     rows, lines = status_rows(run), slurm_lines(run)
-    rows += [Row("SLURM", line, {"slurm": lines}) for line in lines]
     if again and console.is_terminal:
         console.clear()
+    if as_json:
+        rows += [Row("SLURM", line, {"slurm": lines}) for line in lines]
     show("run", rows, as_json)
+    if not as_json:
+        for line in lines:  # below the table, in which a log's path would be broken
+            console.print(f"SLURM {line}")
 
 
 def _load(path: Path) -> Spec:

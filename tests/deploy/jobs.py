@@ -73,7 +73,7 @@ def wait_for_end(run: Path) -> None:
 def logs(run: Path, role: str = "") -> str:
     """What the jobs of a role have printed, or all of them."""
     paths = sorted(SlurmFolder(run).logs.glob(f"{role}*.log"))
-    return "\n".join(f"{path.name}:\n{path.read_text(errors='replace')[-6000:]}" for path in paths)
+    return "\n".join(f"{path.name}:\n{path.read_text(errors='replace')[-20000:]}" for path in paths)
 
 
 def processes(run: Path) -> list[str]:
