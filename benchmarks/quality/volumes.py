@@ -25,6 +25,7 @@ from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Method, Problem
 from ddgm.core.metrics import scores
+from ddgm.core.metrics.volumes import steps
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import load_prior
@@ -127,19 +128,14 @@ class Bench:
         return {
             "MSE": float(scores.mse(x, self.truth).mean()),
             **ssim,
-            "neighbours": float(jumps(x).mean() / jumps(self.truth).mean()),
+            "neighbours": float(steps(x).mean() / steps(self.truth).mean()),
             "join": float(join(x) / join(self.truth)),
         }
 
 
-def jumps(x: Tensor) -> Tensor:
-    """Mean |difference| between neighbouring slices, (n - 1,)."""
-    return (x[1:] - x[:-1]).abs().mean(dim=(1, 2))
-
-
 def join(x: Tensor) -> Tensor:
     """The jump at the middle of a stack over the mean of the eight jumps beside it."""
-    found, middle = jumps(x), len(x) // 2 - 1
+    found, middle = steps(x), len(x) // 2 - 1
     beside = torch.cat([found[middle - 4 : middle], found[middle + 1 : middle + 5]])
     return found[middle] / beside.mean()
 

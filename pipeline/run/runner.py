@@ -84,7 +84,8 @@ def run(
                 "gone; run the same spec again to do these blocks anew"
             )
         if context.levels and not stopped:
-            _complete_levels(Levels(store, context.plan, context.digest))
+            levels = Levels(store, context.plan, context.digest)
+            levels.check(levels.complete())  # above blocks given up, and after a crash
     result.seconds = time.monotonic() - start
     if stopped:
         raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
@@ -128,15 +129,6 @@ def _drain(
     finally:
         state.write(ended=True)
     return scheduler.stopping
-
-
-def _complete_levels(levels: Levels) -> None:
-    """Make what no block could: above blocks that were given up, and after a crash."""
-    if faults := [fault for fault in levels.complete() if fault is not None]:
-        raise RunError(
-            f"output.path: {levels.store.root}: {faults[0]}, so {len(faults)} shards of coarser "
-            f"levels cannot be made; mend it with `ddgm repair {levels.store.root}`"
-        )
 
 
 @contextmanager

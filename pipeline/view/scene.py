@@ -34,21 +34,18 @@ class Scene:
 
     Attributes:
         root: the run's folder.
+        manifest: its run.json.
         layers: Neuroglancer's URLs of what there is to see, by name.
     """
 
     root: str
+    manifest: Mapping[str, Any]
     layers: Mapping[str, str]
 
     @cached_property
     def store(self) -> RunStore:
         """The run's files."""
         return RunStore(self.root)
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """The run's run.json."""
-        return self.store.manifest()
 
     @cached_property
     def plan(self) -> Plan:

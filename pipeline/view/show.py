@@ -10,6 +10,7 @@ from typing import Any
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.files import atomic_write
+from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.arrays import VOLUME
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.manifest import plan_of
@@ -51,19 +52,21 @@ def viewing(root: str) -> Iterator[Any]:
         DdgmError: there is no run there, or no viewer is installed.
     """
     library = neuroglancer()
-    place, kind = source_of(root)
+    manifest = RunStore(root).manifest()
+    spec = plan_of(manifest).spec
+    place, kind = source_of(spec)
     folders, local = {"run": Folder(root)}, place.removeprefix("file://")
     if os.path.isdir(local):
         folders["source"] = Folder(local)
     with serving(folders) as base:
-        layers = layers_of(root, f"{base}/run")
+        layers = layers_of(spec, f"{base}/run")
         if "source" in folders:
             layers["source"] = f"{base}/source/{kind}"
         elif place.startswith(PUBLIC):
             layers["source"] = f"{place.rstrip('/')}/{kind}"
         viewer = library.Viewer()
         try:
-            viewer.set_state(Scene(root, layers).state())
+            viewer.set_state(Scene(root, manifest, layers).state())
             yield viewer
         finally:
             library.stop()
@@ -81,11 +84,13 @@ def link_of(root: str) -> str:
             f"--link: {root} is on this machine's disk, where a public page cannot read it; copy "
             "it to http, s3 or gs, or leave --link out"
         )
-    layers = layers_of(root, root.rstrip("/"))
-    place, kind = source_of(root)
+    manifest = RunStore(root).manifest()
+    spec = plan_of(manifest).spec
+    layers = layers_of(spec, root.rstrip("/"))
+    place, kind = source_of(spec)
     if place.startswith(PUBLIC):
         layers["source"] = f"{place.rstrip('/')}/{kind}"
-    return library.to_url(Scene(root, layers).state())
+    return library.to_url(Scene(root, manifest, layers).state())
 
 
 def write_picture(viewer: Any, path: Path) -> None:
@@ -100,16 +105,15 @@ def write_picture(viewer: Any, path: Path) -> None:
         atomic_write(path, picture(viewer, SIZE).image)
 
 
-def layers_of(root: str, base: str) -> dict[str, str]:
+def layers_of(spec: Spec, base: str) -> dict[str, str]:
     """The images of a run by name, each with Neuroglancer's URL for it below `base`."""
-    names = plan_of(RunStore(root).manifest()).spec.output.layers
-    shown = [name for row in PANELS for name in row if name in names]
+    shown = [name for row in PANELS for name in row if name in spec.output.layers]
     return {name: f"{base}/{VOLUME}/{name}/|zarr3:" for name in shown}
 
 
-def source_of(root: str) -> tuple[str, str]:
+def source_of(spec: Spec) -> tuple[str, str]:
     """The place of a run's source, and what names its format to Neuroglancer; "" for others."""
-    url = plan_of(RunStore(root).manifest()).spec.source.url
+    url = spec.source.url
     if is_zarr(url):
         place, version = cloud_url(url)
         return place, f"|zarr{version or ''}:"

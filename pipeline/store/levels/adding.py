@@ -43,13 +43,9 @@ def add_levels(root: str, console: Console) -> int:
             store.write_manifest({**manifest, "levels": count})
         levels = Levels(store, plan, manifest["digest"])
         with bar(console) as progress:
-            made = progress.track(
-                levels.complete(), total=levels.pyramid.count, description="coarser levels"
+            levels.check(
+                progress.track(
+                    levels.complete(), total=levels.pyramid.count, description="coarser levels"
+                )
             )
-            faults = [fault for fault in made if fault is not None]
-    if faults:
-        raise StoreError(
-            f"{root}: {faults[0]}, so {len(faults)} shards of coarser levels cannot be made; mend "
-            f"it with `ddgm repair {root}`"
-        )
     return count

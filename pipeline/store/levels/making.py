@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,6 +76,19 @@ class Levels:
                 shards = self.pyramid.shards(level.number)
                 while some := list(islice(shards, AHEAD)):
                     yield from threads.map(self._complete, some)
+
+    def check(self, made: Iterable[StoreError | None]) -> None:
+        """Go through what `complete` yields, to its end.
+
+        Raises:
+            StoreError: some shards could not be made.
+        """
+        root = self.store.root
+        if faults := [fault for fault in made if fault is not None]:
+            raise StoreError(
+                f"{root}: {faults[0]}, so {len(faults)} shards of coarser levels cannot be made; "
+                f"mend it with `ddgm repair {root}`"
+            )
 
     def parents(self, shard: Shard) -> dict[Shard, Checksums]:
         """The shards below one that are done, with the checksums of their layers."""
