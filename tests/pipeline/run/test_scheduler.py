@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,18 +101,11 @@ def done(context: RunContext, task: BlockTask) -> Record:
         return Record(task.block, context.digest, "done", finished="2026-01-01T00:00:00+00:00")
 
 
-def on_the_pool(
-    client: Client, work: Any, context: RunContext, task: BlockTask, resource: str = RESOURCE
-) -> Future:
-    where: dict[str, Any] = {"resources": {resource: 1}}
-    return client.submit(work, context, task, key=f"solve-{task.name}", pure=False, **where)
+Work = tuple[Callable[[RunContext, BlockTask], Record], str]  # and the resource that it needs
 
 
-def test_a_run_in_which_nothing_moves_ends_and_says_so(
-    shared: Shared, tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tasks that no worker may take on, as with resources that were spelt otherwise."""
-    monkeypatch.setattr(standstill, "RESTART_SECONDS", 0.1)
+def on_the_pool(work_of: Callable[[BlockTask], Work]) -> Submit:
+    """Submits one task for a block, whichever worker the block is pinned to."""
 
     def submit(
         client: Client,
@@ -121,9 +114,20 @@ def test_a_run_in_which_nothing_moves_ends_and_says_so(
         pinned_worker: str,
         placement: Placement,
     ) -> Future:
-        where: dict[str, Any] = {"resources": {"gpu": 1}}
-        return client.submit(done, context, task, key=f"solve-{task.name}", pure=False, **where)
+        work, resource = work_of(task)
+        where: dict[str, Any] = {"resources": {resource: 1}}
+        return client.submit(work, context, task, key=f"solve-{task.name}", pure=False, **where)
 
+    return submit
+
+
+def test_a_run_in_which_nothing_moves_ends_and_says_so(
+    shared: Shared, tmp_path: Path, tiny_prior: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks that no worker may take on, as with resources that were spelt otherwise."""
+    monkeypatch.setattr(standstill, "RESTART_SECONDS", 0.1)
+
+    submit = on_the_pool(lambda task: (done, "gpu"))
     context = context_of(tiny_prior, tmp_path / "still", block_seconds=0.5)
     said = (
         r"^limits\.block_seconds: no worker has begun or ended anything for \d+ s; blocks "
@@ -145,19 +149,13 @@ def test_a_block_that_is_begun_anew_too_often_is_given_up_without_an_attempt_cou
     """Through no fault of its own, again and again; the others are done."""
     tries = Counter[int]()
 
-    def submit(
-        client: Client,
-        context: RunContext,
-        task: BlockTask,
-        pinned_worker: str,
-        placement: Placement,
-    ) -> Future:
+    def work(task: BlockTask) -> Work:
         tries[task.block] += 1
         assert (task.attempt, tries[task.block] <= 1 + MAX_RESUBMITS) == (1, True)
-        return on_the_pool(client, poolless if task.block == STRANGE else done, context, task)
+        return poolless if task.block == STRANGE else done, RESOURCE
 
     context = context_of(tiny_prior, tmp_path / "anew", attempts=2)
-    events = drained(shared, context, submit)
+    events = drained(shared, context, on_the_pool(work))
     assert tries == {0: 1, 1: 1, STRANGE: 1 + MAX_RESUBMITS, 3: 1}
     assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}
     assert not [e for e in events if isinstance(e, BlockRetried)]
@@ -195,15 +193,7 @@ def test_workers_that_die_are_counted_where_dask_begins_a_block_anew_by_itself(
 ) -> None:
     """As under somebody else's scheduler, which allows failures: it never says that one died."""
 
-    def submit(
-        client: Client,
-        context: RunContext,
-        task: BlockTask,
-        pinned_worker: str,
-        placement: Placement,
-    ) -> Future:
-        return on_the_pool(client, worker_killer if task.block == STRANGE else done, context, task)
-
+    submit = on_the_pool(lambda t: (worker_killer if t.block == STRANGE else done, RESOURCE))
     context = context_of(tiny_prior, tmp_path / "deadly")
     with failures_allowed(shared.client):
         events = drained(shared, context, submit)
@@ -246,17 +236,8 @@ def test_a_worker_that_is_started_anew_at_its_address_has_died(
 ) -> None:
     """As where a site gives its workers fixed ports."""
 
-    def submit(
-        client: Client,
-        context: RunContext,
-        task: BlockTask,
-        pinned_worker: str,
-        placement: Placement,
-    ) -> Future:
-        strange = task.block == STRANGE
-        work, where = (worker_killer, "FIXED") if strange else (done, RESOURCE)
-        return on_the_pool(client, work, context, task, where)
-
+    strange: Work = worker_killer, "FIXED"
+    submit = on_the_pool(lambda task: strange if task.block == STRANGE else (done, RESOURCE))
     context = context_of(tiny_prior, tmp_path / "same")
     shared.whole()
     with failures_allowed(shared.client), at_a_fixed_port(shared.client, "FIXED"):
