@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from s3fs import S3FileSystem
 from werkzeug import Request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -103,6 +104,7 @@ def object_store(workers: Client) -> Iterator[ObjectStore]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
         workers.run(_adopt, environment)
         store.client = boto3.client("s3")
         store.client.create_bucket(Bucket=BUCKET)
@@ -117,6 +119,7 @@ def object_store(workers: Client) -> Iterator[ObjectStore]:
 
 def _adopt(environment: dict[str, str | None]) -> None:
     """Set these variables, or remove them, in a worker."""
+    S3FileSystem.clear_instance_cache()  # which has read the variables of the server before
     for name, value in environment.items():
         if value is None:
             os.environ.pop(name, None)

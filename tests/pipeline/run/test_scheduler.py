@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,23 +206,20 @@ def test_workers_that_die_are_counted_where_dask_begins_a_block_anew_by_itself(
     assert {e.record.block for e in events if isinstance(e, BlockDone)} == {0, 1, 3}
 
 
-def is_free(port: int) -> bool:
-    """Below 32768: a system gives those above to whoever connects, as when the worker is gone."""
-    with socket.socket() as taken, suppress(OSError):
-        taken.bind(("127.0.0.1", port))
-        return True
-    return False
-
-
 @contextmanager
 def at_a_fixed_port(client: Client, resource: str) -> Iterator[None]:
     """A worker whose nanny starts it anew at the port that it had."""
-    port = next(port for port in range(20000 + os.getpid() % 10000, 32000) if is_free(port))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
     address = str(client.scheduler.address)  # type: ignore[union-attr]
     where = [address, "--host", "127.0.0.1", "--worker-port", str(port), "--no-dashboard"]
     what = ["--nthreads", "1", "--resources", f"{RESOURCE}=1 {resource}=1"]
     command = [sys.executable, "-m", "distributed.cli.dask_worker", *where, *what]
-    process = subprocess.Popen(command)  # what it says is shown if the test fails
+    root = Path(__file__).parents[3]  # tasks are functions of this file
+    paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # what it says is shown if the test fails
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
     try:
         wait_for(lambda: f"tcp://127.0.0.1:{port}" in current_workers(client).running, process)
         yield
