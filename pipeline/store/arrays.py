@@ -21,7 +21,7 @@ from ddgm.pipeline.spec.levels import Level, Pyramid, Shard
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.files import OPTIONS, Folder
-from ddgm.pipeline.store.ome import ome_attributes
+from ddgm.pipeline.store.ome import array_attributes, ome_attributes
 
 VOLUME = "volume.zarr"
 
@@ -145,11 +145,14 @@ def metadata(plan: Plan, coarser: int = 0) -> dict[str, bytes]:
         ome = ome_attributes(plan, layer, coarser) if layout.image else {}
         group = root.create_group(layer, attributes=ome)
         sizes = [(layout.shape, layout.shard, layout.chunks)]
-        if layout.image:
+        units: list[dict[str, Any]] = [{}]
+        if layout.image and coarser:  # older runs have neither levels nor units
             sizes += [(level.shape, level.shard, level.chunks) for level in levels[1:]]
+            units = [array_attributes(plan, level) for level in levels]
         for number, (shape, shard, chunks) in enumerate(sizes):
             group.create_array(
                 str(number),
+                attributes=units[number],
                 shape=shape,
                 shards=shard,
                 chunks=chunks,

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.5 metadata of a run's images: where they lie, their levels, and how to show them."""
+"""Metadata of a run's images: where they lie, their levels, and how to show them (OME-Zarr 0.5)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ def ome_attributes(plan: Plan, layer: Layer, coarser: int = 0) -> dict[str, Any]
         channel = {"label": layer, "color": "FFFFFF", "active": True, "window": window}
         ome["omero"] = {"channels": [channel]}
     return {"ome": ome}
+
+
+def array_attributes(plan: Plan, level: Level) -> dict[str, Any]:
+    """The attributes of one level's array, for tensorstore, which reads those of no group."""
+    sides = size_of(plan.info.voxel_size_nm, level.factor)
+    return {"dimension_units": [f"{side:.12g} nm" for side in sides]}
 
 
 def _dataset(plan: Plan, level: Level) -> dict[str, Any]:
