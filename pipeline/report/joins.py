@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ddgm.pipeline.figures import CLASSICAL, DPI, FAINT, INK, OURS, STYLE, png
+from ddgm.pipeline.figures import CLASSICAL, FAINT, INK, OURS, STYLE, png
+from ddgm.pipeline.report.figures import new_figure
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.model import Layer
@@ -102,7 +102,7 @@ def joins_picture(joins: Joins, names: Mapping[Layer, str]) -> bytes:
     }
     unit = np.nanmean(np.delete(means["truth"], SIDE - 1))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 2.8), dpi=DPI, layout="constrained")
+        figure = new_figure()
         axes = figure.subplots()
         axes.axvline(0, color=FAINT, linestyle="--", linewidth=1)
         for layer, mean in means.items():

@@ -6,15 +6,17 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ddgm.pipeline.report import figures
-from ddgm.pipeline.report.figures import Series
+from ddgm.pipeline.report import figures, pictures
+from ddgm.pipeline.report.figures import Plot, Series, ranges
+from ddgm.pipeline.report.gallery import Gallery, number
 from ddgm.pipeline.report.run_data import RunData
-from ddgm.pipeline.report.slices import SliceView, difference_picture, place_of, slice_picture
+from ddgm.pipeline.report.slices import SliceView, place_of
 from ddgm.pipeline.report.trust import trust_section
 from ddgm.pipeline.report.volume import volume_section
 from ddgm.pipeline.spec.layout import layout_of
@@ -22,10 +24,18 @@ from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.arrays import VOLUME
 
 NBSP = "\u00a0"  # no line ends within a number
+DASHED = "Dashed: means."
+ALONG = "MSE along the tilt axis; gaps are slices that are not done."
+NOISY = (
+    "About 1: the slice explains its views to their noise. Above, it contradicts what was "
+    "measured; below, it fits noise. A residual of 1 does not make a slice right: the views leave "
+    "much open, and the prior fills it."
+)
+NOISELESS = "The views have no noise, so this is the plain mean square of Ax − y."
 
 
-def render_page(run: RunData, views: dict[str, SliceView], picture: bytes | None) -> str:
-    """Render the page, with the main picture and smaller ones of the other views."""
+def render_page(run: RunData, views: dict[str, SliceView]) -> str:
+    """Render the page, with pictures of some slices."""
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,  # what a run holds is text, never markup
@@ -35,42 +45,73 @@ def render_page(run: RunData, views: dict[str, SliceView], picture: bytes | None
     )
     pages.filters |= {
         "base64": lambda png: b64encode(png).decode(),
-        "blocks": lambda count: f"{count} block" if count == 1 else f"{count} blocks",
+        "blocks": lambda count: f"{count:,} block" if count == 1 else f"{count:,} blocks",
         "by": _by,
-        "g": lambda number: f"{number:g}",
+        "count": lambda count: f"{count:,}",
+        "g": number,
         "mean": _mean,
+        "percent": lambda share: f"{100 * share:.4g}%",
         "ratio": _ratio,
     }
     total = sum(run.statistics.seconds.values())
+    folder = run.store.folder
     return pages.get_template("page.html.j2").render(
         run=run,
-        views=views,
         place=partial(place_of, run),
-        picture=picture,
-        pictures=_pictures(run, views),
+        views=views,
+        galleries=_galleries(run, views),
+        plots=_plots(run),
         trust=trust_section(run, views["median"]),
         volume=volume_section(run, views["median"]),
+        seconds=run.statistics.seconds_each(),
         pace=len(run.columns["mse"]) / total if total else 0.0,
         provenance=_provenance(run),
         spec_text=dump_spec(run.plan.spec),
         layers=_layers(run),
+        root=quote(str(folder.local_path() or folder.root)),
     )
 
 
-def _pictures(run: RunData, views: dict[str, SliceView]) -> dict[str, bytes | None]:
-    """All figures but the main picture and those about trust."""
-    c = run.columns
+def _galleries(run: RunData, views: dict[str, SliceView]) -> dict[str, list[Gallery]]:
+    """The pictures of each slice that is shown, the median first."""
+    row = views["median"].row
+    shown = {name: view for name, view in views.items() if name == "median" or view.row != row}
+    found = {}
+    for name in ("median", "worst", "best"):
+        if (view := shown.get(name)) is not None:
+            series = None if name == "best" else pictures.tilt_series(run, view)
+            wrong = pictures.differences(run, view) if name == "median" else None
+            kept = pictures.layers(run, view, name)
+            found[name] = [g for g in (series, kept, wrong) if g is not None]
+    return found
+
+
+def _plots(run: RunData) -> list[Plot]:
+    """Metrics over slices."""
+    c, noisy = run.columns, run.plan.spec.tilts.noise > 0
     slabs = np.asarray(run.plan.slabs)[c["block"].astype(int) // run.plan.blocks_per_slab]
-    at_noise = run.plan.spec.tilts.noise > 0
-    return {
-        "difference": difference_picture(run, views["median"]),
-        "best": slice_picture(run, views["best"], measured=False),
-        "worst": slice_picture(run, views["worst"], measured=False),
-        "distributions": figures.distributions(run.series("mse"), run.series("ssim")),
-        "positions": figures.positions(c["slice"], slabs, run.series("mse"), run.tilt_axis),
-        "residuals": figures.residuals(run.series("residual"), at_noise),
-        "timings": figures.timings(run.statistics.seconds_each()),
-    }
+    mse, ssim, residual = (run.series(name) for name in ("mse", "ssim", "residual"))
+    label = "data residual, in units of the noise" if noisy else "mean square residual"
+    along = figures.positions(c["slice"], slabs, mse, run.tilt_axis)
+    first, last = (number(float(c["slice"][k])) for k in (c["slice"].argmin(), c["slice"].argmax()))
+    return [
+        Plot(
+            figures.histogram(mse, "MSE, lower is better"),
+            "MSE of the slices. " + DASHED,
+            ranges(mse),
+        ),
+        Plot(
+            figures.histogram(ssim, "SSIM, higher is better"),
+            "SSIM of the slices. " + DASHED,
+            ranges(ssim),
+        ),
+        Plot(along, ALONG, f"From slice {first} to slice {last}; {ranges(mse)}"),
+        Plot(
+            figures.histogram(residual, label, noisy),
+            NOISY if noisy else NOISELESS,
+            ranges(residual),
+        ),
+    ]
 
 
 def _provenance(run: RunData) -> dict[str, str]:
@@ -100,22 +141,18 @@ def _provenance(run: RunData) -> dict[str, str]:
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def _layers(run: RunData) -> list[tuple[str, str, str, str]]:
-    """Each layer's name, array, path and source for neuroglancer."""
-    folder, plan = run.store.folder, run.plan
-    rows, served = [], folder.root if folder.local_path() is None else "http://HOST:PORT"
-    for layer in plan.spec.output.layers:
-        at = f"{VOLUME}/{layer}"
-        layout = layout_of(plan, layer)
+def _layers(run: RunData) -> list[tuple[str, str, str]]:
+    """Each layer's name, array and path."""
+    folder, rows = run.store.folder, []
+    for layer in run.plan.spec.output.layers:
+        layout, at = layout_of(run.plan, layer), f"{VOLUME}/{layer}/0"
         array = f"{_by(layout.shape)} ({', '.join(layout.dimensions)}), {layout.dtype}"
-        source = f"{served.rstrip('/')}/{at}/|zarr3:" if layout.image else ""
-        path = folder.local_path(f"{at}/0") or f"{folder.root.rstrip('/')}/{at}/0"
-        rows.append((layer, array, str(path), source))
+        rows.append((layer, array, str(folder.local_path(at) or f"{folder.root.rstrip('/')}/{at}")))
     return rows
 
 
 def _by(numbers: Iterable[float]) -> str:
-    return f"{NBSP}×{NBSP}".join(f"{n:g}" if isinstance(n, float) else str(n) for n in numbers)
+    return f"{NBSP}×{NBSP}".join(f"{n:g}" if isinstance(n, float) else f"{n:,}" for n in numbers)
 
 
 def _mean(values: np.ndarray) -> str:

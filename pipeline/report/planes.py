@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ddgm.pipeline.figures import CLASSICAL, DPI, INK, OURS, STYLE, grey_window, png, scale_bar
+from ddgm.pipeline.figures import Panel, grey_window
+from ddgm.pipeline.report.gallery import Gallery, Mark, Picture, Side
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView
 from ddgm.pipeline.spec.layout import layout_of
@@ -108,75 +105,33 @@ def _images(run: RunData, layer: Layer, box: Box, point: Triple) -> list[np.ndar
     return images if all(image.any() for image in images) else None
 
 
-def planes_picture(run: RunData, planes: Planes) -> bytes:
-    """The planes one below the other, a column for each layer, all on one scale."""
-    sides = [run.plan.info.voxel_size_nm[axis] for axis in run.plan.axes]
+def planes_galleries(run: RunData, planes: Planes) -> list[Gallery]:
+    """A gallery for each plane: all layers in the same shades of grey."""
     last = list(planes.images.values())[min(1, len(planes.images) - 1)]  # the truth where it is
     window = grey_window(last[0])
-    dots = 2 / min(sides)  # per nanometre
-    sizes = [
-        (round(i.shape[0] * sides[rows] * dots), round(i.shape[1] * sides[columns] * dots))
-        for i, (rows, columns) in zip(last, PLANES, strict=True)
-    ]
-    left, gap, top, head, foot = 20, 24, 40, 34, 60
-    column = max(wide for _, wide in sizes)
-    width = max(left + len(planes.images) * (column + gap), 520)
-    height = top + sum(head + high + gap for high, _ in sizes) + foot
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-        for j, (layer, images) in enumerate(planes.images.items()):
-            y, x = height - top, left + j * (column + gap)
-            figure.text(x / width, (y + 12) / height, run.names[layer], fontsize=16)
-            for image, plane, (high, wide) in zip(images, PLANES, sizes, strict=True):
-                if j == 0:
-                    figure.text(x / width, (y - 24) / height, _name(run, plane), fontsize=13)
-                y -= head + high
-                axes = figure.add_axes((x / width, y / height, wide / width, high / height))
-                axes.imshow(
-                    image, "gray", vmin=window[0], vmax=window[1], aspect="auto",
-                    interpolation="nearest", extent=(0, image.shape[1], image.shape[0], 0),
-                )  # fmt: skip
-                axes.axis("off")
-                _mark(axes, run, planes, plane)
-                y -= gap
-        _bar(figure, column / dots, dots, left)
-        return png(figure)
+    galleries = []
+    for i, (rows, columns) in enumerate(PLANES):
+        down, right = run.plan.axes[rows], run.plan.axes[columns]
+        pictures = [
+            Picture(
+                Panel(run.names[layer], images[i], window), marks=_marks(run, planes, down, right)
+            )
+            for layer, images in planes.images.items()
+        ]
+        caption = f"{PLANES[rows, columns]}: {AXES[down]} down, {AXES[right]} right."
+        sides = run.plan.info.voxel_size_nm
+        galleries.append(Gallery(pictures, caption, (sides[down], sides[right])))
+    return galleries
 
 
-def _name(run: RunData, plane: tuple[int, int]) -> str:
-    rows, columns = (AXES[run.plan.axes[k]] for k in plane)
-    return f"{PLANES[plane]}: {rows} down, {columns} right"
-
-
-def _mark(axes: Axes, run: RunData, planes: Planes, plane: tuple[int, int]) -> None:
-    """Ticks where the other two planes cut this one, and where blocks join."""
-    rows, columns = (run.plan.axes[k] for k in plane)
-    at = [planes.point[k] - planes.box.start[k] + 0.5 for k in (rows, columns)]
-    _ticks(axes, at[:1], at[1:], OURS)
-    tilt = run.plan.axes[0]
-    _ticks(axes, planes.joins * (rows == tilt), planes.joins * (columns == tilt), CLASSICAL)
-
-
-def _ticks(axes: Axes, down: Sequence[float], right: Sequence[float], colour: str) -> None:
-    """Short lines outside the left and the lower edge."""
-    options = {"color": colour, "linewidth": 3.0, "clip_on": False, "solid_capstyle": "butt"}
-    wide, high = axes.bbox.width, axes.bbox.height
-    for place in down:
-        axes.plot(
-            [-14 / wide, -4 / wide], [place] * 2, transform=axes.get_yaxis_transform(), **options
-        )  # type: ignore[arg-type]
-    for place in right:
-        axes.plot(
-            [place] * 2, [-14 / high, -4 / high], transform=axes.get_xaxis_transform(), **options
-        )  # type: ignore[arg-type]
-
-
-def _bar(figure: Figure, width_nm: float, dots: float, left: int) -> None:
-    """A scale bar at the foot, for all pictures."""
-    across, high = figure.get_size_inches() * DPI
-    nm, text = scale_bar(width_nm)
-    axes = figure.add_axes((0, 0, 1, 50 / high))
-    axes.set(xlim=(0, across), ylim=(0, 50))
-    axes.axis("off")
-    axes.plot([left, left + nm * dots], [26, 26], color=INK, linewidth=5, solid_capstyle="butt")
-    axes.text(left + nm * dots + 12, 26, text, va="center", fontsize=14)
+def _marks(run: RunData, planes: Planes, down: int, right: int) -> list[Mark]:
+    """Where the other two planes cut one, and where blocks join."""
+    sides: dict[Side, int] = {"top": down, "left": right}
+    marks = list[Mark]()
+    for side, axis in sides.items():
+        length = planes.box.shape[axis]
+        point = planes.point[axis] - planes.box.start[axis] + 0.5
+        marks.append(Mark("point", side, point / length))
+        if axis == run.plan.axes[0]:
+            marks += [Mark("join", side, join / length) for join in planes.joins]
+    return marks

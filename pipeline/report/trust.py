@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddgm.pipeline.report import figures
+from ddgm.pipeline.report.figures import Plot, Series
+from ddgm.pipeline.report.gallery import Gallery
+from ddgm.pipeline.report.pictures import trust
 from ddgm.pipeline.report.run_data import RunData
-from ddgm.pipeline.report.slices import SliceView, trust_picture, view_of
+from ddgm.pipeline.report.slices import SliceView, view_of
 
 SLICES = 8  # that are looked at, evenly spaced: 200,000 pixels each at 128 × 1568
 GROUPS = 10  # of as many pixels each
@@ -72,18 +75,29 @@ CALIBRATED = (
 )
 
 
-def trust_section(run: RunData, view: SliceView) -> tuple[list[str], list[tuple[bytes, str]]]:
-    """Paragraphs and figures with captions; none where neither layer is stored."""
-    picture = trust_picture(run, view)
-    if picture is None:
-        return [], []
-    method, layers = run.plan.spec.method, run.plan.spec.output.layers
-    text, shown = [], [(picture, "Of the slice of median MSE.")]
+@dataclass(frozen=True)
+class TrustSection:
+    """Words and pictures on what can be trusted."""
+
+    text: list[str]
+    gallery: Gallery
+    plots: list[Plot]
+
+
+def trust_section(run: RunData, view: SliceView) -> TrustSection | None:
+    """The section on what can be trusted; None where neither layer is stored."""
+    gallery = trust(run, view)
+    if gallery is None:
+        return None
+    layers, text, plots = run.plan.spec.output.layers, list[str](), list[Plot]()
     if "spread" in layers:
-        text.append(AGREE.format(method.chains))
+        text.append(AGREE.format(run.plan.spec.method.chains))
     if "measured" in layers:
         text.append(MEASURED)
     if found := calibration(run):
         caption = CALIBRATED.format(len(found.found), found.slices, found.ratio)
-        shown.append((figures.calibration(found.predicted, found.found), caption))
-    return text, shown
+        picture = figures.calibration(found.predicted, found.found)
+        named = ("spread", found.predicted), ("error", found.found)
+        alt = figures.ranges([Series(name, "", values) for name, values in named])
+        plots.append(Plot(picture, caption, alt))
+    return TrustSection(text, gallery, plots)

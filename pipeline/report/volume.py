@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from ddgm.core.metrics.volumes import EVERY
 from ddgm.pipeline.figures import CLASSICAL, OURS
-from ddgm.pipeline.report.figures import Series
+from ddgm.pipeline.report.figures import Plot, Series, ranges
+from ddgm.pipeline.report.gallery import Gallery
 from ddgm.pipeline.report.joins import joined_blocks, joins_picture, measured_joins
-from ddgm.pipeline.report.planes import LEAST, planes_picture, planes_through
+from ddgm.pipeline.report.planes import LEAST, planes_galleries, planes_through
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView
 from ddgm.pipeline.spec.model import Layer
@@ -39,7 +40,7 @@ ABOUT = (
 SHORT = f"Blocks of fewer than {LEAST} slices have no SSIM in planes across them."
 PLANES = (
     "The planes through {}, the middle of block {}, which holds the slice of median MSE; all in "
-    "the same shades of grey and on one scale. Blue: where the other two planes cut{}."
+    "the same shades of grey. Blue marks: where the other two planes cut{}."
 )
 JOINS = (
     "Steps about {} of the {} joins of finished blocks, over the truth's mean step beside them. A "
@@ -49,46 +50,52 @@ JOINS = (
 
 @dataclass(frozen=True)
 class VolumeSection:
-    """Words, scores and figures on a run as a volume.
+    """Words, scores and pictures of a run as a volume.
 
     Attributes:
         text: paragraphs.
         names: of the scores that are there, in words.
         series: values of a score, by method.
-        figures: with captions.
+        about: the planes, in words.
+        planes: a gallery of each.
+        plots: of its joins.
     """
 
     text: list[str]
     names: dict[str, str]
     series: Callable[[str], list[Series]]
-    figures: list[tuple[bytes, str]]
+    about: str
+    planes: list[Gallery]
+    plots: list[Plot]
 
 
 def volume_section(run: RunData, view: SliceView) -> VolumeSection:
     """The section on the run as a volume, its planes through the block of a slice."""
     planes, joins = planes_through(run, view), measured_joins(run)
-    figures, at_joins = [], []
+    about, galleries = "", list[Gallery]()
+    plots, at_joins = list[Plot](), list[Series]()
     if planes is not None:
         point = ", ".join(f"{a} = {p}" for a, p in zip(AXES, planes.point, strict=True))
-        blocks = ", orange: where blocks join" if planes.joins else ""
-        caption = PLANES.format(point, planes.block, blocks)
-        figures.append((planes_picture(run, planes), caption))
+        blocks = "; orange: where blocks join" if planes.joins else ""
+        about = PLANES.format(point, planes.block, blocks)
+        galleries = planes_galleries(run, planes)
     if joins is not None:
         count = len(joins.steps["truth"])
         caption = JOINS.format(count, len(joined_blocks(run)))
-        figures.append((joins_picture(joins, run.names), caption))
         colours: dict[Layer, str] = {"reconstruction": OURS, "algebraic": CLASSICAL}
         at_joins = [
             Series(run.names[layer], colour, joins.seams(layer))
             for layer, colour in colours.items()
             if layer in joins.steps
         ]
+        alt = f"At the joins, over the steps beside them: {ranges(at_joins)}"
+        plots.append(Plot(joins_picture(joins, run.names), caption, alt))
 
     def series(metric: str) -> list[Series]:
         return at_joins if metric == "joins" else run.series(metric)
 
     names = {metric: name for metric, name in NAMES.items() if series(metric)}
-    return VolumeSection(_text(run, names), names, series, figures)
+    return VolumeSection(_text(run, names), names, series, about, galleries, plots)
 
 
 def _text(run: RunData, names: dict[str, str]) -> list[str]:

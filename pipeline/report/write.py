@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ddgm.pipeline.report.page import render_page
+from ddgm.pipeline.report.pictures import preview
 from ddgm.pipeline.report.run_data import load_run_data
-from ddgm.pipeline.report.slices import pick_slices, slice_picture, view_of
+from ddgm.pipeline.report.slices import pick_slices, view_of
 from ddgm.pipeline.store.run_store import RunStore
 
 PAGE, PICTURE = "report.html", "preview.png"
@@ -21,8 +22,8 @@ def write_report(root: str) -> list[str]:
     """
     run = load_run_data(RunStore(root))
     views = {name: view_of(run, row) for name, row in pick_slices(run.columns["mse"]).items()}
-    picture = slice_picture(run, views["median"], measured=True)
-    page = render_page(run, views, picture).encode()
+    picture = preview(run, views["median"])
+    page = render_page(run, views).encode()
     folder = run.store.folder
     if picture is None:
         folder.delete(PICTURE)  # of an earlier report: not of this state of the run

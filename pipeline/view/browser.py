@@ -33,6 +33,12 @@ def find_browser() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
+def headless(profile: str) -> list[str]:
+    """Flags for a Chromium without a window that keeps what it knows in a folder."""
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox refuses root
+    return [*QUIET, *root, f"--user-data-dir={profile}"]
+
+
 @contextmanager
 def browsing(url: str) -> Iterator[None]:
     """Keep a page open in a headless Chromium while the context lasts.
@@ -46,11 +52,9 @@ def browsing(url: str) -> Iterator[None]:
             "--screenshot: needs Chromium or Chrome, which this machine lacks; install one "
             "(Debian's package is `chromium`), or look in a browser of your own with --no-browser"
         )
-    # Chromium's sandbox refuses root
-    flags = [*QUIET, *SOFTWARE_GL, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [browser, *flags, f"--user-data-dir={profile}", url],
+            [browser, *headless(profile), *SOFTWARE_GL, url],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -16,7 +16,7 @@ from ddgm.core.networks.prior import PriorCard, save_prior
 from ddgm.core.networks.unet import Architecture, UNet
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.figures import Panel
-from ddgm.pipeline.report import slices
+from ddgm.pipeline.report import gallery
 from ddgm.pipeline.volumes.ingest import ingest
 from tests.pipeline.pages import Page
 from tests.pipeline.report.reported import FIRST, THICKNESS, WIDTH, make, page
@@ -34,6 +34,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_prior(root / "prior.safetensors", UNet(card.architecture), card)
     make(root, "run")
     return root
+
+
+@pytest.fixture(scope="session")
+def long(runs: Path) -> str:
+    """A run of three of five blocks of four slices, 32 x 140."""
+    np.save(runs / "long.npy", neuropil((THICKNESS, WIDTH, 20), 1))
+    at = f"precomputed://file://{runs}/long"
+    ingest(runs / "long.npy", at, (16.0, 16.0, 16.0), chunk=32, offset=(0, 0, FIRST))
+    return make(runs, "long-run", blocks=3, volume="long")
 
 
 @pytest.fixture
@@ -59,14 +68,15 @@ def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[Panel]]:
-    """The panels of each stack of pictures that is drawn, as they come."""
-    seen: list[list[Panel]] = []
-    stack = slices.stack
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Panel]:
+    """The panels of the page's pictures, as they come."""
+    seen = list[Panel]()
+    paint = gallery.pixels_png
 
-    def spy(panels: list[Panel], *args: Any) -> bytes:
-        seen.append(panels)
-        return stack(panels, *args)
+    def spy(panel: Panel) -> bytes:
+        if panel.title:  # all but the colour bars
+            seen.append(panel)
+        return paint(panel)
 
-    monkeypatch.setattr(slices, "stack", spy)
+    monkeypatch.setattr(gallery, "pixels_png", spy)
     return seen

@@ -55,7 +55,9 @@ def test_page_is_self_contained_and_names_what_it_wrote(run: str) -> None:
     assert {p.name for p in set(Path(run).rglob("*")) - before} == {"report.html", "preview.png"}
     shown = Page((Path(run) / "report.html").read_text())
     assert shown.links
-    assert all(link.startswith("data:image/png;base64,") for link in shown.links)
+    pictures = [link for link in shown.links if not link.startswith("#")]
+    assert all(link.startswith("data:image/png;base64,") for link in pictures)
+    assert all(f'id="{link[1:]}"' in shown.html for link in set(shown.links) - set(pictures))
     assert not {"script", "link", "iframe", "object"} & set(shown.tags)
     assert "url(" not in shown.html
     assert "@import" not in shown.html

@@ -111,11 +111,12 @@ def test_spread_is_held_against_true_error(run: RunData) -> None:
 def test_the_report_shows_what_can_be_trusted(run: RunData) -> None:
     write_report(run.store.root)
     page = (Path(run.store.root) / "report.html").read_text()
-    before, _, part = page.partition("<h2>What can be trusted</h2>")
-    part = part.partition("<h2>")[0]
+    before, _, part = page.partition('<h2 id="trust">')
+    part = part.partition("<h2")[0]
     assert before
     assert "mean of 3 chains" in part
-    assert part.count("<img") == 2
+    assert part.count('<div class="picture"') == 3  # error, spread, measured share
+    assert part.count('<figure class="plot">') == 1
     found = calibration(run)
     assert found is not None
     assert f"{found.ratio:.2f} times the spread" in part

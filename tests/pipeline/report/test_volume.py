@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ddgm.core.simulation.phantom import neuropil
+from ddgm.pipeline.report.gallery import Mark
 from ddgm.pipeline.report.joins import joined_blocks, measured_joins
-from ddgm.pipeline.report.planes import planes_picture, planes_through
+from ddgm.pipeline.report.planes import planes_galleries, planes_through
 from ddgm.pipeline.report.run_data import load_run_data
 from ddgm.pipeline.report.slices import view_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.box import Box
-from ddgm.pipeline.volumes.ingest import ingest
-from tests.pipeline.pages import decoded
 from tests.pipeline.report.reported import (
     ALL,
     FIRST,
@@ -32,15 +31,6 @@ from tests.pipeline.report.reported import (
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(scope="module")
-def long(runs: Path) -> str:
-    """A run of three of five blocks of four slices, 32 x 140."""
-    np.save(runs / "long.npy", neuropil((THICKNESS, WIDTH, 20), 1))
-    at = f"precomputed://file://{runs}/long"
-    ingest(runs / "long.npy", at, (16.0, 16.0, 16.0), chunk=32, offset=(0, 0, FIRST))
-    return make(runs, "long-run", blocks=3, volume="long")
-
-
 def test_planes_are_those_of_the_stored_layers_through_the_middle_of_a_block(long: str) -> None:
     run = load_run_data(RunStore(long))
     planes = planes_through(run, view_of(run, 5))  # in the second block
@@ -49,18 +39,23 @@ def test_planes_are_those_of_the_stored_layers_through_the_middle_of_a_block(lon
     assert (planes.block, planes.point) == (1, (z, y, FIRST + x))
     assert planes.joins == (4, 8)
     assert list(planes.images) == ["reconstruction", "truth", "algebraic"]
-    for layer, (upright, across, along) in planes.images.items():
+    for layer, images in planes.images.items():
         stored = np.asarray(RunStore(long).arrays.array(layer)[:, :, :12])  # what is finished
-        np.testing.assert_array_equal(upright, stored[:, :, x])
-        np.testing.assert_array_equal(across, stored[z].T)
-        np.testing.assert_array_equal(along, stored[:, y])
-    picture = decoded(planes_picture(run, planes))
-    assert picture.shape[1] > 3 * 2 * WIDTH  # three layers, two dots a pixel
-    assert picture.shape[0] > 2 * (2 * THICKNESS + 12)
+        np.testing.assert_array_equal(images[0], stored[:, :, x])
+        np.testing.assert_array_equal(images[1], stored[z].T)
+        np.testing.assert_array_equal(images[2], stored[:, y])
+    upright, across, along = planes_galleries(run, planes)
+    assert [p.panel.title for p in across.pictures] == ["DDGM", "Truth", "Algebraic"]
+    np.testing.assert_array_equal(across.pictures[1].panel.image, planes.images["truth"][1])
+    joins = Mark("join", "top", 4 / 12), Mark("join", "top", 8 / 12)
+    points = Mark("point", "top", 6.5 / 12), Mark("point", "left", (y + 0.5) / WIDTH)
+    assert set(across.pictures[0].marks) == {*joins, *points}
+    assert {mark.kind for mark in upright.pictures[0].marks} == {"point"}
+    assert {(m.kind, m.side) for m in along.pictures[0].marks} >= {("join", "left")}
 
 
-def test_a_layer_that_cannot_be_read_costs_its_own_planes_only(runs: Path) -> None:
-    root = make(runs, "long-damaged", blocks=3, volume="long")
+def test_a_layer_that_cannot_be_read_costs_its_own_planes_only(long: str, tmp_path: Path) -> None:
+    root = shutil.copytree(long, tmp_path / "run").as_posix()
     for shard in Path(root).glob("volume.zarr/truth/0/c/**/*"):
         if shard.is_file():
             shard.write_bytes(shard.read_bytes()[:200])
@@ -71,8 +66,10 @@ def test_a_layer_that_cannot_be_read_costs_its_own_planes_only(runs: Path) -> No
     assert measured_joins(run) is None
 
 
-def test_a_join_beside_a_block_that_is_not_there_counts_for_nothing(runs: Path) -> None:
-    root = make(runs, "long-lost", blocks=3, volume="long")
+def test_a_join_beside_a_block_that_is_not_there_counts_for_nothing(
+    long: str, tmp_path: Path
+) -> None:
+    root = shutil.copytree(long, tmp_path / "run").as_posix()
     (Path(root) / "volume.zarr/reconstruction/0/c/0/0/2").unlink()
     joins = measured_joins(load_run_data(RunStore(root)))
     assert joins is not None
@@ -122,7 +119,8 @@ def test_blocks_are_joined_within_a_slab_where_both_are_done(
 
 
 @pytest.mark.usefixtures("unpainted")
-def test_the_page_has_the_volumes_scores_and_says_which_it_lacks(long: str) -> None:
+def test_the_page_has_the_volumes_scores_and_says_which_it_lacks(long: str, tmp_path: Path) -> None:
+    long = shutil.copytree(long, tmp_path / "run").as_posix()
     change_metrics(long, "neighbours", [0.5, 0.7] * 6)
     shown = page(long)
     assert numbers(shown.row("Step to the next slice")[1])[0] == 0.6
