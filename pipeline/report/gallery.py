@@ -15,7 +15,7 @@ from ddgm.pipeline.figures import Panel, scale_bar
 
 WIDEST = 1900  # pixels of a picture; a larger one is made smaller by means
 SHARP = 256  # pixels to a side up to which a browser does not smooth them
-LEAST, MOST = (160, 110), 360  # dots on the page: width and height at least, height at most
+LEAST, MOST = (160, 110), 260  # dots on the page: width and height at least, height at most
 PAGE, BETWEEN = 1112, 19  # dots: the width of the page, and from picture to picture
 
 Side = Literal["left", "top"]
@@ -49,17 +49,17 @@ class Picture:
 
     @property
     def png(self) -> bytes:
-        """Its pixels, and nothing else."""
+        """The picture's pixels, and nothing else."""
         return pixels_png(self.panel)
 
     @property
     def sharp(self) -> bool:
-        """Whether its pixels are so few that each is to be seen."""
+        """True where its pixels are so few that each is to be seen."""
         return max(self.panel.image.shape) <= SHARP
 
     @property
     def alt(self) -> str:
-        """What the values are, for those who do not see them."""
+        """Its values in words, for those who do not see them."""
         image = self.panel.image
         low, mean, high = (number(float(v)) for v in (image.min(), image.mean(), image.max()))
         rows, columns = image.shape

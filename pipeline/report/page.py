@@ -45,7 +45,7 @@ def render_page(run: RunData, views: dict[str, SliceView]) -> str:
     )
     pages.filters |= {
         "base64": lambda png: b64encode(png).decode(),
-        "blocks": lambda count: f"{count:,} block" if count == 1 else f"{count:,} blocks",
+        "blocks": lambda count: f"{count:,}{NBSP}block{'' if count == 1 else 's'}",
         "by": _by,
         "count": lambda count: f"{count:,}",
         "g": number,

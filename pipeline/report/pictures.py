@@ -61,8 +61,8 @@ def trust(run: RunData, view: SliceView) -> Gallery | None:
         title = "Spread of the chains (standard deviation)"
         own.append(Picture(Panel(title, kept["spread"], window, "inferno")))
     if "measured" in kept:
-        title = "Measured share: dark is the prior's, bright the data's"
-        own.append(Picture(Panel(title, kept["measured"], (0.0, 1.0), "viridis"), "of the slice"))
+        panel = Panel("Measured share", kept["measured"], (0.0, 1.0), "viridis")
+        own.append(Picture(panel, "(all from the data)"))
     if not own:
         return None
     caption = f"The slice of median MSE, {place_of(run, view)}."
