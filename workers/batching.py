@@ -65,7 +65,7 @@ class Batcher:
     same bits in whatever company it comes.
 
     Args:
-        call: (size, 1, H, W) float32 → the same shape.
+        call: (size, channels, H, W) float32 → (size, 1, H, W).
         size: images to a call.
         wait: seconds.
         backlog: batches that may wait.
@@ -81,7 +81,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "network")
 
     async def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Run the network on (n, 1, H, W) images, any n; returns the same shape.
+        """Run the network on (n, channels, H, W) images, any n; returns (n, 1, H, W).
 
         Raises:
             Busy: too many images wait already.
@@ -91,7 +91,7 @@ class Batcher:
             self.stats.refused += 1
             raise Busy
         done = asyncio.get_running_loop().create_future()
-        self._queue.append(PendingCall(images, np.empty_like(images), done))
+        self._queue.append(PendingCall(images, np.empty_like(images[:, :1]), done))
         self._waiting += len(images)
         self.stats.images += len(images)
         self._turn()

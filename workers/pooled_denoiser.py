@@ -80,7 +80,7 @@ class PooledDenoiser:
         self.network, self.call_seconds = network, call_seconds
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Denoise (n, 1, H, W) images, any n; returns the same shape.
+        """Denoise (n, channels, H, W) images, any n; returns (n, 1, H, W).
 
         Raises:
             PoolError: no pool worker has been there for `PATIENCE` seconds.

@@ -56,7 +56,7 @@ def main() -> None:
     volume = ArrayVolume(str(a.array))
     half = Box((TEST_HALF, 0, 0), volume.bounds.stop)
     grey = random_patches(volume, half, prior.card.patch, a.patches, seed=0)
-    truth = torch.from_numpy(prior.card.intensity.normalised(grey))[:, None].to(device)
+    truth = torch.from_numpy(prior.card.intensity.normalised(grey)).to(device)
     errors = noise_errors(denoise, truth)
     rows: list[dict[str, Any]] = [
         {"what": "noise error", "at": f"σ = {sigma:g}", "value": f"{error:.5f}"}

@@ -62,12 +62,13 @@ def main() -> None:
     parser.add_argument("array", type=Path, help="a .npy volume, (z, y, x), not trained on")
     parser.add_argument("methods", nargs="*", default=METHODS)
     parser.add_argument("--part", choices=PARTS, default="validation")
+    parser.add_argument("--prior", default="small", help="by name or path")
     parser.add_argument("--halos", nargs="*", type=int, default=[])
     parser.add_argument("--picture", action="store_true", help="draw three planes, and no table")
     a = parser.parse_args()
     torch.set_num_threads(1)
     grey = np.load(a.array, mmap_mode="r", allow_pickle=False)[PARTS[a.part]]
-    bench = Bench(np.moveaxis(np.asarray(grey[:, :SIDE, :SIDE]), 2, 0))
+    bench = Bench(np.moveaxis(np.asarray(grey[:, :SIDE, :SIDE]), 2, 0), a.prior)
     if a.picture:
         picture(bench, RESULTS / f"volumes-{a.part}.png")
         return
@@ -76,6 +77,7 @@ def main() -> None:
     for text in a.methods or METHODS:
         for halo in [None, *a.halos]:
             key = text if halo is None else f"{text}, two blocks, halo {halo}"
+            key += f", {Path(a.prior).stem}" if a.prior != "small" else ""
             if key not in {row["method"] for row in rows}:
                 rows.append({"method": key, **bench.measured(parse_method(text), halo)})
                 print(rows[-1], flush=True)
@@ -86,8 +88,8 @@ def main() -> None:
 class Bench:
     """One stack, its tilts, and the prior."""
 
-    def __init__(self, grey: np.ndarray) -> None:
-        self.prior = load_prior("small")
+    def __init__(self, grey: np.ndarray, prior: str) -> None:
+        self.prior = load_prior(prior)
         stack = grey.astype(np.float32)
         self.truth = torch.from_numpy(self.prior.card.intensity.normalised(stack))
         n, thickness, width = self.truth.shape
@@ -98,7 +100,8 @@ class Bench:
         self.origins = numbered_origins(n)
         self.y = tilt_series(self.a.forward, self.truth, paper.TILT_NOISE, 0, self.origins)
         network = NetworkDenoiser(self.prior.network)
-        self.denoise = TiledDenoiser(FixedBatches(network, 8))
+        channels = self.prior.card.architecture.channels
+        self.denoise = TiledDenoiser(FixedBatches(network, 8), channels=channels)
 
     @torch.inference_mode()
     def solve(self, method: Method, first: int, last: int) -> Tensor:

@@ -20,7 +20,10 @@ class Denoiser(Protocol):
     """Predicts the unscaled noise ε of images x + σε, normalised, at any σ (Eq. 1)."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, 1, H, W) noisy images → (B, 1, H, W) predicted noise, float32."""
+        """(B, 1, H, W) noisy images → (B, 1, H, W) predicted noise, float32.
+
+        One that sees neighbours takes (B, channels, H, W), and predicts the noise of the middle.
+        """
         ...
 
 
@@ -53,6 +56,8 @@ class NetworkDenoiser:
         """The network as a GPU runs it best, where it can."""
         if not (isinstance(self.network, UNet) and gpu.runs(self.precision, self.device)):
             return None
+        if self.network.architecture.channels > 1:
+            return None  # its stem's kernel reads one
         from ddgm.core.networks.gpu.fused import FusedUNet
 
         return CudaGraphed(FusedUNet(self.network, self.precision == "float8"))
@@ -72,6 +77,11 @@ class NetworkDenoiser:
             return self.network(x.contiguous(memory_format=torch.channels_last)).float()
 
     def _refusal(self, runs: bool, x: Tensor) -> str:
+        if x.shape[1] > 1:
+            return (
+                f"prior.precision: float8 takes no network that sees {x.shape[1]} neighbouring "
+                "slices; use bfloat16"
+            )
         if runs:
             height, width = x.shape[-2:]
             return (

@@ -58,6 +58,22 @@ class PriorCard:
         low, high = self.sigma_range
         return low <= lowest <= highest <= high
 
+    def check_alone(self, field: str, remedy: str) -> None:
+        """Refuse a prior that sees neighbouring slices where slices are denoised alone.
+
+        Args:
+            field: that names the prior.
+            remedy: what to do.
+
+        Raises:
+            PriorError: it does.
+        """
+        if (channels := self.architecture.channels) > 1:
+            raise PriorError(
+                f"{field}: its network sees {channels} neighbouring slices at once, and here each "
+                f"is denoised alone; {remedy}"
+            )
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -67,7 +83,7 @@ class Prior:
     arguments that returns a `Prior`.
 
     Attributes:
-        network: (B, 1, H, W) normalised noisy images → the predicted noise, ε̂.
+        network: (B, channels, H, W) normalised noisy images → the noise of the middle, ε̂.
         card: its numbers; memory is planned by its architecture.
         digest: SHA-256 of the weights, which says what a result was made with.
     """
@@ -194,6 +210,8 @@ def card_of(fields: Mapping[str, Any]) -> PriorCard:
     for name, (value, most) in whole.items():
         if type(value) is not int or not 1 <= value <= most:
             raise ValueError(f"{name}: {value!r:.40} is not from 1 to {most}")
+    if not (type(a.channels) is int and a.channels in range(1, 10, 2)):
+        raise ValueError(f"channels: {a.channels!r:.40} is not an odd number from 1 to 9")
     numbers = {"std": card.std, "voxel_size_nm": card.voxel_size_nm, "sigma_range": low}
     for name, value in (numbers | {"sigma_range, its end": high}).items():
         if type(value) not in (int, float) or not 0 < value < 1e12:

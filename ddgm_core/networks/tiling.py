@@ -21,10 +21,11 @@ class TiledDenoiser:
     The patches of all images of a call go to the denoiser at once; see `FixedBatches`.
 
     Args:
-        denoise: the denoiser of (n, 1, patch, patch) images, any n.
+        denoise: the denoiser of (n, channels, patch, patch) images, any n.
         patch: side of a patch, in pixels.
         stride: distance from patch to patch; the last is moved inward to end at the edge.
         bump: the blending window, see `bump_1d`.
+        channels: neighbouring images that the denoiser sees.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class TiledDenoiser:
         patch: int = paper.PATCH,
         stride: int = paper.STRIDE,
         bump: Bump = "floor",
+        channels: int = 1,
     ) -> None:
         if not 0 < stride <= patch:
             raise ValueError(f"stride {stride} must be from 1 to the patch, {patch}")
         self.denoise, self.patch, self.stride = denoise, patch, stride
         self.bump: Bump = bump
+        self.channels = channels
         self._layout = lru_cache(maxsize=8)(self._lay_out)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -48,7 +51,7 @@ class TiledDenoiser:
         corners, weights = self._layout(height, width, x.device)
         patches = torch.cat([x[..., i : i + self.patch, j : j + self.patch] for i, j in corners])
         predicted = self.denoise(patches).split(len(x))
-        blended = torch.zeros_like(x)
+        blended = torch.zeros_like(x[:, :1])
         for (i, j), weight, e in zip(corners, weights, predicted, strict=True):
             blended[..., i : i + self.patch, j : j + self.patch] += weight * e
         return blended
@@ -81,10 +84,11 @@ class RowDenoiser:
     Args:
         denoise: the denoiser of any number of images whose sides divide by `multiple`.
         multiple: slices are continued by reflection to multiples of so many pixels.
+        channels: neighbouring images that the denoiser sees.
     """
 
-    def __init__(self, denoise: Denoiser, multiple: int) -> None:
-        self.denoise, self.multiple = denoise, multiple
+    def __init__(self, denoise: Denoiser, multiple: int, channels: int = 1) -> None:
+        self.denoise, self.multiple, self.channels = denoise, multiple, channels
 
     def __call__(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

@@ -19,12 +19,14 @@ class Architecture:
         levels: levels of resolution (paper: 5); an image's sides must divide by 2^(levels - 1).
         convolutions: 3 × 3 convolutions in each block, two to a residual unit (paper: 6).
         groups: groups of each GroupNorm.
+        channels: neighbouring images that the network sees; it denoises the one in the middle.
     """
 
     width: int = 128
     levels: int = 5
     convolutions: int = 6
     groups: int = 8
+    channels: int = 1
 
     @property
     def multiple(self) -> int:
@@ -50,7 +52,7 @@ class ResidualUnit(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noise predictor: (B, 1, H, W) → (B, 1, H, W), any H and W that divide by `multiple`.
+    """Noise predictor: (B, channels, H, W) → (B, 1, H, W), H and W that divide by `multiple`.
 
     Blocks of residual units at each level going down and up; average pooling down, nearest
     neighbour up, skips added, so every block has the same width. 7,986,049 parameters at
@@ -67,7 +69,7 @@ class UNet(nn.Module):
                 *(ResidualUnit(a.width, a.groups) for _ in range(a.convolutions // 2))
             )
 
-        self.stem = nn.Conv2d(1, a.width, 3, padding=1)
+        self.stem = nn.Conv2d(a.channels, a.width, 3, padding=1)
         self.down = nn.ModuleList(block() for _ in range(a.levels))
         self.up = nn.ModuleList(block() for _ in range(a.levels - 1))
         self.norm = GroupNorm(a.groups, a.width)

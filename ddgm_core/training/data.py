@@ -42,40 +42,49 @@ class PatchSource:
         return self.schedule.window(n) if self.schedule else tuple(range(len(self.bricks)))
 
 
-def planes(shape: Sequence[int], patch: int) -> list[tuple[int, int]]:
-    """Pairs of axes along which a patch fits into a volume.
+def planes(shape: Sequence[int], patch: int, channels: int = 1) -> list[tuple[int, int]]:
+    """Pairs of axes along which `channels` neighbouring patches fit into a volume.
 
     Raises:
         PatchError: there are none.
     """
-    found = [(a, b) for a in range(3) for b in range(a) if min(shape[a], shape[b]) >= patch]
+    pairs = [(a, b) for a in range(3) for b in range(a) if min(shape[a], shape[b]) >= patch]
+    found = [(a, b) for a, b in pairs if shape[3 - a - b] >= channels]
     if not found:
         size = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, shape, strict=True))
         raise PatchError(
-            f"a volume of {size} voxels holds no patch of {patch} x {patch}; give a larger box "
-            "or make `patch` smaller"
+            f"a volume of {size} voxels holds no patch of {patch} x {patch}"
+            f"{f' x {channels}' if channels > 1 else ''}; give a larger box or make `patch` smaller"
         )
     return found
 
 
-def random_patch(volume: np.ndarray, patch: int, rng: np.random.Generator) -> np.ndarray:
-    """A (patch, patch) view at a random position, in a random orientation, flip and transpose.
+def random_patch(
+    volume: np.ndarray, patch: int, rng: np.random.Generator, channels: int = 1
+) -> np.ndarray:
+    """A (channels, patch, patch) view of neighbours, at a random place, turned and flipped.
 
     Raises:
-        PatchError: the volume has no two axes of at least `patch` voxels.
+        PatchError: the volume has no two axes of at least `patch` voxels, or its third is shorter
+            than `channels`.
     """
-    options = planes(volume.shape, patch)
+    options = planes(volume.shape, patch, channels)
     a, b = options[rng.integers(len(options))]
-    index: list[int | slice] = [int(rng.integers(n)) for n in volume.shape]
+    starts = [int(rng.integers(n - channels + 1)) for n in volume.shape]
+    sides = [channels] * 3
     for axis in (a, b):
-        start = int(rng.integers(volume.shape[axis] - patch + 1))
-        index[axis] = slice(start, start + patch)
-    image = np.rot90(volume[tuple(index)], int(rng.integers(4)))
-    return image.T if rng.integers(2) else image
+        starts[axis] = int(rng.integers(volume.shape[axis] - patch + 1))
+        sides[axis] = patch
+    view = volume[tuple(slice(s, s + n) for s, n in zip(starts, sides, strict=True))]
+    stack = np.rot90(np.moveaxis(view, 3 - a - b, 0), int(rng.integers(4)), axes=(1, 2))
+    stack = stack.swapaxes(1, 2) if rng.integers(2) else stack
+    return stack[::-1] if channels > 1 and rng.integers(2) else stack
 
 
 class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
-    """Endless noisy images x + σε with their noise ε, (1, patch, patch) float32 each, and σ.
+    """Endless noisy images x + σε, the noise ε of the middle one, and σ, all float32.
+
+    Images are (channels, patch, patch), neighbours of one volume; the noise is (1, patch, patch).
 
     log σ is uniform over the log of `sigma_range` (paper, section 3). Number i depends on
     (seed, i) alone, so a training that is resumed, or fed by more processes, sees the same.
@@ -86,6 +95,7 @@ class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
         patch: side, in pixels.
         sigma_range: lowest and highest σ.
         seed: of all that is drawn.
+        channels: neighbouring images, an odd number.
     """
 
     def __init__(
@@ -96,9 +106,10 @@ class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
         patch: int = 128,
         sigma_range: tuple[float, float] = (0.03, 30.0),
         seed: int = 0,
+        channels: int = 1,
     ) -> None:
         self.volumes, self.mean, self.std = list(volumes), mean, std
-        self.patch, self.seed = patch, seed
+        self.patch, self.seed, self.channels = patch, seed, channels
         self.log_sigma = math.log(sigma_range[0]), math.log(sigma_range[1])
         shares = np.array([v.share for v in volumes])
         self.shares = shares / shares.sum()
@@ -109,11 +120,16 @@ class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
         v = min(int(np.searchsorted(self.bounds, rng.random(), "right")), len(self.volumes) - 1)
         window = self.volumes[v].window(self.drawn(v, i))
         brick = self.volumes[v].bricks[window[rng.integers(len(window))]]
-        x = (random_patch(brick, self.patch, rng).astype(np.float32) - self.mean) / self.std
+        grey = random_patch(brick, self.patch, rng, self.channels)
+        x = (grey.astype(np.float32) - self.mean) / self.std
         sigma = np.float32(math.exp(rng.uniform(*self.log_sigma)))
         noise = rng.standard_normal(x.shape, dtype=np.float32)
-        noisy = x + sigma * noise
-        return torch.from_numpy(noisy)[None], torch.from_numpy(noise)[None], sigma
+        middle = self.channels // 2
+        return (
+            torch.from_numpy(x + sigma * noise),
+            torch.from_numpy(noise[middle : middle + 1]),
+            sigma,
+        )
 
     def drawn(self, v: int, i: int) -> int:
         """Patches that volume v has given before number i, on average."""

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddgm.core.errors import DdgmError, Stopped
+from ddgm.core.networks.prior import Prior
 from ddgm.core.networks.unet import Architecture, UNet, parameter_count
 from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.training.callbacks import SIGNALS, LoaderSignals, TrainingCallback, TrainingError
@@ -62,6 +63,7 @@ def fit(
     options: RuntimeOptions | None = None,
     validation: Tensor | None = None,
     observers: Sequence[Observer] = (),
+    start: Prior | None = None,
 ) -> UNet:
     """Train, or go on from `folder`'s checkpoint.
 
@@ -70,15 +72,16 @@ def fit(
         pairs: what to learn from.
         folder: for the checkpoint, `last.ckpt`.
         options: how to do it.
-        validation: (B, 1, patch, patch) clean patches, normalised, never trained on.
+        validation: (B, channels, patch, patch) clean patches, normalised, never trained on.
         observers: called with every event.
+        start: a prior whose weights a new training begins with; default: random ones.
 
     Returns:
         The network with the averaged weights.
 
     Raises:
-        TrainingError: the batch cannot be shared out, the checkpoint cannot be read, a loss is
-            no number, or a patch cannot be had.
+        TrainingError: the batch cannot be shared out, the start's network is another, the
+            checkpoint cannot be read, a loss is no number, or a patch cannot be had.
         Stopped: SIGTERM or SIGINT asked to stop; the state is saved.
     """
     options = options or RuntimeOptions()
@@ -92,7 +95,7 @@ def fit(
     if not torch.cuda.is_available():
         keep_freed_memory()
     lightning.seed_everything(recipe.seed, verbose=False)
-    module = NoisePrediction(recipe)
+    module = NoisePrediction(recipe, start)
     callback = TrainingCallback(
         checkpoint,
         options.save_every,
@@ -189,7 +192,7 @@ def _running_on(trainer: lightning.Trainer) -> str:
 def multiply_adds(architecture: Architecture, patch: int) -> int:
     """Multiply-adds of a network's convolutions for one image of patch × patch."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        UNet(architecture)(torch.empty(1, 1, patch, patch))
+        UNet(architecture)(torch.empty(1, architecture.channels, patch, patch))
     return counter.get_total_flops() // 2
 
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ddgm.core.networks.prior import Prior
 from ddgm.core.networks.unet import UNet
 from ddgm.core.training.muon import Muon
 from ddgm.core.training.recipe import Recipe
+from ddgm.core.training.start import begin_with
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -42,12 +44,18 @@ class NoisePrediction(lightning.LightningModule):
 
     The average's memory grows with the steps, up to 1 / (1 - `average`) of them, so that the
     first ones are forgotten.
+
+    Args:
+        recipe: what to do.
+        start: a prior whose weights it begins with; default: random ones.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, start: Prior | None = None) -> None:
         super().__init__()
         self.recipe = recipe
         self.network = UNet(recipe.architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start is not None:
+            begin_with(self.network, start)
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         # compiled where that pays: on a GPU; on the CPU it made no step faster (measured)
         self._predict: Any = self.network

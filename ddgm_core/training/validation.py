@@ -29,24 +29,32 @@ IMAGES = 6  # columns of a picture
 def noise_errors(
     denoise: Denoiser, patches: Tensor, sigmas: Sequence[float] = SIGMAS, seed: int = 0
 ) -> dict[float, float]:
-    """Mean ‖ε - ε̂‖² per pixel of (B, 1, H, W) clean patches, at each σ, on noise that stays."""
+    """Mean ‖ε - ε̂‖² per pixel of (B, channels, H, W) clean patches, on noise that stays.
+
+    It is that of the middle images, at each σ.
+    """
     generator = torch.Generator().manual_seed(seed)
     errors = {}
     for sigma in sigmas:
         noise = torch.randn(patches.shape, generator=generator).to(patches)
         parts = zip(patches.split(16), noise.split(16), strict=True)
-        total = sum(float(((denoise(x + sigma * n) - n) ** 2).sum()) for x, n in parts)
-        errors[sigma] = total / patches.numel()
+        total = sum(float(((denoise(x + sigma * n) - middle(n)) ** 2).sum()) for x, n in parts)
+        errors[sigma] = total / middle(patches).numel()
     return errors
+
+
+def middle(patches: Tensor) -> Tensor:
+    """The image that is denoised, of (B, channels, H, W) neighbours: (B, 1, H, W)."""
+    return patches[:, patches.shape[1] // 2 :][:, :1]
 
 
 def denoised(denoise: Denoiser, patches: Tensor, seed: int = 0) -> Tensor:
     """Clean patches, then noisy and denoised in turn for each σ of `SHOWN`: (rows, B, H, W)."""
     generator = torch.Generator().manual_seed(seed)
-    rows = [patches]
+    rows = [middle(patches)]
     for sigma in SHOWN:
         noisy = patches + sigma * torch.randn(patches.shape, generator=generator).to(patches)
-        rows += [noisy, noisy - sigma * denoise(noisy)]
+        rows += [middle(noisy), middle(noisy) - sigma * denoise(noisy)]
     return torch.stack(rows)[:, :, 0]
 
 
@@ -83,35 +91,42 @@ def _projector(thickness: int, width: int, device: str) -> Projector:
     return projector(geometry, device=torch.device(device))
 
 
+def generated(denoise: Denoiser, like: Tensor) -> Tensor:
+    """Images made of noise alone, as many and as large as (B, 1, H, W): (B, H, W)."""
+    shape = tuple(like.shape[-2:])
+    field, origins = NoiseField(0, "generation"), numbered_origins(len(like))
+    sigmas = eq2_levels(paper.GENERATION_SIGMA, paper.ALPHA, paper.BETA, paper.GENERATION_STEPS)
+    return generate(
+        denoise,
+        lambda n: field.batch(shape, origins, n).to(like),
+        sigmas,
+        paper.ALPHA,
+        paper.BETA,
+    )
+
+
 @torch.no_grad()  # not inference_mode: what it made of weights could not be trained on
 def validate(
     network: UNet, precision: Precision, patches: Tensor, step: int, slices: int = 4
 ) -> Validated:
-    """All of it, for one network.
+    """All of it, for one network; one that sees neighbours generates and reconstructs nothing.
 
     Args:
         network: as it is after `step` updates.
         precision: of its products.
-        patches: (B, 1, patch, patch) clean and never trained on, on the network's device.
+        patches: (B, channels, patch, patch) clean and never trained on, on the network's device.
         step: updates done.
         slices: how many patches are also reconstructed with DDGM; 0 leaves that out.
     """
     was_training = network.training
     denoise = NetworkDenoiser(network, precision, patches.device)
-    few = patches[:IMAGES]
-    shape = tuple(patches.shape[-2:])
-    field, origins = NoiseField(0, "generation"), numbered_origins(len(few))
-    sigmas = eq2_levels(paper.GENERATION_SIGMA, paper.ALPHA, paper.BETA, paper.GENERATION_STEPS)
-    made = generate(
-        denoise,
-        lambda n: field.batch(shape, origins, n).to(patches),
-        sigmas,
-        paper.ALPHA,
-        paper.BETA,
-    )
+    few, lone = patches[:IMAGES], network.architecture.channels == 1
+    pictures = {"denoised": denoised(denoise, few)}
+    if lone:
+        pictures["samples"] = torch.stack([few[:, 0], generated(denoise, few)])
     nothing = float("nan"), float("nan")
-    mean, ratio = reconstruction_errors(denoise, patches[:slices, 0]) if slices else nothing
-    pictures = {"denoised": denoised(denoise, few), "samples": torch.stack([few[:, 0], made])}
+    tried = slices and lone
+    mean, ratio = reconstruction_errors(denoise, patches[:slices, 0]) if tried else nothing
     event = Validated(
         step,
         noise_errors(denoise, patches),

@@ -19,7 +19,7 @@ from ddgm.core.process_cache import cached_in_process
 from ddgm.core.projectors import Projector
 from ddgm.core.projectors import projector as core_projector
 from ddgm.core.simulation.noise import numbered_origins
-from ddgm.pipeline.block.solver import Solver, slice_denoiser
+from ddgm.pipeline.block.solver import Solver, check_neighbours, slice_denoiser
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import nearly_equal
 from ddgm.pipeline.spec.yaml_file import check_spec
@@ -164,6 +164,7 @@ def reconstruct(
         chosen = asdict(chosen)
     spec = _spec(tilts={"noise": noise}, method=chosen, prior=network)
     _check_aspect(spec, loaded, geometry)
+    check_neighbours(spec, loaded.card)
     backend, device = _backend(geometry), default_device()
     solver = Solver(spec, backend, slice_denoiser(loaded, spec.prior, device), device)
     return like(solver.reconstruct(sinograms, numbered_origins(len(sinograms))), y)

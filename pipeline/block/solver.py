@@ -16,7 +16,7 @@ from ddgm.core.metrics import volumes
 from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
-from ddgm.core.networks.prior import Prior, PriorError, load_prior
+from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.process_cache import cached_in_process
 from ddgm.core.projectors import DataStep, Projector, Spectral, projector
@@ -45,13 +45,32 @@ def slice_denoiser(
         NetworkDenoiser(prior.network, spec.precision, device), spec.images_per_call
     )
     if spec.tiling == "rows":
-        return RowDenoiser(network, card.architecture.multiple)
+        return RowDenoiser(network, card.architecture.multiple, card.architecture.channels)
     if spec.stride > card.patch:
         raise PriorError(
             f"prior.stride: {spec.stride} is more than the patch of {spec.weights}, "
             f"{card.patch}; tiles must overlap or touch"
         )
-    return TiledDenoiser(network, card.patch, spec.stride, spec.bump)
+    channels = card.architecture.channels
+    return TiledDenoiser(network, card.patch, spec.stride, spec.bump, channels)
+
+
+def check_neighbours(spec: Spec, card: PriorCard) -> None:
+    """Refuse a prior that sees neighbouring slices for a method that solves each alone.
+
+    Raises:
+        PriorError: it does, or is to do it in float8, for which there are no such kernels.
+    """
+    if not spec.method.evaluations:
+        return
+    if not spec.method.couples_slices:
+        remedy = "set method.planes: alternate, or choose another prior"
+        card.check_alone(f"prior.weights: {spec.prior.weights}", remedy)
+    if card.architecture.channels > 1 and spec.prior.precision == "float8":
+        raise PriorError(
+            "prior.precision: float8 is for networks that see one slice, and that of "
+            f"{spec.prior.weights} sees {card.architecture.channels}; use bfloat16"
+        )
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def time_calls(plan: Plan, calls: bool = False) -> RunTime:
     method, images = spec.method, network_batch(plan)
     network = 0.0
     if method.evaluations:
-        x = torch.randn(images.batch, 1, images.height, images.width, device=solver.device)
+        sides = images.batch, solver.denoise.channels, images.height, images.width
+        x = torch.randn(sides, device=solver.device)
         network = _seconds(lambda: solver.denoise(x))
     rounds = method.chains * max(1, method.evaluations)
     batches = -(-images.per_slice * spec.block.batch // images.batch)

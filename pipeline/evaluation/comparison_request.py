@@ -100,8 +100,14 @@ class ComparisonRequest:
 
     @cached_property
     def weights(self) -> Prior:
-        """The prior, loaded once."""
-        return load_prior(self.prior)
+        """The prior, loaded once.
+
+        Raises:
+            PriorError: no such prior, or one that sees neighbouring slices.
+        """
+        prior = load_prior(self.prior)
+        prior.card.check_alone(f"--prior: {self.prior}", "choose another prior")
+        return prior
 
     @cached_property
     def normalised(self) -> Tensor:
@@ -119,7 +125,7 @@ class ComparisonRequest:
             grey = random_patches(volume, box, card.patch, self.patches, self.seed)
         except PatchError as error:
             raise BenchmarkError(f"--box: {error}") from error
-        return torch.from_numpy(card.intensity.normalised(grey))
+        return torch.from_numpy(card.intensity.normalised(grey))[:, 0]
 
     @property
     def comparison(self) -> ComparisonSettings:

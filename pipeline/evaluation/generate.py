@@ -82,9 +82,11 @@ class GenerationRequest:
         """The prior, loaded once.
 
         Raises:
-            PriorError: no such prior, or one that was not trained at all of Eq. 2's levels.
+            PriorError: no such prior, one that was not trained at all of Eq. 2's levels, or one
+                that sees neighbouring slices.
         """
         prior = load_prior(self.prior)
+        prior.card.check_alone(f"--prior: {self.prior}", "choose another prior")
         levels = eq2_levels(SIGMA, ALPHA, BETA, STEPS)
         if not prior.card.knows(levels[0], levels[-1]):
             low, high = prior.card.sigma_range
@@ -193,7 +195,7 @@ def read_real(
     except PatchError as error:
         raise GenerationError(f"--real: {error}") from error
     card = request.weights.card
-    return Real(volume, box, card.intensity.normalised(grey))
+    return Real(volume, box, card.intensity.normalised(grey)[:, 0])
 
 
 def prepared(out: Path, request: GenerationRequest) -> Folder:

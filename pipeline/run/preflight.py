@@ -13,7 +13,7 @@ from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, se
 from ddgm.core.projectors import Spectral
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
-from ddgm.pipeline.block.solver import cached_prior, cached_solver
+from ddgm.pipeline.block.solver import cached_prior, cached_solver, check_neighbours
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.spec.levels import bytes_to_write
 from ddgm.pipeline.spec.model import Spec
@@ -124,9 +124,11 @@ def check_card(plan: Plan) -> None:
     """Check the plan against what its prior says that it was trained for.
 
     Raises:
-        PriorError: it was trained on other voxels, or at other noise levels.
+        PriorError: it was trained on other voxels, or at other noise levels, or sees neighbouring
+            slices that the method does not have.
     """
     card = read_card(plan.spec.prior.weights)
+    check_neighbours(plan.spec, card)
     _check_sides(plan, card)
     _check_sigma(plan.spec, card)
 

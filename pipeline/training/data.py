@@ -60,7 +60,7 @@ def open_region(spec: TrainingSpec, region: Region, field: str) -> tuple[Volume,
     if not box.inside(bounds):
         raise DdgmError(f"{field}.box: {box} reaches outside the volume, {bounds}; make it smaller")
     try:
-        planes(box.shape, spec.training.patch)
+        planes(box.shape, spec.training.patch, spec.network.channels)
     except DdgmError as error:
         raise DdgmError(f"{field}: {error}") from error
     return volume, box
@@ -162,11 +162,12 @@ def noisy_patches(
         made = neuropil((phantom.side, phantom.side, phantom.side), phantom.seed)
         drawn.append(PatchSource("phantom", [made], phantom.share))
     t = spec.training
-    return NoisyPatches(drawn, normal.mean, normal.std, t.patch, t.sigma, t.seed)
+    channels = spec.network.channels
+    return NoisyPatches(drawn, normal.mean, normal.std, t.patch, t.sigma, t.seed, channels)
 
 
 def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
-    """(patches, 1, patch, patch) normalised patches at random but fixed places; or none.
+    """(patches, channels, patch, patch) normalised, at random but fixed places; or none.
 
     Raises:
         DdgmError: the volume cannot be read, or holds no patch.
@@ -175,5 +176,5 @@ def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
     if tried is None:
         return None
     volume, box = open_region(spec, tried, "validation")
-    grey = random_patches(volume, box, patch, tried.patches, seed=0)
-    return torch.from_numpy(normal.normalised(grey))[:, None]
+    grey = random_patches(volume, box, patch, tried.patches, seed=0, channels=spec.network.channels)
+    return torch.from_numpy(normal.normalised(grey))

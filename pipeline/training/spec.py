@@ -101,6 +101,13 @@ class Network(StrictModel):
     levels: int = Field(default=5, ge=1, le=8, description="of resolution")
     convolutions: int = Field(default=6, ge=2, description="in each block; even")
     groups: int = Field(default=8, ge=1, description="of each GroupNorm")
+    channels: int = Field(
+        default=1,
+        ge=1,
+        le=9,
+        description="neighbouring slices that it sees, of which it denoises the middle one; odd; "
+        "a run with it needs method.planes: alternate",
+    )
 
     @model_validator(mode="after")
     def _parts_divide(self) -> Network:
@@ -108,6 +115,8 @@ class Network(StrictModel):
             raise ValueError(f"convolutions: {self.convolutions} must be even: two to a unit")
         if self.width % self.groups:
             raise ValueError(f"width: {self.width} must be a multiple of groups, {self.groups}")
+        if self.channels % 2 == 0:
+            raise ValueError(f"channels: {self.channels} must be odd: the middle one is denoised")
         return self
 
 
@@ -151,6 +160,11 @@ class TrainingSpec(StrictModel):
     output: Url = Field(description="folder for checkpoints, logs, pictures and the weights")
     validation: Validation | None = None
     network: Network = Network()
+    start: str | None = Field(
+        default=None,
+        description="a prior to begin with, by name or path; its network may have fewer channels; "
+        "default: random weights",
+    )
     training: Training = Training()
     devices: int = Field(default=1, ge=1, description="GPUs; or processes that share the CPU")
     loaders: int = Field(default=1, ge=1, description="processes to a device that make patches")

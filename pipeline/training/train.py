@@ -14,10 +14,12 @@ from rich.console import Console
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
-from ddgm.core.networks.prior import PriorCard, save_prior
+from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior, save_prior
+from ddgm.core.networks.unet import UNet
 from ddgm.core.training.data import NoisyPatches
 from ddgm.core.training.events import Observer
 from ddgm.core.training.fit import fit
+from ddgm.core.training.start import begin_with
 from ddgm.pipeline.spec.yaml_file import dump_spec, load_spec
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.training.bricks import BrickPrefetcher
@@ -59,6 +61,7 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     if not first:  # one of several devices' processes speaks, and writes
         console.quiet = True
+    start = starting_prior(spec)
     volumes = training_volumes(spec)
     if spec.validation is not None:
         open_region(spec, spec.validation, "validation")
@@ -71,14 +74,31 @@ def train(spec: TrainingSpec, console: Console) -> Path:
         progress = stack.enter_context(TrainingProgress(console))
         observers: list[Observer] = [TrainingLog(folder), progress]
         observers.append(stack.enter_context(prefetcher(spec, volumes, pairs)))
-        network = fit(spec.recipe(), pairs, folder, spec.runtime_options(), validation, observers)
+        options = spec.runtime_options()
+        network = fit(spec.recipe(), pairs, folder, options, validation, observers, start)
     weights = folder / WEIGHTS
     if first:
         dtype = torch.bfloat16 if spec.weights == "bfloat16" else torch.float32
-        save_prior(weights, network, card(spec, volumes, normal), dtype)
+        save_prior(weights, network, card(spec, volumes, normal, start), dtype)
         if spec.data.cache.folder is None:
             shutil.rmtree(folder / "bricks", ignore_errors=True)
     return weights
+
+
+def starting_prior(spec: TrainingSpec) -> Prior | None:
+    """The prior whose weights the training begins with, if the spec names one.
+
+    Raises:
+        PriorError: there is no such prior, or its network is another.
+    """
+    if spec.start is None:
+        return None
+    try:
+        prior = load_prior(spec.start)
+    except PriorError as error:
+        raise PriorError(str(error).replace("prior.weights", "start")) from error
+    begin_with(UNet(spec.recipe().architecture), prior)
+    return prior
 
 
 def claim(folder: Path, spec: TrainingSpec) -> None:
@@ -123,8 +143,14 @@ def prefetcher(
     return BrickPrefetcher(scheduled, pairs.drawn, spec.training.batch, spec.data.cache.processes)
 
 
-def card(spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Intensity) -> PriorCard:
+def card(
+    spec: TrainingSpec,
+    volumes: Sequence[TrainingVolume],
+    normal: Intensity,
+    start: Prior | None = None,
+) -> PriorCard:
     """The model card that is stored with the weights."""
+    begun = {"start": {"weights": spec.start, "sha256": start.digest}} if start else {}
     recipe = spec.recipe()
     return PriorCard(
         architecture=recipe.architecture,
@@ -137,6 +163,7 @@ def card(spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Intensit
             "origin": spec.data.origin,
             "volumes": [v.model_dump(mode="json") for v in spec.data.volumes],
             "phantom": spec.data.phantom.model_dump() if spec.data.phantom else None,
+            **begun,
             **spec.training.model_dump(mode="json"),
         },
     )

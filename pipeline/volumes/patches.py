@@ -19,8 +19,9 @@ def random_patches(
     count: int,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
+    channels: int = 1,
 ) -> np.ndarray:
-    """(count, side, side) grey levels, float32, in every orientation that fits.
+    """(count, channels, side, side) grey levels, float32, in every orientation that fits.
 
     Args:
         volume: where they come from.
@@ -29,32 +30,36 @@ def random_patches(
         count: how many.
         seed: of their places.
         progress: called as progress(done, total), in patches.
+        channels: neighbouring slices of each.
 
     Raises:
         PatchError: the box holds no patch.
         SourceError: it cannot be read.
     """
     patches = []
-    for done, plane in enumerate(random_planes(box, side, count, seed), 1):
-        patches.append(volume.read(plane).data.astype(np.float32).reshape(side, side))
+    for done, slab in enumerate(random_slabs(box, side, count, seed, channels), 1):
+        grey = volume.read(slab).data.astype(np.float32)
+        patches.append(np.moveaxis(grey, int(np.argmin(slab.shape)), 0))
         if progress is not None:
             progress(done, count)
     return np.stack(patches)
 
 
-def random_planes(box: Box, side: int, count: int, seed: int) -> list[Box]:
-    """Squares of `side` voxels, one voxel thin, anywhere in a box and in every orientation.
+def random_slabs(box: Box, side: int, count: int, seed: int, channels: int = 1) -> list[Box]:
+    """Squares of `side` voxels, `channels` thick, anywhere in a box and in every orientation.
 
     Raises:
-        PatchError: the box has no two axes that are long enough.
+        PatchError: the box has no two axes that are long enough, or its third is too short.
     """
     rng = np.random.default_rng(seed)
-    shapes = [tuple(1 if axis == normal else side for axis in range(3)) for normal in range(3)]
+    shapes = [
+        tuple(channels if axis == normal else side for axis in range(3)) for normal in range(3)
+    ]
     fitting = [s for s in shapes if all(n >= m for n, m in zip(box.shape, s, strict=True))]
     if not fitting:
         raise PatchError(f"box {box} holds no patch of {side} x {side} voxels; choose a larger one")
-    planes = []
+    slabs = []
     for shape in rng.choice(fitting, count):
         start = box.start + rng.integers(np.subtract(box.shape, shape) + 1)
-        planes.append(Box(tuple(start.tolist()), tuple((start + shape).tolist())))
-    return planes
+        slabs.append(Box(tuple(start.tolist()), tuple((start + shape).tolist())))
+    return slabs

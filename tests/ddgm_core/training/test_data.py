@@ -43,14 +43,14 @@ def test_a_volume_smaller_than_a_patch_is_refused(shape: tuple[int, int, int]) -
 
 
 def test_two_axes_of_a_patch_are_enough() -> None:
-    assert random_patch(grey(16, 1, 16), 16, np.random.default_rng(0)).shape == (16, 16)
+    assert random_patch(grey(16, 1, 16), 16, np.random.default_rng(0)).shape == (1, 16, 16)
 
 
 def test_patches_come_in_all_planes_and_orientations_and_from_everywhere() -> None:
     z, y, x = np.indices((10, 10, 10))
     volume = (10_000 * z + 100 * y + x).astype(np.int32)
     rng = np.random.default_rng(0)
-    drawn = [random_patch(volume, 8, rng) for _ in range(800)]
+    drawn = [random_patch(volume, 8, rng)[0] for _ in range(800)]
     steps = {(int(p[1, 0] - p[0, 0]), int(p[0, 1] - p[0, 0])) for p in drawn}
     units = permutations((1, 100, 10_000), 2)
     assert steps == {(s * a, t * b) for (a, b), s, t in product(units, (1, -1), (1, -1))}
@@ -138,3 +138,29 @@ def test_devices_together_take_every_number_once(devices: int) -> None:
 def test_a_start_goes_on_where_the_batches_before_ended() -> None:
     whole = list(islice(SequentialBatches(4, 0, 1, 2), 9))
     assert list(islice(SequentialBatches(4, 6, 1, 2), 3)) == whole[6:]
+
+
+def test_neighbours_are_those_of_the_volume_in_all_orientations() -> None:
+    z, y, x = np.indices((10, 10, 10))
+    volume = (10_000 * z + 100 * y + x).astype(np.int32)
+    rng = np.random.default_rng(0)
+    drawn = [random_patch(volume, 8, rng, channels=3) for _ in range(400)]
+    assert {p.shape for p in drawn} == {(3, 8, 8)}
+    steps = {tuple(int(np.diff(p, axis=a).flat[0]) for a in range(3)) for p in drawn}
+    signs = list(product((1, -1), repeat=3))
+    assert steps == {
+        tuple(s * u for s, u in zip(sign, units, strict=True))
+        for units in permutations((1, 100, 10_000))
+        for sign in signs
+    }
+    with pytest.raises(PatchError, match="z 10, y 2, x 10 voxels holds no patch of 8 x 8 x 3"):
+        random_patch(volume[:, :2], 8, rng, channels=3)
+
+
+def test_the_noise_is_the_middle_ones() -> None:
+    noisy, noise, sigma = NoisyPatches(
+        [PatchSource("flat", [flat(0)])], mean=0.0, std=1.0, patch=8, channels=3
+    )[0]
+    assert (noisy.shape, noise.shape) == ((3, 8, 8), (1, 8, 8))
+    assert torch.allclose(noisy[1:2], sigma * noise)
+    assert not torch.allclose(noisy[0], noisy[2])

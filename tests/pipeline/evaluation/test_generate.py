@@ -23,7 +23,7 @@ from ddgm.pipeline.evaluation.generate import GenerationRequest, cut, make, read
 from ddgm.pipeline.figures import grid
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.opening import open_volume
-from ddgm.pipeline.volumes.patches import random_planes
+from ddgm.pipeline.volumes.patches import random_slabs
 from tests.pipeline.runs import OFFSET, SHAPE, phantom_volume, run_ddgm
 
 pytestmark = pytest.mark.long
@@ -96,7 +96,7 @@ def test_real_patches_are_the_volumes_own_normalised_as_the_prior_has_them(
     real = read_real(request, source)
     assert request.patches == 6  # two side by side in each image
     assert real.patches.shape == (12, PATCH, PATCH)
-    planes = random_planes(BOUNDS, PATCH, 12, request.seed)
+    planes = random_slabs(BOUNDS, PATCH, 12, request.seed)
     whole = source.read(BOUNDS).data
     for patch, plane in zip(real.patches, planes, strict=True):
         grey = whole[plane.slices(OFFSET)].reshape(PATCH, PATCH).astype(np.float32)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ddgm.core.errors import DdgmError
-from ddgm.core.networks.prior import load_prior
+from ddgm.core.networks.prior import PriorError, load_prior
+from ddgm.pipeline.training.spec import TrainingSpec
 from tests.pipeline.sample_volumes import chunk_file, grey, write_volume
 from tests.pipeline.training.results import GIVEN, LEFT
 from tests.pipeline.training.specs import ORIGIN, rows, size, trained, training_spec, volume
@@ -108,3 +111,34 @@ def test_a_volume_with_a_missing_chunk_can_be_filled(tmp_path: Path) -> None:
     filled[:, 20:, 18:] = 7
     card = load_prior(str(folder / "prior.safetensors")).card
     assert (card.mean, card.std) == pytest.approx((filled.mean(), filled.std()), rel=1e-6)
+
+
+def test_a_network_that_sees_neighbours_begins_with_one_that_does_not(
+    done: Path, tmp_path: Path
+) -> None:
+    url, start = volume(tmp_path / "em"), str(done / "prior.safetensors")
+    tried = {"validation": {"url": url, "patches": 3, "every": 12, "slices": 2}}
+    spec = training_spec(
+        url, tmp_path / "out", GIVEN, network={"channels": 3}, start=start, training={"lr": 1e-9}
+    )
+    folder = trained(TrainingSpec.model_validate(spec.model_dump() | tried))
+    prior, before = load_prior(str(folder / "prior.safetensors")), load_prior(start)
+    assert prior.card.architecture == replace(before.card.architecture, channels=3)
+    assert prior.card.training["start"] == {"weights": start, "sha256": before.digest}
+    stem, old = (p.network.state_dict()["stem.weight"] for p in (prior, before))
+    assert torch.allclose(stem[:, 1:2], old, atol=1e-6)
+    assert torch.allclose(stem[:, ::2], torch.zeros(8, 2, 3, 3), atol=1e-6)
+    (scores,) = rows(folder / "validation.csv")
+    assert {"mse", "ratio"}.isdisjoint(scores)
+    assert (folder / "denoised.png").exists()
+    assert not (folder / "samples.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "said"), [("none", "'none' is neither a shipped prior"), ("small", "channels only")]
+)
+def test_a_start_that_does_not_fit_is_refused(tmp_path: Path, start: str, said: str) -> None:
+    spec = training_spec(volume(tmp_path / "em"), tmp_path / "out", GIVEN, start=start)
+    with pytest.raises(PriorError, match=f"start: .*{said}"):
+        trained(spec)
+    assert not (tmp_path / "out").exists()
