@@ -48,8 +48,8 @@ def slice_denoiser(
         return RowDenoiser(network, card.architecture.multiple, card.architecture.channels)
     if spec.stride > card.patch:
         raise PriorError(
-            f"prior.stride: {spec.stride} is more than the patch of {spec.weights}, "
-            f"{card.patch}; tiles must overlap or touch"
+            f"prior.stride: {spec.stride} is more than the prior's patch, {card.patch}; tiles must "
+            "overlap or touch"
         )
     channels = card.architecture.channels
     return TiledDenoiser(network, card.patch, spec.stride, spec.bump, channels)
@@ -65,11 +65,11 @@ def check_neighbours(spec: Spec, card: PriorCard) -> None:
         return
     if not spec.method.couples_slices:
         remedy = "set method.planes: alternate, or choose another prior"
-        card.check_alone(f"prior.weights: {spec.prior.weights}", remedy)
+        card.check_alone("prior.weights", remedy)
     if card.architecture.channels > 1 and spec.prior.precision == "float8":
         raise PriorError(
-            "prior.precision: float8 is for networks that see one slice, and that of "
-            f"{spec.prior.weights} sees {card.architecture.channels}; use bfloat16"
+            "prior.precision: float8 is for networks that see one slice, and the prior's sees "
+            f"{card.architecture.channels}; use bfloat16"
         )
 
 

@@ -162,5 +162,5 @@ def test_the_noise_is_the_middle_ones() -> None:
         [PatchSource("flat", [flat(0)])], mean=0.0, std=1.0, patch=8, channels=3
     )[0]
     assert (noisy.shape, noise.shape) == ((3, 8, 8), (1, 8, 8))
-    assert torch.allclose(noisy[1:2], sigma * noise)
+    assert torch.allclose(noisy[1:2], float(sigma) * noise)
     assert not torch.allclose(noisy[0], noisy[2])

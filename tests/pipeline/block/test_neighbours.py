@@ -66,7 +66,7 @@ def test_a_method_that_solves_slices_alone_is_refused(
     url: str, three: Path, tmp_path: Path
 ) -> None:
     said = "its network sees 3 neighbouring slices at once, and here each is denoised alone; set "
-    with pytest.raises(PriorError, match=f"prior.weights: .*: {said}method.planes: alternate"):
+    with pytest.raises(PriorError, match=f"prior.weights: {said}method.planes: alternate"):
         prepare(coupled(url, tmp_path / "run", three, ALONE, slices=8))
     assert not (tmp_path / "run").exists()
     geometry = TiltGeometry.uniform(32, 40, views=12, detector="lateral")
@@ -74,7 +74,8 @@ def test_a_method_that_solves_slices_alone_is_refused(
     prior = ddgm.load_prior(str(three))
     with pytest.raises(PriorError, match=said):
         ddgm.reconstruct(y, geometry, prior, method=ALONE)
-    assert ddgm.reconstruct(y, geometry, prior, method=ALTERNATE).shape == (2, 32, 40)
+    x = ddgm.reconstruct(y, geometry, prior, method=ALTERNATE, stride=24)
+    assert np.isfinite(x).all()
 
 
 def test_float8_is_refused(url: str, three: Path, tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def test_defaults_are_the_papers() -> None:
     assert spec.runtime_options() == RuntimeOptions()
 
 
-@pytest.mark.parametrize("name", ["train-fib25", "train-hemibrain"])
+@pytest.mark.parametrize(
+    "name", ["train-fib25", "train-full", "train-hemibrain", "train-neighbours"]
+)
 def test_shipped_specs_load_and_survive_being_written(name: str, tmp_path: Path) -> None:
     spec = load_spec(Path(str(files("ddgm.deploy.specs") / f"{name}.yaml")), TrainingSpec)
     (tmp_path / "again.yaml").write_text(dump_spec(spec))
