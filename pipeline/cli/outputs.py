@@ -40,8 +40,10 @@ def verify(run: Run, as_json: AsJson = False) -> None:
             wrong.append(f"{blocks} of {found.blocks} blocks")
         if shards := len(found.wrong_shards):
             wrong.append(f"{shards} of {found.shards} shards of coarser levels")
-        if found.metadata or found.damaged or shards:
-            what = "the metadata" if found.metadata else str(len(found.damaged) + shards)
+        if copies := len(found.wrong_copies):
+            wrong.append(f"{copies} of {found.copies} files of the precomputed copy")
+        if mended := len(found.damaged) + shards + copies or len(found.metadata):
+            what = "the metadata" if found.metadata else str(mended)
             remedies.append(f"mend {what} with `ddgm repair {run}`")
         if found.missing:
             remedies.append("run the spec again to do what is not done")
@@ -50,6 +52,8 @@ def verify(run: Run, as_json: AsJson = False) -> None:
         )
     coarser = f" and {found.shards} shards of coarser levels" if found.shards else ""
     shown.print(f"{found.blocks} blocks{coarser} are as the ledger says")
+    if found.copies:
+        shown.print(f"{found.copies} files of the precomputed copy hold what volume.zarr holds")
 
 
 def repair(run: Run, other_versions: OtherVersions = False) -> None:
@@ -65,7 +69,8 @@ def repair(run: Run, other_versions: OtherVersions = False) -> None:
     if found.failures:
         raise DdgmError(f"{run}: {found.failures} damaged blocks failed again; see `ddgm status`")
     coarser = f", {found.shards} shards of coarser levels made again" if found.shards else ""
-    console.print(f"{found.done} blocks mended{coarser}")
+    copies = f", {found.copies} files of the precomputed copy" if found.copies else ""
+    console.print(f"{found.done} blocks mended{coarser}{copies}")
     if found.missing:
         raise DdgmError(
             f"{run}: {found.missing} blocks are not done, which `ddgm repair` leaves; run the spec "

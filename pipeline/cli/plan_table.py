@@ -12,7 +12,7 @@ from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
 from ddgm.pipeline.run.preflight import check_card
 from ddgm.pipeline.spec.layout import layer_bytes, layout_of
-from ddgm.pipeline.spec.levels import Pyramid, bytes_to_write, level_bytes
+from ddgm.pipeline.spec.levels import Pyramid, bytes_to_write, copy_bytes, level_bytes
 from ddgm.pipeline.spec.memory import (
     LOW_COST,
     MOST_SLICES,
@@ -211,6 +211,7 @@ def _cost_rows(plan: Plan) -> list[Row]:
     parts = ", ".join(f"{name} {decimal(size)}" for name, size in held.items())
     pyramid, written = Pyramid(plan), bytes_to_write(plan)
     levels = {"coarser_levels": pyramid.levels[-1].number, "coarser_bytes": level_bytes(plan)}
+    copy = f"; precomputed {decimal(copied)}" if (copied := copy_bytes(plan)) else ""
     misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut by blocks"
     return [
         Row(
@@ -220,8 +221,8 @@ def _cost_rows(plan: Plan) -> list[Row]:
         ),
         Row(
             "to write, uncompressed",
-            f"{decimal(written)}: {layers}{_coarser(pyramid, levels['coarser_bytes'])}",
-            {"write_bytes": written, "layer_bytes": sizes, **levels},
+            f"{decimal(written)}: {layers}{_coarser(pyramid, levels['coarser_bytes'])}{copy}",
+            {"write_bytes": written, "layer_bytes": sizes, "copy_bytes": copied, **levels},
         ),
         Row(
             "memory of a worker",

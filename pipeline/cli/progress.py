@@ -10,6 +10,7 @@ from ddgm.pipeline.run.events import (
     BlockDone,
     BlockFailed,
     BlockRetried,
+    Copied,
     RunObserver,
     RunStarted,
     Stopping,
@@ -59,6 +60,14 @@ class RunProgress(ProgressBar, RunObserver):
         self.console.print(
             "stopping: the blocks that are begun are finished; Ctrl-C again stops at once"
         )
+
+    def on_copied(self, event: Copied) -> None:
+        """Count the shards of the copy."""
+        done, total = event.done, event.total
+        if done == 1:
+            self.begin(total)
+        self.bar.update(self.task, completed=done, description="precomputed")
+        self.log(lambda: f"{done}/{total} shards of the copy, {self.eta(done, total - done)}")
 
     def _advance(self) -> None:
         self.ended += 1

@@ -86,7 +86,26 @@ class Stopping:
     """Ctrl-C: begun blocks are finished, and no others are begun."""
 
 
-Event = RunStarted | BlockDone | BlockRetried | BlockFailed | Waiting | ClusterStatus | Stopping
+@dataclass(frozen=True)
+class Copied:
+    """A shard of the copy that the spec asks for (`output.also`) is in place."""
+
+    done: int
+    """Shards that are."""
+    total: int
+    """Shards of the whole copy."""
+
+
+Event = (
+    RunStarted
+    | BlockDone
+    | BlockRetried
+    | BlockFailed
+    | Waiting
+    | ClusterStatus
+    | Stopping
+    | Copied
+)
 Subscriber = Callable[[Event], None]
 
 
@@ -118,6 +137,9 @@ class RunObserver:
     def on_stopping(self, event: Stopping) -> None:
         """No more blocks are begun."""
 
+    def on_copied(self, event: Copied) -> None:
+        """A shard of the copy is in place."""
+
 
 _METHODS = {
     RunStarted: "on_run_started",
@@ -127,4 +149,5 @@ _METHODS = {
     Waiting: "on_waiting",
     ClusterStatus: "on_cluster_status",
     Stopping: "on_stopping",
+    Copied: "on_copied",
 }

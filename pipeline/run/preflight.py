@@ -74,6 +74,11 @@ def create(checked: Checked, overwrite: bool = False) -> None:
         if others := _other_versions(found, checked.manifest):
             found["versions"] |= {p: f"{v}{AND}{ours[p]}" for p, v in others.items()}
             store.write_manifest(found)
+        if (also := checked.manifest["spec"]["output"]["also"]) is not None:
+            output = found["spec"]["output"]
+            if output.get("also") != also:  # asked for since
+                output["also"] = also
+                store.write_manifest(found)
 
 
 def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> Checked:

@@ -15,7 +15,7 @@ from ddgm.core.errors import Stopped
 from ddgm.pipeline.block.stages import run_block
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.run.dask_cluster import DaskCluster
-from ddgm.pipeline.run.events import Event, RunStarted, Subscriber
+from ddgm.pipeline.run.events import Copied, Event, RunStarted, Subscriber
 from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.run.preflight import check, create
 from ddgm.pipeline.run.result import RunResult
@@ -27,6 +27,7 @@ from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import RunLock, run_lock
+from ddgm.pipeline.store.precomputed import Precomputed
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.workers.connect import connect
@@ -71,7 +72,9 @@ def run(
         wanted = range(result.blocks) if only is None else only
         pending = (i for i in wanted if not done[i])
         stopped = False
+        copy = Precomputed(store, context.plan, context.levels)
         if left := sum(1 for i in wanted if not done[i]):
+            copy.remove()  # of what a block may now be written over
             with connect(spec.cluster, spec.pool) as client:
                 forecast = Forecast(client, context, left)
                 stopped = _drain(client, context, result, forecast, emit, lock, pending)
@@ -86,10 +89,19 @@ def run(
         if context.levels and not stopped:
             levels = Levels(store, context.plan, context.digest)
             levels.check(levels.complete())  # above blocks given up, and after a crash
+        if spec.output.also is not None and there == result.blocks:
+            _copy(copy, emit)
     result.seconds = time.monotonic() - start
     if stopped:
         raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
     return result
+
+
+def _copy(copy: Precomputed, emit: Subscriber) -> None:
+    """Make what the reconstruction's copy lacks."""
+    total = copy.count
+    for done, _ in enumerate(copy.make(), 1):
+        emit(Copied(done, total))
 
 
 def _known(store: RunStore, context: RunContext, result: RunResult) -> bytearray:

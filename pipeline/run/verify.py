@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,9 +18,13 @@ from ddgm.pipeline.store.arrays import VOLUME, StoreError, checksum
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.store.manifest import levels_of, plan_of
+from ddgm.pipeline.store.precomputed import INFO, Precomputed
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.sealed import DamagedError
 from ddgm.pipeline.terminal import bar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Repaired:
         failures: blocks that failed again.
         missing: blocks that were not done before, and are left to `ddgm run`.
         shards: of coarser levels that were made again.
+    copies: files of the precomputed copy that were made again.
     """
 
     metadata: list[str]
@@ -39,6 +45,7 @@ class Repaired:
     failures: int
     missing: int
     shards: int = 0
+    copies: int = 0
 
 
 @dataclass
@@ -47,13 +54,16 @@ class Found:
 
     Attributes:
         blocks: of the plan.
-        problems: one line for each file of metadata, block and shard of a coarser level that is
-            not as it should be.
+        problems: one line for each file of metadata, block, shard of a coarser level and file of
+            the precomputed copy that is not as it should be.
         metadata: files of the volume that are not as the plan gives.
         damaged: blocks that are done by the ledger, with other data than it says.
         missing: how many blocks are not done.
         shards: of coarser levels, in each image.
         wrong_shards: those among them that are damaged or out of date.
+        copies: files of the precomputed copy, where the spec asks for one and all blocks are done.
+        wrong_copies: those among them that do not hold what volume.zarr holds; of one that has not
+            been made to its end, its info alone.
     """
 
     blocks: int
@@ -63,6 +73,8 @@ class Found:
     missing: int = 0
     shards: int = 0
     wrong_shards: list[Shard] = field(default_factory=list)
+    copies: int = 0
+    wrong_copies: list[str] = field(default_factory=list)
 
 
 def verify_run(root: str, console: Console) -> Found:
@@ -107,7 +119,22 @@ def verify_run(root: str, console: Console) -> Found:
                 if (fault := levels.fault(shard, layers)) is not None:
                     found.problems.append(f"level {shard.level}, shard {shard.key}: {fault}")
                     found.wrong_shards.append(shard)
+        if plan.spec.output.also is not None and not found.missing:
+            _look_at_copy(Precomputed(store, plan, coarser), found, progress)
     return found
+
+
+def _look_at_copy(copy: Precomputed, found: Found, progress: Progress) -> None:
+    found.copies = copy.count + 1
+    if not copy.is_complete:
+        found.problems.append(f"{INFO}: not there, or not of this run")
+        found.wrong_copies.append(INFO)
+        return
+    pieces = progress.track(copy.pieces(), total=found.copies - 1, description="precomputed")
+    for piece in pieces:
+        if (fault := copy.fault(piece)) is not None:
+            found.problems.append(f"{piece.name}: {fault}")
+            found.wrong_copies.append(piece.name)
 
 
 def repair_run(
@@ -151,7 +178,8 @@ def repair_run(
             if faults and not found.damaged:  # those above damaged blocks are made after these
                 raise faults[0]
         if not found.damaged:
-            return Repaired(metadata, 0, 0, found.missing, again)
+            copies = _copied_again(Precomputed(store, plan, coarser), found.wrong_copies)
+            return Repaired(metadata, 0, 0, found.missing, again, copies)
         for block in found.damaged:
             console.print(f"block {block} is damaged, and done again")
         spec = plan.spec
@@ -159,6 +187,18 @@ def repair_run(
         damaged = found.damaged
         result = run(here, emit, only=damaged, other_versions=other_versions, held=lock)
     return Repaired(metadata, result.done, len(damaged) - result.done, found.missing, again)
+
+
+def _copied_again(copy: Precomputed, wrong: Sequence[str]) -> int:
+    """Make these files of the precomputed copy again, all of it without its info; their number."""
+    if not wrong:
+        return 0
+    if INFO in wrong:
+        copy.remove()
+    else:
+        copy.forget(wrong)
+    shards = sum(1 for _ in copy.make())
+    return shards + 1 if INFO in wrong else len(wrong)
 
 
 def _array(layer: Layer, level: int = 0) -> str:

@@ -13,6 +13,8 @@ from functools import cached_property
 from itertools import product
 from math import ceil, prod, sqrt
 
+import numpy as np
+
 from ddgm.pipeline.spec.layout import (
     Index,
     bytes_of_layers,
@@ -22,7 +24,7 @@ from ddgm.pipeline.spec.layout import (
 )
 from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
-from ddgm.pipeline.volumes.box import Triple
+from ddgm.pipeline.volumes.box import Box, Triple
 
 LONGEST = 64  # voxels along an image's longest side, from which on there is no coarser level
 
@@ -127,6 +129,11 @@ class Pyramid:
         sides = zip(shard.index, level.parents, before.grid, strict=True)
         spans = (range(i * n, min((i + 1) * n, there)) for i, n, there in sides)
         return self._filled(shard.level - 1, *spans)
+
+    def holding(self, level: int, box: Box) -> list[Shard]:
+        """The shards of a level that the plan fills, and that have voxels in a box of its array."""
+        sides = zip(box.start, box.stop, self.levels[level].shard, strict=True)
+        return self._filled(level, *(range(a // n, -(-b // n)) for a, b, n in sides))
 
     def shards(self, level: int) -> Iterator[Shard]:
         """All shards of a level that the plan fills."""
@@ -241,6 +248,14 @@ def level_bytes(plan: Plan) -> int:
     return ceil(share * sum(layer_bytes(plan, layer) for layer in pyramid.layers))
 
 
+def copy_bytes(plan: Plan) -> int:
+    """Bytes of the reconstruction and its levels in another format, if the spec asks for one."""
+    if plan.spec.output.also is None:
+        return 0
+    dtype = np.dtype(plan.spec.output.dtype)
+    return dtype.itemsize * sum(prod(level.shape) for level in Pyramid(plan).levels)
+
+
 def bytes_to_write(plan: Plan) -> int:
-    """Bytes of all layers and levels, before compression."""
-    return bytes_of_layers(plan) + level_bytes(plan)
+    """Bytes of all layers and levels, and of their copies, before compression."""
+    return bytes_of_layers(plan) + level_bytes(plan) + copy_bytes(plan)

@@ -129,6 +129,11 @@ class Output(StrictModel):
         default=(64, 64, 64), description="z, y, x; each becomes the nearest divisor of the block"
     )
     compression: int = Field(default=3, ge=1, le=22, description="zstd level")
+    also: Literal["precomputed"] | None = Field(
+        default=None,
+        description="the finished reconstruction and its levels once more, in RUN/precomputed, "
+        "for tools that read no zarr",
+    )
 
     def dtype_of(self, layer: Layer) -> str:
         """Data type of a layer as it is stored."""
@@ -248,7 +253,10 @@ class Spec(StrictModel):
         Where the work runs, how often it is tried, and where output and weights lie is left out:
         it changes no byte, nor does what is allowed. The weights' own digest is for `others`.
         """
-        nowhere: Any = {"output": {"path"}, "prior": {"weights", "sha256", "any_voxel_size"}}
+        nowhere: Any = {
+            "output": {"path", "also"},
+            "prior": {"weights", "sha256", "any_voxel_size"},
+        }
         where = {"cluster": True, "pool": True, "limits": True, **nowhere}
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice

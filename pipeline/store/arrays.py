@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ddgm.pipeline.spec.model import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.files import OPTIONS, Folder
 from ddgm.pipeline.store.ome import array_attributes, ome_attributes
+from ddgm.pipeline.volumes.box import Box
 
 VOLUME = "volume.zarr"
 
@@ -87,9 +89,30 @@ class Arrays:
         self.folder.write(name_of(layer, shard), whole)
         return len(whole)
 
+    def read_box(self, layer: Layer, level: Level, box: Box, shards: Sequence[Shard]) -> np.ndarray:
+        """A box of a level's array, zero where no shard is.
+
+        Args:
+            layer: an image.
+            level: one of its levels.
+            box: of the level's array.
+            shards: those that hold the box.
+
+        Raises:
+            StoreError: one of them is missing, empty or damaged.
+        """
+        names = [name_of(layer, shard) for shard in shards]
+        for name, size in zip(names, self.folder.sizes(names), strict=True):
+            if not size:
+                raise StoreError(f"{name} is missing or empty")
+        return self._values(layer, level.number, f"{VOLUME}/{layer}/{level.number}", box.slices())
+
     def _read(self, layer: Layer, level: int, name: str, index: Index) -> np.ndarray:
         if not self.folder.size(name):
             raise StoreError(f"{name} is missing or empty")
+        return self._values(layer, level, name, index)
+
+    def _values(self, layer: Layer, level: int, name: str, index: Index) -> np.ndarray:
         try:
             with self.folder.store_errors():
                 return np.asarray(self.array(layer, level=level)[index])

@@ -50,7 +50,7 @@ class ManifestError(DdgmError):
 
 DECIDING = "spec", "source", "weights", "code"  # parts of a run.json that its digest is of
 NOT_DECIDING = (
-    "cluster", "pool", "limits", "output.path", "prior.weights", "prior.sha256",
+    "cluster", "pool", "limits", "output.path", "output.also", "prior.weights", "prior.sha256",
     "prior.any_voxel_size",
 )  # fmt: skip
 NAMED = 6  # keys in a message

@@ -81,12 +81,13 @@ def _axes(found: Any) -> tuple[str, list[Decimal | None]]:
         raise OmeError(f"axes {', '.join(names)} where z, y and x are needed")
     units = [axis.get("unit") for axis in entries]
     for name, unit in zip(names, units, strict=True):
-        if name in SPACE and unit is not None and _nanometres(unit) is None:
+        if name in SPACE and unit is not None and nanometres(unit) is None:
             raise OmeError(f"axis {name} is in {unit}, which is no unit of length that is known")
-    return "".join(names), [_nanometres(unit) for unit in units]
+    return "".join(names), [nanometres(unit) for unit in units]
 
 
-def _nanometres(unit: Any) -> Decimal | None:
+def nanometres(unit: Any) -> Decimal | None:
+    """The nanometres in a unit of length, by its name or symbol; None for all else."""
     name = str(unit)
     return NANOMETRES.get(SYMBOLS.get(name, SYMBOLS.get(name.lower(), name.lower())))
 

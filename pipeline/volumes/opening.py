@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from ddgm.pipeline.volumes.precomputed import CloudVolume
+from ddgm.pipeline.volumes.precomputed import CloudVolume, N5Volume
 from ddgm.pipeline.volumes.volume import Volume
 from ddgm.pipeline.volumes.zarr_volume import ZarrVolume, is_zarr
 
@@ -37,5 +37,9 @@ def open_volume(
         missing: see `Volume`.
         invalid: see `Volume`.
     """
-    kind = ZarrVolume if is_zarr(url) else CloudVolume
+    kind = CloudVolume
+    if is_zarr(url):
+        kind = ZarrVolume
+    elif url.startswith("n5://"):
+        kind = N5Volume
     return kind(url, mip, missing, invalid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.cloudvolume_fixes import cloud_volume
+from ddgm.pipeline.volumes.coordinates import exact
+from ddgm.pipeline.volumes.ome_zarr import nanometres
 from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
 
 
@@ -47,6 +49,27 @@ class CloudVolume(Volume):
         volume.mip = self.mip
         volume.meta.rois = None  # outside the regions it lists the library returns zeros unasked
         return volume
+
+
+@dataclass(frozen=True)
+class N5Volume(CloudVolume):
+    """An N5 volume of levels s0, s1, ..., in the unit that it says; the library takes nanometres.
+
+    A block that is not stored counts as missing, though N5's writers leave out what is all zero.
+    """
+
+    def _read_info(self) -> VolumeInfo:
+        try:
+            info, root = super()._read_info(), self._volume.meta.attributes["root"]
+        except KeyError as error:
+            fault = f"its attributes.json has no {error}, so that its voxels have no size"
+            remedy = "add pixelResolution and downsamplingFactors, or convert it to OME-Zarr"
+            raise self._error("unsupported", fault, remedy=remedy) from error
+        unit = root.get("pixelResolution", {}).get("unit", "nm")
+        if (factor := nanometres(unit)) is None:
+            raise self._error("unsupported", f"sizes in {unit}, no unit of length that is known")
+        z, y, x = (float(exact(side) * factor) for side in info.voxel_size_nm)
+        return replace(info, voxel_size_nm=(z, y, x))
 
 
 def _zyx(xyz: Any) -> Triple:

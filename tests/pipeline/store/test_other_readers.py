@@ -1,6 +1,6 @@
 """What other programs read of a run's images: values, order of axes, voxel size and place.
 
-Neuroglancer has its tests in tests/pipeline/view, and ddgm itself in tests/pipeline/volumes.
+Neuroglancer has its tests in tests/pipeline/view.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from ome_zarr.reader import Reader
 
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.model import Spec
-from tests.pipeline.runs import spec_data
+from ddgm.pipeline.volumes.coordinates import centre_of
+from ddgm.pipeline.volumes.opening import open_volume
+from tests.pipeline.runs import layer, spec_data
 from tests.pipeline.sample_volumes import grey, write_volume
 from tests.pipeline.store.levels.test_means import expected
 
@@ -96,10 +98,10 @@ def test_zarr_python(volume: Path) -> None:
         check([array[:] for array in arrays], *zip(*places, strict=True))
 
 
-@pytest.mark.parametrize("layer", WINDOWS)
-def test_ome_zarr_models_finds_nothing_wrong_with_an_image(volume: Path, layer: str) -> None:
+@pytest.mark.parametrize("name", WINDOWS)
+def test_ome_zarr_models_finds_nothing_wrong_with_an_image(volume: Path, name: str) -> None:
     with no_warnings():
-        group = ome_zarr_models.open_ome_zarr(zarr.open_group(volume / layer, mode="r"))
+        group = ome_zarr_models.open_ome_zarr(zarr.open_group(volume / name, mode="r"))
         ome: Any = group.attributes.ome  # type: ignore[union-attr]
     assert type(group).__name__ == "Image"
     (image,) = ome.multiscales
@@ -107,18 +109,18 @@ def test_ome_zarr_models_finds_nothing_wrong_with_an_image(volume: Path, layer: 
     assert [axis.name for axis in image.axes] == ["z", "y", "x"]
     (channel,) = ome.omero["channels"]
     window = channel["window"]
-    low, high = WINDOWS[layer]
+    low, high = WINDOWS[name]
     assert window == {"min": low, "max": high, "start": low, "end": high}
 
 
 @pytest.mark.parametrize("driver", ["zarr3", "auto"])
 def test_tensorstore_knows_nanometres(volume: Path, driver: str) -> None:
-    def opened(layer: str, level: str) -> Any:
-        store = {"driver": "file", "path": f"{volume}/{layer}/{level}/"}
+    def opened(level: str) -> Any:
+        store = {"driver": "file", "path": f"{volume}/truth/{level}/"}
         return tensorstore.open({"driver": driver, "kvstore": store}).result()
 
     with no_warnings():
-        arrays = [opened("truth", level) for level in LEVELS]
+        arrays = [opened(level) for level in LEVELS]
         values = [array.read().result() for array in arrays]
     for array in arrays:
         assert array.domain.labels == ("z", "y", "x")
@@ -129,9 +131,9 @@ def test_tensorstore_knows_nanometres(volume: Path, driver: str) -> None:
 
 
 def test_ome_zarr_py(volume: Path) -> None:
-    def read(layer: str) -> Any:
+    def read(name: str) -> Any:
         with no_warnings():
-            place = parse_url(volume / layer)
+            place = parse_url(volume / name)
             assert place is not None
             (node,) = Reader(place)()
         return node
@@ -141,8 +143,19 @@ def test_ome_zarr_py(volume: Path) -> None:
     assert [axis["name"] for axis in about["axes"]] == ["z", "y", "x"]
     places = [transforms(steps) for steps in about["coordinateTransformations"]]
     check(node.data, *zip(*places, strict=True))
-    for layer, window in WINDOWS.items():
-        assert read(layer).metadata["contrast_limits"] == [list(window)]
+    for name, window in WINDOWS.items():
+        assert read(name).metadata["contrast_limits"] == [list(window)]
+
+
+def test_ddgm_itself(volume: Path) -> None:
+    opened = [open_volume(str(volume / "truth"), int(level)) for level in LEVELS]
+    infos = [each.info for each in opened]
+    places = [centre_of((0, 0, 0), info.voxel_size_nm, info.origin_nm) for info in infos]
+    values = [each.read(each.info.bounds).data for each in opened]
+    check(values, [info.voxel_size_nm for info in infos], places)
+    floats = open_volume(str(volume / "spread"))
+    found = floats.read(floats.info.bounds).data
+    np.testing.assert_array_equal(found, layer(volume.parent, "spread"))
 
 
 def test_xarray_and_dask(volume: Path) -> None:
@@ -175,12 +188,12 @@ def test_napari(volume: Path) -> None:
     with no_warnings():
         ((data, about, kind),) = plugin.napari_get_reader(path)(path)
     assert kind == "image"
-    layer = layers.Image(data, **about)
-    assert layer.multiscale
-    assert layer.axis_labels == ("z", "y", "x")
-    assert {str(unit) for unit in layer.units} == {"nanometer"}
-    assert layer.contrast_limits == [0, 255]
+    shown = layers.Image(data, **about)
+    assert shown.multiscale
+    assert shown.axis_labels == ("z", "y", "x")
+    assert {str(unit) for unit in shown.units} == {"nanometer"}
+    assert shown.contrast_limits == [0, 255]
     # napari-ome-zarr 0.10 takes a level's scale, and leaves its translation where it is
-    assert layer.scale == pytest.approx(SIZE)
-    assert layer.data[0].shape == SHAPE
-    np.testing.assert_array_equal(np.asarray(layer.data[0]), grey(SHAPE))
+    assert shown.scale == pytest.approx(SIZE)
+    assert shown.data[0].shape == SHAPE
+    np.testing.assert_array_equal(np.asarray(shown.data[0]), grey(SHAPE))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorstore
 
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.opening import open_volume
@@ -188,3 +191,47 @@ def test_volumes_and_their_errors_survive_pickling(folder: Path, data: np.ndarra
     np.testing.assert_array_equal(again.read(ALL).data, data)
     error = pickle.loads(pickle.dumps(SourceError("gone", "unreachable")))
     assert (str(error), error.kind, error.is_retryable) == ("gone", "unreachable", True)
+
+
+def write_n5(path: Path, data: np.ndarray, **attributes: Any) -> str:
+    """An N5 volume of two levels with blocks of 16³, as another library writes it; its URL."""
+    for number in range(2):
+        level = data[:: 2**number, :: 2**number, :: 2**number]
+        about: dict[str, Any] = {
+            "dimensions": level.shape[::-1],
+            "blockSize": [16, 16, 16],
+            "dataType": "uint8",
+            "compression": {"type": "gzip"},
+        }
+        store = {"driver": "file", "path": f"{path}/s{number}"}
+        spec = {"driver": "n5", "kvstore": store, "metadata": about, "create": True}
+        tensorstore.open(spec).result().write(level.T).result()
+    (path / "attributes.json").write_text(json.dumps({"n5": "2.0.0", **attributes}))
+    return f"n5://file://{path}"
+
+
+@pytest.mark.parametrize(("unit", "nm"), [("nm", 1), ("um", 1000), (None, 1)])
+def test_n5_is_read_in_its_own_unit(tmp_path: Path, unit: str | None, nm: int) -> None:
+    data = grey((40, 37, 20))
+    size = {"dimensions": [4.0, 8.0, 40.0], **({"unit": unit} if unit else {})}
+    url = write_n5(
+        tmp_path / "em", data, pixelResolution=size, downsamplingFactors=[[1, 1, 1], [2, 2, 2]]
+    )
+    for mip, wanted in ((0, data), (1, data[::2, ::2, ::2])):
+        volume = open_volume(url, mip)
+        sides = tuple(side * nm * 2**mip for side in (40.0, 8.0, 4.0))
+        assert volume.info.voxel_size_nm == sides
+        np.testing.assert_array_equal(volume.read(volume.info.bounds).data, wanted)
+    (tmp_path / "em/s0/1/1/1").unlink()
+    failure(lambda: open_volume(url).read(open_volume(url).info.bounds), "missing")
+
+
+def test_n5_without_a_size_is_refused(tmp_path: Path) -> None:
+    url = write_n5(tmp_path / "em", grey((40, 37, 20)))
+    assert "add pixelResolution" in failure(lambda: open_volume(url).info, "unsupported")
+    parsecs = {"dimensions": [1, 1, 1], "unit": "parsec"}
+    factors = [[1, 1, 1], [2, 2, 2]]
+    url = write_n5(
+        tmp_path / "far", grey((40, 37, 20)), pixelResolution=parsecs, downsamplingFactors=factors
+    )
+    assert "parsec" in failure(lambda: open_volume(url).info, "unsupported")
