@@ -18,9 +18,10 @@ from ddgm.core.paper import TILT_NOISE
 from ddgm.core.process_cache import cached_in_process
 from ddgm.core.projectors import Projector
 from ddgm.core.projectors import projector as core_projector
+from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import numbered_origins
 from ddgm.pipeline.block.solver import Solver, check_neighbours, slice_denoiser
-from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.model import BlockSpec, Spec
 from ddgm.pipeline.spec.plan import nearly_equal
 from ddgm.pipeline.spec.yaml_file import check_spec
 
@@ -162,10 +163,14 @@ def reconstruct(
     chosen = {"name": method} if isinstance(method, str) else method
     if isinstance(chosen, Method):
         chosen = asdict(chosen)
-    spec = _spec(tilts={"noise": noise}, method=chosen, prior=network)
+    # products have the shape of a run's, for the same bits; no network call for what pads them
+    at_once = BlockSpec().batch
+    batch = min(max(len(sinograms), 1), at_once)
+    block = {"slices": batch, "batch": batch, "halo": 0}
+    spec = _spec(tilts={"noise": noise}, method=chosen, prior=network, block=block)
     _check_aspect(spec, loaded, geometry)
     check_neighbours(spec, loaded.card)
-    backend, device = _backend(geometry), default_device()
+    backend, device = BatchedProjector(_backend(geometry), at_once), default_device()
     solver = Solver(spec, backend, slice_denoiser(loaded, spec.prior, device), device)
     return like(solver.reconstruct(sinograms, numbered_origins(len(sinograms))), y)
 
