@@ -7,7 +7,7 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c co
 # or each of the hundreds of processes that the tests start would compile every module anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-slurm bench lint links format clean
+.PHONY: demo test test-fast test-slurm bench docs lint links format clean
 
 demo: .venv/.base          ## reconstruct a sample volume through the whole pipeline
 	.venv/bin/ddgm demo --folder demo
@@ -26,6 +26,10 @@ test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUT
 bench: .venv/.test         ## speed: network, solve, pool, a run end to end; 40 minutes on 2 cores
 	for what in network solve pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
 	.venv/bin/python -m benchmarks.classical
+
+# a warning is an error: a link that leads nowhere, a name that is not there, a page in no chapter
+docs: .venv/.docs links    ## the site, in build/site
+	PATH="$$PWD/.venv/bin:$$PATH" NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
 
 lint: .venv/.dev links     ## ruff, pyright, which room imports which, and hadolint for the container
 	.venv/bin/ruff check .
@@ -50,7 +54,8 @@ clean:
 .venv/.base: EXTRAS :=
 .venv/.test: EXTRAS := [test]
 .venv/.dev: EXTRAS := [dev]
-.venv/.base .venv/.test .venv/.dev: pyproject.toml constraints.txt
+.venv/.docs: EXTRAS := [docs]
+.venv/.base .venv/.test .venv/.dev .venv/.docs: pyproject.toml constraints.txt
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@echo "installing ddgm$(EXTRAS) into .venv, a minute or two"
 	@$(PIP) -e '.$(EXTRAS)'

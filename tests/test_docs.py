@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import runpy
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,9 @@ DOCUMENTS = [p for f in FOLDERS for p in sorted(f.glob("*.md")) if p.name != "CH
 PATH = re.compile(
     r"(?<![\w/.-])(?:pipeline|workers|ddgm_core|deploy|tests|benchmarks|docs)/[\w./-]*\w"
 )
-MODULE = re.compile(r"\b(?:ddgm\.(?:core|deploy|pipeline|workers)|benchmarks)\b(?:\.[a-z_]+)+")
+MODULE = re.compile(
+    r"\b(?:ddgm\.(?:core|deploy|pipeline|workers)|benchmarks)\b(?:\.[a-z_][a-z_0-9]*)+"
+)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)")
 
 
@@ -32,9 +35,16 @@ def missing_modules(text: str) -> list[str]:
     return sorted(name for name in named if not exists(name))
 
 
-def exists(module: str) -> bool:
+def exists(name: str) -> bool:
+    """True of a module, and of what one holds."""
     try:
-        return find_spec(module) is not None
+        if find_spec(name) is not None:
+            return True
+    except ModuleNotFoundError:
+        pass
+    module, _, inner = name.rpartition(".")
+    try:
+        return bool(module) and hasattr(import_module(module), inner)
     except ModuleNotFoundError:
         return False
 
@@ -67,6 +77,18 @@ def test_what_is_not_there_is_found() -> None:
     text = "see pipeline/none.py, workers/urls, `python -m benchmarks.none` and ddgm.core.errors"
     assert missing_paths(text) == ["pipeline/none.py"]
     assert missing_modules(text) == ["benchmarks.none"]
+    text = "::: ddgm.core.methods.samplers.ddx and ddgm.core.methods.samplers.none"
+    assert missing_modules(text) == ["ddgm.core.methods.samplers.none"]
+
+
+@pytest.mark.long
+def test_the_readmes_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "README.md").read_text())
+    assert len(example.splitlines()) <= 10
+    exec(example, {})
+    mse, ssim = map(float, capsys.readouterr().out.split())
+    assert mse < 0.2
+    assert ssim > 0.5
 
 
 def test_the_picture_of_the_rooms_is_that_of_the_code() -> None:

@@ -152,6 +152,7 @@ def test_the_sdist_holds_what_development_needs(sdist: Path) -> None:
         there = {p.relative_to(ROOT).as_posix() for p in files if "__pycache__" not in p.parts}
         assert there <= names
     assert {"constraints.txt", "Makefile", "CHANGELOG.md", "CITATION.cff", "NOTICE"} <= names
+    assert {".gitignore", "mkdocs.yml", ".importlinter"} <= names
 
 
 @pytest.mark.process

@@ -76,7 +76,7 @@ def test_a_broken_configuration_of_dask_is_a_line(tmp_path: Path) -> None:
     assert f"{tmp_path}/site.yaml" in one_line(run.stderr)
 
 
-def test_exit_statuses_are_those_of_the_readme(
+def test_exit_statuses_are_those_of_the_documents(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a command that waits for nothing; those of runs have tests of their own."""
@@ -87,8 +87,8 @@ def test_exit_statuses_are_those_of_the_readme(
     statuses.append(run_ddgm(capsys, *words, "--none")[0])
     monkeypatch.setattr(yaml_file, "load_spec", interrupted)
     statuses.append(run_ddgm(capsys, *words)[0])
-    readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
-    assert statuses == [int(n) for n in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)]
+    page = (Path(__file__).parents[3] / "docs/run.md").read_text("utf-8")
+    assert statuses == [int(n) for n in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
 
 
 def interrupted(_: Path) -> NoReturn:
