@@ -104,9 +104,11 @@ class Gallery:
         wanted, count = max(LEAST[0], round(LEAST[1] * widest)), len(self.pictures)
         return wanted if count * (wanted + BETWEEN) - BETWEEN <= PAGE else PAGE
 
-    def widest(self, picture: Picture) -> int:
-        """Dots of width above which a picture would be too high."""
-        return round(MOST * self.proportions(picture))
+    @property
+    def widest(self) -> int:
+        """Dots of width of a row of all pictures, above which they would be too high."""
+        wanted = MOST * max(self.proportions(picture) for picture in self.pictures)
+        return round(len(self.pictures) * (wanted + BETWEEN) - BETWEEN)
 
     @property
     def scale(self) -> tuple[float, str]:

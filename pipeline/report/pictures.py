@@ -41,8 +41,10 @@ def tilt_series(run: RunData, view: SliceView) -> Gallery | None:
 
 def layers(run: RunData, view: SliceView, which: str) -> Gallery | None:
     """A slice's reconstruction, algebraic reconstruction and truth, as far as they are kept."""
-    caption = f"The slice of {which} MSE, {place_of(run, view)}; all in the same shades of grey."
-    return _gallery(run, map(Picture, _layers(run, view)), caption)
+    panels = _layers(run, view)
+    alike = "; all in the same shades of grey" if len(panels) > 1 else ""
+    caption = f"The slice of {which} MSE, {place_of(run, view)}{alike}."
+    return _gallery(run, map(Picture, panels), caption)
 
 
 def differences(run: RunData, view: SliceView) -> Gallery | None:
