@@ -6,17 +6,14 @@ import json
 import math
 import os
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from rich.table import Table
 
 # C0 and C1 but tab and line feed; marks that turn the direction of text; halves of a character
@@ -56,74 +53,9 @@ console = Terminal()
 silent = Terminal(quiet=True)  # where a program reads what a command prints
 
 
-LOG_SECONDS = 15.0
-
-
-def bar(console: Console) -> Progress:
-    """A progress bar with counts, elapsed time and ETA."""
-    from rich import progress as rich  # here, since it would slow down `ddgm --help`
-
-    return rich.Progress(
-        rich.SpinnerColumn(),
-        rich.TextColumn("{task.description}", markup=False),
-        rich.BarColumn(),
-        rich.MofNCompleteColumn(),
-        rich.TimeElapsedColumn(),
-        rich.TextColumn("ETA"),
-        rich.TimeRemainingColumn(),
-        console=console,
-    )
-
-
-class ProgressBar:
-    """A bar where the console is a terminal, else a line now and then; a context manager.
-
-    Attributes:
-        started: when the count began, by the monotonic clock; `begin` sets it.
-    """
-
-    def __init__(self, console: Console, what: str) -> None:
-        self.console, self.what = console, what
-        self.bar = bar(console)
-        self.task = self.bar.add_task(what, total=None)
-        self.started = self.logged = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self.console.is_terminal:
-            self.bar.stop()
-
-    def begin(self, total: int, done: int = 0) -> None:
-        """Count from now on, with so many done before."""
-        self.started = self.logged = time.monotonic()
-        self.bar.reset(self.task, total=total, completed=done)
-
-    def log(self, line: Callable[[], str]) -> None:
-        """Print a line where there is no bar, at most one in `LOG_SECONDS`."""
-        if not self.console.is_terminal and time.monotonic() - self.logged >= LOG_SECONDS:
-            self.logged = time.monotonic()
-            self.console.print(line())
-
-    def eta(self, done: int, left: int) -> str:
-        """Time that what is left takes at the pace of what is done since `begin`."""
-        pace = (time.monotonic() - self.started) / max(done, 1)
-        return f"ETA {duration(left * pace)}"
-
-
-@contextmanager
-def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call as show(done, total) while the context lasts."""
-    with ProgressBar(console, what) as shown:
-
-        def show(done: int, total: int) -> None:
-            shown.bar.update(shown.task, completed=done, total=total)
-            shown.log(lambda: f"{done}/{total} {what}, {shown.eta(done, total - done)}")
-
-        yield show
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, as in 1 block and 2 blocks."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -30,6 +30,7 @@ def connect(
         ClusterError: no scheduler answers, or a local cluster could not be started.
         SecurityError: TLS files that cannot be used.
     """
+    from ddgm.workers.members import WorkPlugin
     from ddgm.workers.pool_worker import PoolPlugin
 
     if isinstance(cluster, Slurm):
@@ -44,6 +45,7 @@ def connect(
     )
     with opened as client:
         register(client, PoolPlugin())
+        register(client, WorkPlugin())
         yield client
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from distributed import WorkerPlugin
+
+from ddgm.core.process_work import Work, under_way
+
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Worker
 
 RESOURCE = "GPU"  # that Dask workers of the pool have one of
+WORK = "ddgm_work"  # the metric by which they say what they are at
+MOST = 16  # pieces of work that a worker names
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class WorkerInfo:
         threads: tasks at once.
         memory: bytes at which it is restarted; 0: no limit.
         pool: whether it has the resource `GPU`.
+        work: that it was at when it last said so.
     """
 
     address: str
@@ -29,6 +39,7 @@ class WorkerInfo:
     threads: int
     memory: int
     pool: bool
+    work: tuple[Work, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,36 @@ def workers_from(identities: Mapping[str, dict[str, Any]]) -> Workers:
             threads=w["nthreads"],
             memory=w["memory_limit"] or 0,
             pool=bool(w["resources"].get(RESOURCE)),
+            work=tuple(_work(w["metrics"].get(WORK, ()))),
         )
         for address, w in identities.items()
         if w["status"] == "running"
     }
     return Workers(running, frozenset(identities))
+
+
+class WorkPlugin(WorkerPlugin):
+    """Has workers say what they are at, in the heartbeats that they send anyway.
+
+    Heartbeats are the rarer the more workers there are, and the scheduler passes the latest on
+    with a worker's identity: so no message is added, and what fails costs a metric and no more.
+    """
+
+    name = "ddgm-work"
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask on every worker, present and future, restarted ones included."""
+        worker.metrics[WORK] = _said
+
+
+def _said(_: Worker) -> list[list[Any]]:
+    now = time.monotonic()
+    return [[w.what, w.done, w.total, w.task, now - w.began] for w in islice(under_way(), MOST)]
+
+
+def _work(said: Any) -> Iterator[Work]:
+    """What a worker said, by this process's clock; nothing of one with another version of ddgm."""
+    now = time.monotonic()
+    with suppress(TypeError, ValueError):
+        for what, done, total, task, seconds in said:
+            yield Work(str(what), int(done), int(total), str(task), now - float(seconds))

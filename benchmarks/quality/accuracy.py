@@ -21,7 +21,7 @@ from ddgm.core.geometry import Detector
 from ddgm.core.metrics import scores as metrics
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_solver
-from ddgm.pipeline.cli.progress import RunProgress
+from ddgm.pipeline.cli.shown.progress import RunProgress
 from ddgm.pipeline.report.write import write_report
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.model import Spec

@@ -94,6 +94,7 @@ class Ddgm(VolumeDiffusion):
             self.sigmas,
             step,
             self.gradient_steps,
+            progress=p.progress,
             planes=self.planes_of_levels,
         )
 
@@ -142,6 +143,7 @@ class Ddx(VolumeDiffusion):
             p.tilt_noise,
             self.rho,
             self.kappa,
+            progress=p.progress,
             planes=self.planes_of_levels,
             gamma=self.gamma,
         )
@@ -169,7 +171,14 @@ class Ddrm(Diffusion):
         p = problem
         assert isinstance(p.projector, Spectral)  # see `spectral`
         return samplers.ddrm(
-            p.projector, p.y, p.denoise, p.noise, self.sigmas, p.tilt_noise, self.eta
+            p.projector,
+            p.y,
+            p.denoise,
+            p.noise,
+            self.sigmas,
+            p.tilt_noise,
+            self.eta,
+            progress=p.progress,
         )
 
 
@@ -195,5 +204,13 @@ class Dps(Diffusion):
         p = problem
         alpha = annealed(*self.sigma, self.steps, self.beta)
         return samplers.dps(
-            p.projector, p.y, p.denoise, p.noise, self.sigmas, alpha, self.beta, self.zeta
+            p.projector,
+            p.y,
+            p.denoise,
+            p.noise,
+            self.sigmas,
+            alpha,
+            self.beta,
+            self.zeta,
+            p.progress,
         )

@@ -31,6 +31,7 @@ class Problem:
         noise: step n → ε_n, (B, thickness, width), of unit variance; a method asks for the steps
             from 0 to `draws` - 1 of each of its chains, in order.
         tilt_noise: σ_y of y.
+        progress: called as progress(n, x) after each noise level of a chain.
     """
 
     projector: Projector
@@ -38,6 +39,7 @@ class Problem:
     denoise: Denoiser
     noise: Callable[[int], Tensor]
     tilt_noise: float
+    progress: Callable[[int, Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ class Method(Numbers):
     def chains(self) -> int:
         """Reconstructions of a slice, with noise of their own, whose mean is the result."""
         return 1
+
+    @property
+    def rounds(self) -> int:
+        """Data steps of a slice, each before a denoising if there is one, over all chains."""
+        return self.chains * max(1, self.evaluations)
 
     @property
     def planes_of_levels(self) -> tuple[Plane, ...]:

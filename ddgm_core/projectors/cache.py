@@ -16,6 +16,7 @@ import numpy as np
 
 from ddgm.core.files import atomic_path
 from ddgm.core.geometry import TiltGeometry
+from ddgm.core.process_work import work
 
 Arrays = dict[str, np.ndarray]
 
@@ -107,6 +108,13 @@ def _versions() -> dict[str, str]:
 
 @contextmanager
 def _locked(fd: int) -> Iterator[None]:
-    with suppress(OSError):  # a file system without locks: more than one builds, each the same
-        fcntl.flock(fd, fcntl.LOCK_EX)  # released when the file closes, or its process dies
+    # on a file system without locks more than one builds, each the same; a lock is released when
+    # the file closes, or its process dies
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with suppress(OSError), work("waiting for another process that builds a projector"):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError:
+        pass
     yield

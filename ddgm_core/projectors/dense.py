@@ -17,6 +17,7 @@ from torch import Tensor
 from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.process_memory import available_bytes
+from ddgm.core.process_work import work
 from ddgm.core.projectors import spectral
 from ddgm.core.projectors.astra_matrix import projection_matrix
 from ddgm.core.projectors.cache import Arrays, cached
@@ -124,9 +125,12 @@ def _decompose(geometry: TiltGeometry) -> Arrays:
         )
     a = projection_matrix(geometry).astype(np.float64)
     kept, squares = {}, []
-    for i, (p, q) in enumerate(parity_bases(geometry)):
-        folded = torch.from_numpy((a @ sparse.kron(p, q, "csr").T).toarray())
-        found, v = torch.linalg.eigh(folded.T @ folded)
-        squares.append(found.clamp_min(0).numpy())
-        kept[f"v{i}"] = v.float().numpy()
+    bases = parity_bases(geometry)
+    with work(spectral.building(geometry), len(bases)) as step:
+        for i, (p, q) in enumerate(bases):
+            folded = torch.from_numpy((a @ sparse.kron(p, q, "csr").T).toarray())
+            found, v = torch.linalg.eigh(folded.T @ folded)
+            squares.append(found.clamp_min(0).numpy())
+            kept[f"v{i}"] = v.float().numpy()
+            step(i + 1)
     return {"squares": np.concatenate(squares), **kept}

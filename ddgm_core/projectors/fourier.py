@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ddgm.core.geometry import TiltGeometry
+from ddgm.core.process_work import work
 from ddgm.core.projectors import spectral
 from ddgm.core.projectors.astra_matrix import projection_matrix
 from ddgm.core.projectors.cache import Arrays, cached
@@ -160,11 +161,13 @@ def _build(geometry: TiltGeometry) -> Arrays:
     kernel = projection_matrix(column).toarray().reshape(shape)
     a = transfer(torch.from_numpy(kernel), fast_length(geometry.bins))
     real = np.allclose(geometry.angles, [-angle for angle in reversed(geometry.angles)])
-    found = []
-    for part in a.split(CHUNK):
-        g = part.to(torch.complex128).mH @ part.to(torch.complex128)
-        values, vectors = torch.linalg.eigh(g.real if real else g)
-        found.append((values, vectors.to(torch.float32 if real else torch.complex64)))
+    found, parts = [], a.split(CHUNK)
+    with work(spectral.building(geometry), len(parts)) as step:
+        for part in parts:
+            g = part.to(torch.complex128).mH @ part.to(torch.complex128)
+            values, vectors = torch.linalg.eigh(g.real if real else g)
+            found.append((values, vectors.to(torch.float32 if real else torch.complex64)))
+            step(len(found))
     return {
         "kernel": kernel,
         "eigenvalues": torch.cat([values for values, _ in found]).numpy(),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ddgm.core.geometry import TiltGeometry
+from ddgm.core.process_work import work
 from ddgm.core.projectors.astra_matrix import projection_matrix
 from ddgm.core.projectors.cache import Arrays, cached
 from ddgm.core.projectors.conjugate_gradients import conjugate_gradients
@@ -75,13 +76,14 @@ class MatrixProjector:
 def _build(geometry: TiltGeometry) -> Arrays:
     from scipy.sparse.linalg import svds
 
-    a = projection_matrix(geometry)
-    # A has no negative entry, so its first singular vector has none: ones is a good start
-    start = np.ones(min(geometry.views * geometry.bins, geometry.thickness * geometry.width))
-    options: Any = {"v0": start, "tol": 1e-5, "return_singular_vectors": False}
-    return {
-        "indptr": np.asarray(a.indptr, np.int32),
-        "indices": np.asarray(a.indices, np.int32),
-        "data": np.asarray(a.data),
-        "norm": np.asarray(svds(a, k=1, **options)[0]),
-    }
+    with work(f"building the matrix for slices of {geometry.thickness} x {geometry.width}"):
+        a = projection_matrix(geometry)
+        # A has no negative entry, so its first singular vector has none: ones is a good start
+        start = np.ones(min(geometry.views * geometry.bins, geometry.thickness * geometry.width))
+        options: Any = {"v0": start, "tol": 1e-5, "return_singular_vectors": False}
+        return {
+            "indptr": np.asarray(a.indptr, np.int32),
+            "indices": np.asarray(a.indices, np.int32),
+            "data": np.asarray(a.data),
+            "norm": np.asarray(svds(a, k=1, **options)[0]),
+        }

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ddgm.core.geometry import TiltGeometry
 from ddgm.core.projectors.protocol import ProximalStep, Spectral
+
+
+def building(geometry: TiltGeometry) -> str:
+    """Words for the work that is done once for a geometry."""
+    return f"building the eigenbasis for slices of {geometry.thickness} x {geometry.width}"
 
 
 def proximal(projector: Spectral, y: Tensor) -> ProximalStep:

@@ -10,7 +10,7 @@ from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.spec.memory import SHARE, fits, worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
-from ddgm.pipeline.terminal import Row, duration
+from ddgm.pipeline.terminal import Row, duration, plural
 from ddgm.workers.slurm_spec import GpuGroup, Group, JobRequest
 
 
@@ -53,11 +53,11 @@ def _asked_row(role: str, request: JobRequest, jobs: int) -> Row:
     """Resources that a group's jobs hold until their walltime."""
     hours = request.seconds / 3600
     gpus = request.gpus if isinstance(request, GpuGroup) else 0
-    each = f"{request.cpus} cores" + (f", {gpus} GPUs" if gpus else "")
+    each = plural(request.cpus, "core") + (f", {plural(gpus, 'GPU')}" if gpus else "")
     total = f"{jobs * request.cpus * hours:.1f} core-hours"
     if gpus:
         total += f", {jobs * gpus * hours:.1f} GPU-hours"
-    text = f"{jobs} jobs of {each}, {request.memory}, {request.walltime}: {total} by then"
+    text = f"{plural(jobs, 'job')} of {each}, {request.memory}, {request.walltime}: {total} by then"
     job = {"cpus": request.cpus, "gpus": gpus, "memory_bytes": request.bytes}
     return Row(role, text, {role: {"jobs": jobs, **job, "walltime_seconds": request.seconds}})
 

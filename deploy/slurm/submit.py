@@ -17,6 +17,7 @@ from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.terminal import plural
 from ddgm.workers.settings import settings
 from ddgm.workers.slurm_spec import Slurm
 from ddgm.workers.specs import SchedulerFile
@@ -51,8 +52,8 @@ def submit(spec: Spec, overwrite: bool = False, other_versions: bool = False) ->
     folder = scripts.folder
     if there := client.queue(folder.job_names() or scripts.names()):
         raise SubmissionError(
-            f"output.path: {folder.run} has {len(there)} jobs in the queue already, {there[0].id} "
-            "among them; wait for them, or end them with `ddgm cancel`"
+            f"output.path: {folder.run} has {plural(len(there), 'job')} in the queue already, "
+            f"{there[0].id} among them; wait for them, or end them with `ddgm cancel`"
         )
     checked = check(spec, overwrite, other_versions)
     with run_lock(RunStore(checked.context.root).folder):  # no job is sent yet

@@ -185,7 +185,7 @@ def run(
         >>> result.scores["mse"].shape
         (8,)
     """
-    from ddgm.pipeline.cli.progress import RunProgress
+    from ddgm.pipeline.cli.shown.progress import RunProgress
     from ddgm.pipeline.run.runner import run as run_spec
     from ddgm.pipeline.terminal import console
 

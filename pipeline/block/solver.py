@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -100,19 +101,38 @@ class Solver:
         """Slices by the spec's method; the mean of its chains."""
         return self.sample(sinograms, origins)[0]
 
-    def sample(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> tuple[Tensor, Tensor]:
+    def steps(self, slices: int) -> int:
+        """Noise levels that `sample` passes for so many slices, over all batches and chains."""
+        method, size = self.spec.method, self.spec.block.batch
+        return method.rounds * (1 if method.couples_slices else -(-slices // size))
+
+    def sample(
+        self,
+        sinograms: Tensor,
+        origins: Sequence[SliceOrigin],
+        progress: Callable[[int], None] = lambda steps: None,
+    ) -> tuple[Tensor, Tensor]:
         """Slices by the spec's method, and the spread of its chains, both (n, ·, ·).
 
         Where the method couples slices, they must be consecutive, and are solved as one stack.
+        `progress` is called with the `steps` that are done.
         """
         method, g = self.spec.method, self.projector.geometry
         field = NoiseField(method.noise_seed, "sampler")
-        end = method.chains * method.draws
+        end, ends = method.chains * method.draws, count(method.rounds, method.rounds)
 
         def work(y: Tensor, origins: Sequence[SliceOrigin], a: Projector) -> Tensor:
-            noise = field.ahead((g.thickness, g.width), origins, self.device, end)
-            problem = replace(self._problem(y, noise), projector=a)
-            return torch.stack(method.sample(problem), dim=1)
+            noise, ended = (
+                field.ahead((g.thickness, g.width), origins, self.device, end),
+                next(ends),
+            )
+            passed = count(ended - method.rounds + 1)
+            problem = replace(
+                self._problem(y, noise), projector=a, progress=lambda *_: progress(next(passed))
+            )
+            made = torch.stack(method.sample(problem), dim=1)
+            progress(ended)  # of a method that does not say
+            return made
 
         if method.couples_slices:
             a = BatchedProjector(self.projector, self.spec.block.batch)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
 from ddgm.core.process_memory import peak_bytes
+from ddgm.core.process_work import work
 from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_seconds, worker_name
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
@@ -142,8 +143,9 @@ def reconstruct_stage(
         solver, _ = load_tools(context, task, clock)
         block = context.plan.block(task.block)
         y = torch.from_numpy(sinogram.data)
-        with clock("reconstruct"):
-            x, spread = (layer[block.own] for layer in solver.sample(y, block.stack))
+        at, steps = f"reconstructing block {task.block}", solver.steps(len(y))
+        with clock("reconstruct"), work(at, steps, task.name) as step:
+            x, spread = (layer[block.own] for layer in solver.sample(y, block.stack, step))
         if not torch.isfinite(x).all():
             raise NumericalError(
                 f"block {task.block}: the reconstruction is not finite; check method.step and "

@@ -10,7 +10,8 @@ import torch
 
 from ddgm.core.device import default_device
 from ddgm.core.networks import gpu
-from ddgm.pipeline.block.solver import cached_solver
+from ddgm.core.process_work import work
+from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.spec.memory import coupling_cost, network_batch
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan
@@ -46,28 +47,33 @@ def time_calls(plan: Plan, calls: bool = False) -> RunTime:
     """
     if not (calls or gpu.runs(plan.spec.prior.precision, default_device())):
         plan = replace(plan, spec=_without_float8(plan.spec))
-    spec, g = plan.spec, plan.geometry
+    spec, method, images = plan.spec, plan.spec.method, network_batch(plan)
     solver = cached_solver(plan, calls)
+    with work("timing a network call and a data step"):
+        network, data = _call_and_step(plan, solver)
+    batches = -(-images.per_slice * spec.block.batch // images.batch)
+    data *= plan.block_slices / min(spec.block.slices, plan.slices)
+    network_time = batches * network * coupling_cost(plan)
+    per_slice = method.rounds * (data + network_time) / spec.block.batch
+    workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
+    blocks_each = -(-plan.block_count // workers)
+    slices = min(blocks_each * spec.block.slices, plan.slice_count)
+    return RunTime(network, data, per_slice, slices * per_slice)
+
+
+def _call_and_step(plan: Plan, solver: Solver) -> tuple[float, float]:
+    """Seconds of a network call, 0 where the method makes none, and of a data step."""
+    spec, g, images = plan.spec, plan.geometry, network_batch(plan)
     torch.set_num_threads(spec.cluster.threads)
     x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
     y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)
     data_step = solver.data_step(y, sigma=1.0)
     data = _seconds(lambda: data_step(x))
-    method, images = spec.method, network_batch(plan)
-    network = 0.0
-    if method.evaluations:
-        sides = images.batch, solver.denoise.channels, images.height, images.width
-        x = torch.randn(sides, device=solver.device)
-        network = _seconds(lambda: solver.denoise(x))
-    rounds = method.chains * max(1, method.evaluations)
-    batches = -(-images.per_slice * spec.block.batch // images.batch)
-    data *= plan.block_slices / min(spec.block.slices, plan.slices)
-    network_time = batches * network * coupling_cost(plan)
-    per_slice = rounds * (data + network_time) / spec.block.batch
-    workers = spec.cluster.workers if isinstance(spec.cluster, Local) else 1
-    blocks_each = -(-plan.block_count // workers)
-    slices = min(blocks_each * spec.block.slices, plan.slice_count)
-    return RunTime(network, data, per_slice, slices * per_slice)
+    if not spec.method.evaluations:
+        return 0.0, data
+    sides = images.batch, solver.denoise.channels, images.height, images.width
+    x = torch.randn(sides, device=solver.device)
+    return _seconds(lambda: solver.denoise(x)), data
 
 
 def _without_float8(spec: Spec) -> Spec:

@@ -69,7 +69,7 @@ def benchmark(
     from ddgm.pipeline.evaluation.compare import benchmark as compare
     from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
     from ddgm.pipeline.evaluation.methods import PRESETS, parse_method
-    from ddgm.pipeline.terminal import counted
+    from ddgm.pipeline.progress_bar import counted
 
     usual = [m for m in PRESETS if m not in ("dps-1000", "diffpir-50")]
     chosen = {m: parse_method(m) for m in (methods.split(",") if methods else usual)}
@@ -119,7 +119,7 @@ def tune(
     from ddgm.pipeline.evaluation.methods import parse_method
     from ddgm.pipeline.evaluation.tune import Axis
     from ddgm.pipeline.evaluation.tune import tune as measure
-    from ddgm.pipeline.terminal import counted
+    from ddgm.pipeline.progress_bar import counted
 
     base, axes = parse_method(method), [Axis.parse(text) for text in grid]
     request = ComparisonRequest(

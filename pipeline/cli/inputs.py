@@ -40,10 +40,10 @@ def ingest(
 
     Example: `ddgm ingest em.npy file:///data/em --voxel-size 16 16 16`
     """
-    from ddgm.pipeline.terminal import bar
+    from ddgm.pipeline.progress_bar import Bar
     from ddgm.pipeline.volumes.ingest import ingest as copy
 
-    with bar(console) as progress:
+    with Bar(console) as progress:
         task = progress.add_task("bricks", total=None)
         taken = copy(
             array,

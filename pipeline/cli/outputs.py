@@ -10,7 +10,7 @@ import typer
 
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.cli.options import AsJson, Format, OtherVersions, Run, parsed_box
-from ddgm.pipeline.terminal import console, print_json, silent
+from ddgm.pipeline.terminal import console, plural, print_json, silent
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def verify(run: Run, as_json: AsJson = False) -> None:
     if found.problems:
         wrong, remedies = [], []
         if found.metadata:
-            wrong.append(f"{len(found.metadata)} files of metadata")
+            wrong.append(f"{plural(len(found.metadata), 'file')} of metadata")
         if blocks := len(found.damaged) + found.missing:
             wrong.append(f"{blocks} of {found.blocks} blocks")
         if shards := len(found.wrong_shards):
@@ -50,10 +50,11 @@ def verify(run: Run, as_json: AsJson = False) -> None:
         raise DdgmError(
             f"{run}: {' and '.join(wrong)} are not as they should be; {', '.join(remedies)}"
         )
-    coarser = f" and {found.shards} shards of coarser levels" if found.shards else ""
-    shown.print(f"{found.blocks} blocks{coarser} are as the ledger says")
+    coarser = f" and {plural(found.shards, 'shard')} of coarser levels" if found.shards else ""
+    shown.print(f"as the ledger says: {plural(found.blocks, 'block')}{coarser}")
     if found.copies:
-        shown.print(f"{found.copies} files of the precomputed copy hold what volume.zarr holds")
+        copies = plural(found.copies, "file")
+        shown.print(f"as volume.zarr has it: {copies} of the precomputed copy")
 
 
 def repair(run: Run, other_versions: OtherVersions = False) -> None:
@@ -61,20 +62,24 @@ def repair(run: Run, other_versions: OtherVersions = False) -> None:
 
     Example: `ddgm repair runs/hemibrain`
     """
-    from ddgm.pipeline.cli.progress import RunProgress
+    from ddgm.pipeline.cli.shown.progress import RunProgress
     from ddgm.pipeline.run.verify import repair_run
 
     with RunProgress(console) as progress:
         found = repair_run(run, console, progress, other_versions)
     if found.failures:
-        raise DdgmError(f"{run}: {found.failures} damaged blocks failed again; see `ddgm status`")
-    coarser = f", {found.shards} shards of coarser levels made again" if found.shards else ""
-    copies = f", {found.copies} files of the precomputed copy" if found.copies else ""
-    console.print(f"{found.done} blocks mended{coarser}{copies}")
+        raise DdgmError(
+            f"{run}: failed again: {plural(found.failures, 'damaged block')}; see `ddgm status`"
+        )
+    shards = plural(found.shards, "shard")
+    coarser = f", {shards} of coarser levels made again" if found.shards else ""
+    files = plural(found.copies, "file")
+    copies = f", {files} of the precomputed copy" if found.copies else ""
+    console.print(f"{plural(found.done, 'block')} mended{coarser}{copies}")
     if found.missing:
         raise DdgmError(
-            f"{run}: {found.missing} blocks are not done, which `ddgm repair` leaves; run the spec "
-            "again to do them"
+            f"{run}: not done: {plural(found.missing, 'block')}, which `ddgm repair` leaves; run "
+            "the spec again to do the rest"
         )
 
 
@@ -88,7 +93,7 @@ def pyramid(run: Run) -> None:
     from ddgm.pipeline.store.levels.adding import add_levels
 
     count = add_levels(run, console)
-    console.print(f"{count} coarser levels of each image are there")
+    console.print(f"each image has {plural(count, 'coarser level')}")
 
 
 def report(run: Run) -> None:
@@ -128,7 +133,7 @@ def export(
     Example: `ddgm export runs/hemibrain --output hemibrain.mrc --box 0:128,0:512,0:512`
     """
     from ddgm.pipeline.export.export import export_layer, target
-    from ddgm.pipeline.terminal import counted
+    from ddgm.pipeline.progress_bar import counted
 
     kind, path = target(layer, form, output)
     part = parsed_box(box)

@@ -78,7 +78,7 @@ def generate(
     `ddgm generate --count 1 --size 512 1568`
     """
     from ddgm.pipeline.evaluation import generate as generation
-    from ddgm.pipeline.terminal import counted
+    from ddgm.pipeline.progress_bar import counted
 
     if box is not None and real is None:
         raise DdgmError(f"--box: {box} is a part of a volume; name the volume with --real")
@@ -95,7 +95,7 @@ def generate(
 
 def _real(request: GenerationRequest, url: str, mip: int, box: Box | None) -> Real:
     from ddgm.pipeline.evaluation.generate import read_real
-    from ddgm.pipeline.terminal import counted
+    from ddgm.pipeline.progress_bar import counted
     from ddgm.pipeline.volumes.opening import open_volume
 
     volume, voxel = open_volume(url, mip), request.weights.card.voxel_size_nm

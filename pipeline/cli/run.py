@@ -57,7 +57,7 @@ def plan(
 
     Example: `ddgm plan deploy/specs/hemibrain.yaml --no-calibrate --json`
     """
-    from ddgm.pipeline.cli.plan_table import check_runs, plan_or_assumed, plan_rows
+    from ddgm.pipeline.cli.shown.plan_table import check_runs, plan_or_assumed, plan_rows
 
     shown = silent if as_json else console
     planned, answered = plan_or_assumed(_load(spec), shown)
@@ -130,7 +130,7 @@ def status(
 
 def _look(run: str, again: bool, as_json: bool) -> None:
     from ddgm.deploy.slurm.status import slurm_lines
-    from ddgm.pipeline.cli.status_table import status_rows
+    from ddgm.pipeline.cli.shown.status_table import status_rows
 
     rows, lines = status_rows(run), slurm_lines(run)
     if again and console.is_terminal:
@@ -150,7 +150,7 @@ def _load(path: Path) -> Spec:
 
 
 def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> RunResult:
-    from ddgm.pipeline.cli.progress import RunProgress
+    from ddgm.pipeline.cli.shown.progress import RunProgress
     from ddgm.pipeline.run.runner import run as run_spec
 
     console.print("preparing: source, weights, projector")
@@ -165,7 +165,7 @@ def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> R
 
 def _finish(result: RunResult, spec: Path, loaded: Spec) -> None:
     """Say how a run ended; exit non-zero if any block failed."""
-    from ddgm.pipeline.cli.status_table import result_table
+    from ddgm.pipeline.cli.shown.status_table import result_table
     from ddgm.pipeline.report.write import write_report
     from ddgm.pipeline.store.files import Folder
     from ddgm.pipeline.store.log import log_name

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ddgm.pipeline.cli.options import AsJson, OtherVersions, Run
-from ddgm.pipeline.terminal import Row, console, show, silent
+from ddgm.pipeline.terminal import Row, console, plural, show, silent
 
 
 def register(app: typer.Typer) -> None:
@@ -69,4 +69,4 @@ def cancel(run: Run) -> None:
     """
     from ddgm.deploy.slurm.submit import cancel as end
 
-    console.print(f"{end(run)} jobs are out of the queue; finished blocks are kept")
+    console.print(f"{plural(end(run), 'job')} taken out of the queue; finished blocks are kept")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import prod
 
+from ddgm.core.process_work import Work
 from ddgm.pipeline.run.placement import Placement
+from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.ledger import Record
 
 
@@ -21,6 +24,26 @@ class RunStarted:
     """Voxels of a full block."""
     dashboard: str
     """Dask's address for the browser."""
+    slices: int
+    """Slices of a full block."""
+    batch: int
+    """Slices that are solved at once; those of a block, where the method couples them."""
+    levels: int
+    """Noise levels of a batch, over all chains."""
+
+    @classmethod
+    def of(cls, plan: Plan, done: int, dashboard: str) -> RunStarted:
+        """The start of a plan of which so many blocks are done."""
+        method, block = plan.spec.method, plan.spec.block
+        return cls(
+            blocks=plan.block_count,
+            done=done,
+            voxels=prod(plan.shard),
+            dashboard=dashboard,
+            slices=block.slices,
+            batch=block.slices if method.couples_slices else block.batch,
+            levels=method.rounds,
+        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,10 @@ class ActiveBlock:
     """Its name."""
     seconds: float
     """Since the stage began."""
+    done: int = 0
+    """Noise levels that its batches have passed."""
+    total: int = 0
+    """Noise levels that they pass; 0 before the reconstruction."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +106,39 @@ class ClusterStatus:
     active: tuple[ActiveBlock, ...] = ()
     pool_seconds: float = 0.0
     """Seconds that the pool has spent in network calls for others."""
+    parts: Mapping[int, float] = field(default_factory=dict)
+    """The part of its reconstruction that is done, of each block in flight."""
+    once: tuple[tuple[str, Work], ...] = ()
+    """What is done once and not for a block, with the name of the worker that is at it."""
+
+
+@dataclass(frozen=True)
+class Paced:
+    """The pace of the run; emitted after each `ClusterStatus`."""
+
+    blocks: float
+    """Blocks that have ended since the start, and the parts that are done of others."""
+    voxels_per_second: float | None
+    """None while it is not measured."""
+    left_seconds: float | None
+    """None while nothing says."""
+
+
+@dataclass(frozen=True)
+class ShardMade:
+    """A shard of what follows the last block is there: of coarser levels, or of a copy."""
+
+    what: str
+    """In words."""
+    done: int
+    """Shards that are there."""
+    total: int
+    """Shards of all of it."""
 
 
 @dataclass(frozen=True)
 class Stopping:
     """Ctrl-C: begun blocks are finished, and no others are begun."""
-
-
-@dataclass(frozen=True)
-class Copied:
-    """A shard of the copy that the spec asks for (`output.also`) is in place."""
-
-    done: int
-    """Shards that are."""
-    total: int
-    """Shards of the whole copy."""
 
 
 Event = (
@@ -103,8 +148,9 @@ Event = (
     | BlockFailed
     | Waiting
     | ClusterStatus
+    | Paced
     | Stopping
-    | Copied
+    | ShardMade
 )
 Subscriber = Callable[[Event], None]
 
@@ -134,11 +180,14 @@ class RunObserver:
     def on_cluster_status(self, event: ClusterStatus) -> None:
         """The workers were polled."""
 
+    def on_paced(self, event: Paced) -> None:
+        """The pace was looked at."""
+
     def on_stopping(self, event: Stopping) -> None:
         """No more blocks are begun."""
 
-    def on_copied(self, event: Copied) -> None:
-        """A shard of the copy is in place."""
+    def on_shard_made(self, event: ShardMade) -> None:
+        """A shard of what follows the last block is there."""
 
 
 _METHODS = {
@@ -148,6 +197,7 @@ _METHODS = {
     BlockFailed: "on_block_failed",
     Waiting: "on_waiting",
     ClusterStatus: "on_cluster_status",
+    Paced: "on_paced",
     Stopping: "on_stopping",
-    Copied: "on_copied",
+    ShardMade: "on_shard_made",
 }

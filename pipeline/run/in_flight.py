@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ddgm.core.process_work import Work
 from ddgm.pipeline.run.retry import BlockState
 
 if TYPE_CHECKING:
     from distributed import Future
+
+
+METHOD = "reconstruct"  # the stage whose steps are counted
 
 
 @dataclass
@@ -26,6 +30,8 @@ class Attempt:
         worker: address of who is at it, or was at the last one.
         since: the clock when that stage began or ended.
         begun: whether any stage has been.
+        done: steps of the reconstruction that are done, of `total`.
+        total: steps of it; 0 before it has begun.
     """
 
     name: str
@@ -36,6 +42,12 @@ class Attempt:
     worker: str = ""
     since: float = 0.0
     begun: bool = False
+    done: int = 0
+    total: int = 0
+
+    def end_method(self) -> None:
+        """Note that its reconstruction has ended."""
+        self.done = self.total = self.total or 1
 
 
 class InFlight(Collection[Attempt]):
@@ -66,6 +78,16 @@ class InFlight(Collection[Attempt]):
         """Forget an attempt, and let Dask forget it."""
         del self._attempts[attempt.name]
         attempt.future.release()
+
+    def note(self, work: Iterable[Work]) -> None:
+        """Note what workers say that they are at; it may be older than what is known."""
+        for said in work:
+            if (attempt := self._attempts.get(said.task)) is not None:
+                attempt.done, attempt.total = max(attempt.done, said.done), said.total
+
+    def parts(self) -> dict[int, float]:
+        """The part of its reconstruction that is done, of each block."""
+        return {a.state.block: a.done / a.total if a.total else 0.0 for a in self}
 
     def pick_worker(self, slots: Mapping[str, int]) -> str | None:
         """Pick the worker with the most free slots; None where all are full."""

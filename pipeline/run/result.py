@@ -20,6 +20,7 @@ class RunResult(RunObserver):
         seconds: this start took.
         tally: of all records of the run.
         predicted: seconds, and bytes of a worker, that this start would take; see `Forecast`.
+        voxels_per_second: of the blocks of this start, where it did any.
     """
 
     blocks: int
@@ -27,6 +28,7 @@ class RunResult(RunObserver):
     seconds: float = 0.0
     tally: RunStatistics = field(default_factory=RunStatistics, repr=False)
     predicted: dict[str, Any] | None = None
+    voxels_per_second: float | None = None
 
     @property
     def done(self) -> int:

@@ -6,22 +6,23 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ddgm.core.errors import Stopped
 from ddgm.pipeline.block.stages import run_block
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.run.dask_cluster import DaskCluster
-from ddgm.pipeline.run.events import Copied, Event, RunStarted, Subscriber
-from ddgm.pipeline.run.forecast import Forecast
+from ddgm.pipeline.run.events import ClusterStatus, Event, RunStarted, ShardMade, Subscriber
 from ddgm.pipeline.run.preflight import check, create
+from ddgm.pipeline.run.progress.forecast import Forecast
+from ddgm.pipeline.run.progress.pace import Pace
+from ddgm.pipeline.run.progress.state import StateFile
 from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.run.scheduler import BlockScheduler
 from ddgm.pipeline.run.standstill import RunError
-from ddgm.pipeline.run.state import StateFile
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.ledger import Record
@@ -30,11 +31,14 @@ from ddgm.pipeline.store.lock import RunLock, run_lock
 from ddgm.pipeline.store.precomputed import Precomputed
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.terminal import plural
 from ddgm.workers.connect import connect
 from ddgm.workers.specs import Local
 
 if TYPE_CHECKING:
     from distributed import Client
+
+T = TypeVar("T")
 
 
 def run(
@@ -83,25 +87,27 @@ def run(
         there = store.write_metrics(list(result.tally.columns), records)
         if (lost := result.tally.done - there) > 0:
             raise RunError(
-                f"output.path: {context.root}: the records of {lost} blocks that were done are "
-                "gone; run the same spec again to do these blocks anew"
+                f"output.path: {context.root}: gone: {plural(lost, 'record')} of blocks that were "
+                "done; run the same spec again to do these blocks anew"
             )
         if context.levels and not stopped:
             levels = Levels(store, context.plan, context.digest)
-            levels.check(levels.complete())  # above blocks given up, and after a crash
+            made = _told(levels.complete(), "coarser levels", levels.pyramid.count, emit)
+            levels.check(made)  # above blocks given up, and after a crash
         if spec.output.also is not None and there == result.blocks:
-            _copy(copy, emit)
+            for _ in _told(copy.make(), "the precomputed copy", copy.count, emit):
+                pass
     result.seconds = time.monotonic() - start
     if stopped:
         raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
     return result
 
 
-def _copy(copy: Precomputed, emit: Subscriber) -> None:
-    """Make what the reconstruction's copy lacks."""
-    total = copy.count
-    for done, _ in enumerate(copy.make(), 1):
-        emit(Copied(done, total))
+def _told(made: Iterable[T], what: str, total: int, emit: Subscriber) -> Iterator[T]:
+    """Hand on what is made after the last block, with an event for each shard."""
+    for done, shard in enumerate(made, 1):
+        yield shard
+        emit(ShardMade(what, done, total))
 
 
 def _known(store: RunStore, context: RunContext, result: RunResult) -> bytearray:
@@ -124,21 +130,25 @@ def _drain(
 ) -> bool:
     """Run all pending blocks; whether they were stopped before their end."""
     store = RunStore(context.root)
-    state = StateFile(store, context, result, forecast)
-
-    def tell(event: Event) -> None:
-        for subscriber in (result, forecast, state, emit):
-            subscriber(event)
-
-    z, y, x = context.plan.shard
     local = isinstance(context.plan.spec.cluster, Local)  # which has none
     dashboard = "" if local else client.dashboard_link or ""
-    tell(RunStarted(result.blocks, result.resumed, z * y * x, dashboard))
+    started = RunStarted.of(context.plan, result.resumed, dashboard)
+    pace = Pace(forecast, started.voxels)
+    state = StateFile(store, context, result, forecast, pace)
+
+    def tell(event: Event) -> None:
+        for subscriber in (result, forecast, pace, state, emit):
+            subscriber(event)
+        if isinstance(event, ClusterStatus):
+            emit(pace.now())
+
+    tell(started)
     scheduler = BlockScheduler(DaskCluster(client, context), context, store, tell)
     try:
         with _interrupts(scheduler.stop):
             scheduler.drain(pending, lock.check)
     finally:
+        result.voxels_per_second = pace.now(whole=True).voxels_per_second
         state.write(ended=True)
     return scheduler.stopping
 

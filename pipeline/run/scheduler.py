@@ -22,7 +22,7 @@ from ddgm.pipeline.run.events import (
     Subscriber,
     Waiting,
 )
-from ddgm.pipeline.run.in_flight import Attempt, InFlight
+from ddgm.pipeline.run.in_flight import METHOD, Attempt, InFlight
 from ddgm.pipeline.run.placement import LOCAL, capacities, check_room, placement_of
 from ddgm.pipeline.run.retry import (
     Abort,
@@ -153,6 +153,8 @@ class BlockScheduler:
     def _on_stage(self, attempt: Attempt, stage: str, worker: str) -> None:
         """A worker began a stage, or is through with it."""
         left = attempt.stage  # by a worker that is lost, if Dask has begun it anew by itself
+        if left == METHOD and not stage:
+            attempt.end_method()
         again = bool(stage and left) and (stage == left or worker == attempt.worker)
         attempt.stage, attempt.worker = stage, worker
         attempt.since, attempt.begun = self.clock(), True
@@ -254,6 +256,7 @@ class BlockScheduler:
         self._end_what_hangs()
         if not self.slots:
             self.emit(Waiting(pool=bool(self.workers.running)))
+        self.in_flight.note(said for w in self.workers.running.values() for said in w.work)
         self.standstill.check(self.in_flight, bool(self.slots))
         self.emit(self._status())
 
@@ -272,10 +275,20 @@ class BlockScheduler:
     def _status(self) -> ClusterStatus:
         pool, now = self.workers.pool, self.clock()
         active = tuple(
-            ActiveBlock(a.state.block, a.stage, self.names.get(a.worker, a.worker), now - a.since)
+            ActiveBlock(
+                a.state.block,
+                a.stage,
+                self.names.get(a.worker, a.worker),
+                now - a.since,
+                a.done,
+                a.total,
+            )
             for a in self.in_flight
             if a.stage
         )
+        running = self.workers.running.values()
+        once = tuple((w.name, said) for w in running for said in w.work if not said.task)
         spent = self.cluster.network_seconds(pool) if self.placement.calls_pool else 0.0
         block_workers = len(self.workers.block_workers)
-        return ClusterStatus(self.placement, block_workers, len(pool), active, spent)
+        parts = self.in_flight.parts()
+        return ClusterStatus(self.placement, block_workers, len(pool), active, spent, parts, once)

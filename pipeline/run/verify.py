@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.progress_bar import Bar
 from ddgm.pipeline.run.events import Subscriber
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.levels import Shard
@@ -21,7 +22,6 @@ from ddgm.pipeline.store.manifest import levels_of, plan_of
 from ddgm.pipeline.store.precomputed import INFO, Precomputed
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.sealed import DamagedError
-from ddgm.pipeline.terminal import bar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -97,7 +97,7 @@ def verify_run(root: str, console: Console) -> Found:
     found = Found(plan.block_count, metadata=metadata)
     found.problems += [f"{name}: missing, or not as the plan gives" for name in found.metadata]
     readable: list[Layer] = [x for x in plan.spec.output.layers if _array(x) not in found.metadata]
-    with bar(console) as progress:
+    with Bar(console) as progress:
         for index in progress.track(range(plan.block_count), description="verifying"):
             problem = _damage(store, plan, index, manifest["digest"], readable)
             if problem is None:

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from ddgm.pipeline.store.ledger import Record
@@ -17,7 +16,6 @@ from ddgm.pipeline.store.ledger import Record
 MAX_FAILURES = 50  # failures that are kept; a run can have very many
 WORST = 5  # slices that are named
 SAMPLE = 10_000  # values of a metric that its median is taken of
-RECENT = 500  # blocks that the rate is taken of
 
 
 @dataclass
@@ -63,7 +61,7 @@ class RunStatistics:
     metrics: dict[str, RunningMean] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
     worst: list[tuple[float, int, int]] = field(default_factory=list)  # residual, slice, block
-    ends: list[float] = field(default_factory=list)  # a heap of the latest, seconds since 1970
+    last: float | None = None  # block's end, seconds since 1970
 
     @classmethod
     def of(
@@ -90,7 +88,8 @@ class RunStatistics:
         self.peak = max(self.peak, record.peak)
         self.seconds.update(record.seconds)  # type: ignore[arg-type]
         if record.finished:
-            _keep(self.ends, datetime.fromisoformat(record.finished).timestamp(), RECENT)
+            ended = datetime.fromisoformat(record.finished).timestamp()
+            self.last = max(self.last or ended, ended)
         for row in record.metrics:
             for name, value in row.items():
                 self.columns.setdefault(name)
@@ -101,14 +100,6 @@ class RunStatistics:
     def seconds_each(self) -> dict[str, float]:
         """Seconds of a block in each stage, on average."""
         return {k: v / max(self.done, 1) for k, v in self.seconds.items()}
-
-    def seconds_a_block(self) -> float | None:
-        """Between the ends of blocks, lately; pauses between two starts of a run left out."""
-        gaps = [b - a for a, b in pairwise(sorted(self.ends))]
-        if not gaps:
-            return None
-        longest = 10 * max(sorted(gaps)[int(0.75 * len(gaps))], 1.0)
-        return max(fmean(g for g in gaps if g <= longest), 1e-3)
 
     def summary(self) -> dict[str, Any]:
         """All that `ddgm status` shows of it, as JSON holds it."""
@@ -122,8 +113,7 @@ class RunStatistics:
             "metrics": {name: s.summary() for name, s in self.metrics.items() if name != "slice"},
             "seconds": self.seconds_each(),
             "worst": sorted(self.worst, reverse=True),
-            "last": max(self.ends, default=None),
-            "seconds_a_block": self.seconds_a_block(),
+            "last": self.last,
         }
 
 

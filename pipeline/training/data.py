@@ -21,8 +21,8 @@ from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.callbacks import LOOK_STEPS
 from ddgm.core.training.data import AXES, NoisyPatches, PatchSource, planes
 from ddgm.core.training.statistics import Moments
+from ddgm.pipeline.progress_bar import Bar
 from ddgm.pipeline.spec.plan import nearly_equal, sides_in_words
-from ddgm.pipeline.terminal import bar
 from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
 from ddgm.pipeline.training.spec import Region, TrainingSpec
 from ddgm.pipeline.volumes.box import Box
@@ -139,7 +139,7 @@ def intensity(spec: TrainingSpec, volumes: Sequence[TrainingVolume], console: Co
         return Intensity(**json.loads(kept.read_text()))
     count = sum(len(v.bricks) for v in volumes)
     total = Moments()
-    with bar(console) as progress, fetchers(min(spec.data.cache.processes, count)) as pool:
+    with Bar(console) as progress, fetchers(min(spec.data.cache.processes, count)) as pool:
         task = progress.add_task("reading, measuring", total=count)
         for found in moments([(v.bricks, v.schedule) for v in volumes], pool):
             total += found

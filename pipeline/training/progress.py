@@ -7,7 +7,7 @@ import math
 from rich.console import Console
 
 from ddgm.core.training.events import Event, Started, Stepped, Validated
-from ddgm.pipeline.terminal import ProgressBar
+from ddgm.pipeline.progress_bar import ProgressBar
 
 
 class TrainingProgress(ProgressBar):

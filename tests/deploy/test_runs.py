@@ -193,7 +193,7 @@ def test_cancel_ends_every_job_and_a_run_sent_again_replaces_a_worker_that_is_lo
     assert processes(run)
     status, out, _ = run_ddgm(capsys, "cancel", run)
     assert status == 0
-    assert "2 jobs are out of the queue" in out
+    assert "2 jobs taken out of the queue" in out
     assert queued(run) == []
     wait_for(run, "the end of its processes", lambda: not processes(run))
     assert "ended: it was cancelled" in run_ddgm(capsys, "status", run)[1]

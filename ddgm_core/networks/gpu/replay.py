@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from ddgm.core import process_work
+
 Work = TypeVar("Work", bound=Callable[[Tensor], Tensor])
 
 Kind = tuple[torch.Size, torch.dtype, torch.device]
@@ -36,7 +38,8 @@ class CudaGraphed(Generic[Work]):
             if kind not in self._recorded:
                 if len(self._recorded) == SHAPES:
                     return self.work(x)
-                self._recorded[kind] = self._record(x)
+                with process_work.work("compiling the network for this GPU"):
+                    self._recorded[kind] = self._record(x)
             graph, given, made = self._recorded[kind]
             given.copy_(x)
             graph.replay()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from ddgm.pipeline.progress_bar import Bar
 from ddgm.pipeline.spec.levels import Pyramid
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.store.manifest import levels_of, plan_of
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.terminal import bar
 
 
 def add_levels(root: str, console: Console) -> int:
@@ -42,7 +42,7 @@ def add_levels(root: str, console: Console) -> int:
             store.arrays.mend_metadata(plan, count)
             store.write_manifest({**manifest, "levels": count})
         levels = Levels(store, plan, manifest["digest"])
-        with bar(console) as progress:
+        with Bar(console) as progress:
             levels.check(
                 progress.track(
                     levels.complete(), total=levels.pyramid.count, description="coarser levels"

@@ -18,6 +18,7 @@ from ddgm.pipeline.store.arrays import StoreError, checksum, name_of
 from ddgm.pipeline.store.levels.means import AreaMeans
 from ddgm.pipeline.store.levels.records import Checksums, LevelLedger, ShardRecord, hash_of
 from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.terminal import plural
 
 THREADS = min(4, os.cpu_count() or 1)  # each holds a shard and its means, 16 bytes a voxel
 AHEAD = 64  # shards that are handed to them at once
@@ -86,8 +87,8 @@ class Levels:
         root = self.store.root
         if faults := [fault for fault in made if fault is not None]:
             raise StoreError(
-                f"{root}: {faults[0]}, so {len(faults)} shards of coarser levels cannot be made; "
-                f"mend it with `ddgm repair {root}`"
+                f"{root}: {faults[0]}, which keeps {plural(len(faults), 'shard')} of coarser "
+                f"levels from being made; mend it with `ddgm repair {root}`"
             )
 
     def parents(self, shard: Shard) -> dict[Shard, Checksums]:

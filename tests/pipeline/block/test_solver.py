@@ -87,7 +87,10 @@ def test_it_runs_the_method_that_the_spec_names(
     x = torch.randn(6, g.thickness, g.width)  # a batch of four, and half of another
     origins: list[SliceOrigin] = [(0, 0, i) for i in range(6)]
     y = solver.simulate(x, origins)
-    found = solver.reconstruct(y, origins)
+    steps: list[int] = []
+    found = solver.sample(y, origins, steps.append)[0]
+    assert steps == sorted(steps)
+    assert set(steps) == set(range(1, solver.steps(len(y)) + 1))
     with torch.inference_mode():
         first = by_hand(method, solver, y[:4], origins[:4])
         ends = [*origins[4:], origins[5], origins[5]]

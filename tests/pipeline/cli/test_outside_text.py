@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddgm.pipeline.progress_bar import counted
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.terminal import Terminal, counted, printable, table
+from ddgm.pipeline.terminal import Terminal, printable, table
 from ddgm.pipeline.volumes.volume import SourceError
 from tests.pipeline.runs import run_ddgm, small_spec
 

@@ -44,7 +44,7 @@ def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     assert f"ddgm repair {tmp_path / 'run'}" in err
     status, out, _ = run_ddgm(capsys, "repair", tmp_path / "run")
     assert status == 0
-    assert "1 blocks mended" in out
+    assert "1 block mended" in out
     assert shard.read_bytes() == good
     assert [p.stat().st_mtime_ns for p in others if "/c/0/" in str(p)] == before
     assert run_ddgm(capsys, "verify", tmp_path / "run")[0] == 0
@@ -76,7 +76,7 @@ def test_repair_writes_metadata_again_and_loses_no_block(
     (root / "volume.zarr/truth/0/c/1/0/0").write_bytes(b"")
     status, out, err = run_ddgm(capsys, "repair", root)
     assert (status, err) == (0, "")
-    assert "1 blocks mended" in out
+    assert "1 block mended" in out
     assert run_ddgm(capsys, "verify", root)[0] == 0
     assert {p: p.read_bytes() for p in before if "volume.zarr" in str(p)} == {
         p: data for p, data in before.items() if "volume.zarr" in str(p)
@@ -91,7 +91,7 @@ def test_repair_says_what_it_leaves_and_forgets_nothing_that_another_driver_is_a
     run_alone(spec, 0)
     status, _, err = run_ddgm(capsys, "repair", root)
     assert status == 1
-    assert "1 blocks are not done, which `ddgm repair` leaves; run the spec again" in one_line(err)
+    assert "not done: 1 block, which `ddgm repair` leaves; run the spec again" in one_line(err)
     (root / "volume.zarr/truth/0/c/0/0/0").write_bytes(b"")
     (root / "volume.zarr/zarr.json").unlink()
     with run_lock(Folder(str(root))):

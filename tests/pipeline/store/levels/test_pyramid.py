@@ -88,7 +88,7 @@ def test_a_flipped_bit_in_a_coarser_level_is_found_and_mended(
     before = files(root)
     status, out, _ = run_ddgm(capsys, "verify", root)
     assert status == 0
-    assert "2 blocks and 2 shards of coarser levels are as the ledger says" in flat(out)
+    assert "as the ledger says: 2 blocks and 2 shards of coarser levels" in flat(out)
     flip(root / "volume.zarr/truth/1/c/0/0/0")
     (root / "volume.zarr/algebraic/2/zarr.json").unlink()
     (root / "volume.zarr/reconstruction/2/c/0/0/0").unlink()
@@ -96,7 +96,7 @@ def test_a_flipped_bit_in_a_coarser_level_is_found_and_mended(
     assert status == 1
     assert "level 1, shard c/0/0/0: truth" in out
     assert "level 2, shard c/0/0/0: reconstruction" in out
-    assert "1 files of metadata and 2 of 2 shards of coarser levels" in one_line(err)
+    assert "1 file of metadata and 2 of 2 shards of coarser levels" in one_line(err)
     status, out, err = run_ddgm(capsys, "repair", root)
     assert (status, err) == (0, "")
     assert "0 blocks mended, 2 shards of coarser levels made again" in flat(out)
@@ -126,7 +126,7 @@ def test_a_run_of_before_there_were_levels_goes_on_and_is_given_them(
     before_levels(root, spec_of(made, volume, tiny_prior))
     status, out, _ = run_ddgm(capsys, "verify", root)
     assert status == 0
-    assert "2 blocks are as the ledger says" in flat(out)
+    assert "as the ledger says: 2 blocks" in flat(out)
     (root / "ledger/000/000001.json").unlink()
     run_alone(spec_of(root, volume, tiny_prior), 1)
     assert run(spec, lambda event: None).resumed == 2
@@ -134,7 +134,7 @@ def test_a_run_of_before_there_were_levels_goes_on_and_is_given_them(
     assert run_ddgm(capsys, "repair", root)[0] == 0
     status, out, err = run_ddgm(capsys, "pyramid", root)
     assert (status, err) == (0, "")
-    assert "2 coarser levels of each image are there" in flat(out)
+    assert "each image has 2 coarser levels" in flat(out)
     assert layers(root) == layers(made)
     assert json.loads((root / "run.json").read_text())["levels"] == 2
     assert run_ddgm(capsys, "verify", root)[0] == 0

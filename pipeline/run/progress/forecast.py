@@ -65,16 +65,25 @@ class Forecast(RunObserver):
 
     def seconds(self) -> float | None:
         """Predicted seconds of the method; None while nothing has been timed."""
+        each, workers = self.block_seconds(), self.workers()
+        if each is None or not workers:
+            return None
+        # no run ends before its one block, however many workers there are
+        return each * max(self.blocks / workers, 1.0)
+
+    def block_seconds(self) -> float | None:
+        """Predicted seconds of the method for a block; None while nothing has been timed."""
         timing = self._timing
         if self._slice is None and timing is not None and timing.status == "finished":
             with suppress(Exception):  # lost with its worker
                 self._slice = timing.result(timeout=HAND_OVER_SECONDS)
-        if self._slice is None or not self.worker_seconds:
+        if self._slice is None:
             return None
-        spec = self.context.plan.spec
-        workers = self.worker_seconds / (self._seen - self._began)
-        # no run ends before its one block, however many workers there are
-        return self._slice * spec.block.slices * max(self.blocks / workers, 1.0)
+        return self._slice * self.context.plan.spec.block.slices
+
+    def workers(self) -> float:
+        """Workers that run the network, on average since the start."""
+        return self.worker_seconds / max(self._seen - self._began, 1e-9)
 
     def as_json(self) -> dict[str, Any]:
         """Predicted seconds, and bytes of a worker that holds blocks."""

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ddgm.pipeline.block.task import RunContext
+from ddgm.pipeline.progress_bar import in_words
 from ddgm.pipeline.run.events import BlockDone, BlockRetried, ClusterStatus, RunObserver
-from ddgm.pipeline.run.forecast import Forecast
 from ddgm.pipeline.run.placement import LOCAL
+from ddgm.pipeline.run.progress.forecast import Forecast
+from ddgm.pipeline.run.progress.pace import Pace
 from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.store.files import FolderError
 from ddgm.pipeline.store.run_store import RunStore
@@ -30,12 +32,19 @@ class StateFile(RunObserver):
         context: what is run.
         result: so far; counts before this one does.
         forecast: of this start.
+        pace: of this start.
     """
 
     def __init__(
-        self, store: RunStore, context: RunContext, result: RunResult, forecast: Forecast
+        self,
+        store: RunStore,
+        context: RunContext,
+        result: RunResult,
+        forecast: Forecast,
+        pace: Pace,
     ) -> None:
-        self.store, self.context, self.result, self.forecast = store, context, result, forecast
+        self.store, self.context, self.result = store, context, result
+        self.forecast, self.pace = forecast, pace
         self.began = time.monotonic()
         self.started = _now()
         self.written = float("-inf")
@@ -67,6 +76,7 @@ class StateFile(RunObserver):
         """Write the state. Errors are ignored here; the data path reports them."""
         self.written = time.monotonic()
         running = [] if ended else [asdict(r) for r in self.status.active[:LISTED]]
+        once = [(worker, in_words(work)) for worker, work in self.status.once[:LISTED]]
         state = {
             "digest": self.context.digest,
             "started": self.started,
@@ -81,6 +91,8 @@ class StateFile(RunObserver):
             "retries": self.retries,
             "active": 0 if ended else len(self.status.active),
             "running": running,
+            "once": [] if ended else once,
+            "pace": asdict(self.pace.now(whole=ended)),
             "predicted": self.forecast.as_json(),
             "tally": self.result.tally.summary(),
         }

@@ -9,16 +9,16 @@ from typing import Any
 from rich.filesize import decimal
 from rich.table import Table
 
+from ddgm.pipeline.cli.shown.progress import lines_of, rate_text
+from ddgm.pipeline.run.events import ActiveBlock, RunStarted
+from ddgm.pipeline.run.progress.state import read_state
 from ddgm.pipeline.run.result import RunResult
-from ddgm.pipeline.run.state import read_state
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.lock import Driver, driver
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.pipeline.terminal import Row, duration, table
-
-LISTED = 8  # blocks at work that are named
 
 
 def status_rows(root: str) -> list[Row]:
@@ -46,8 +46,9 @@ def status_rows(root: str) -> list[Row]:
             f"{tally['done']} done, {tally['failed']} failed, {left} left",
             {"blocks": plan.block_count, **counts, "left": left},
         ),
-        *pace_rows(tally, plan, left),
-        *(_state_rows(state, live) if state is not None else ()),
+        *(_pace_rows(state.get("pace", {}), live) if state is not None else ()),
+        *_time_rows(tally),
+        *(_state_rows(state, live, plan) if state is not None else ()),
         *metric_rows(tally),
         *_trouble_rows(tally),
     ]
@@ -58,6 +59,8 @@ def result_table(result: RunResult, root: str) -> Table:
     tally = result.tally.summary()
     counts = f"{result.done} done, {result.resumed} before, {result.failures} failed"
     rows = [Row("blocks", counts), Row("time", duration(result.seconds))]
+    if (rate := result.voxels_per_second) is not None:
+        rows.append(Row("rate", rate_text(rate)))
     if result.predicted is not None:
         rows += predicted_rows(result.predicted, result.seconds, tally["peak"])
     return table("result", [*rows, *metric_rows(tally)])
@@ -82,18 +85,22 @@ def _off(real: float, planned: float) -> str:
     return f"it took {abs(share):.0%} {'more' if share > 0 else 'less'}"
 
 
-def pace_rows(tally: Mapping[str, Any], plan: Plan, left: int) -> list[Row]:
-    """Rate, what is left at that rate, and where the time goes."""
+def _pace_rows(pace: Mapping[str, Any], live: bool) -> list[Row]:
+    """The rate of the latest start, and the time that is left while it goes."""
+    rows = []
+    if (rate := pace.get("voxels_per_second")) is not None:
+        rows.append(Row("rate", rate_text(rate), {"voxels_per_second": rate}))
+    if live and (left := pace.get("left_seconds")) is not None:
+        rows.append(Row("time left", duration(left), {"left_seconds": left}))
+    return rows
+
+
+def _time_rows(tally: Mapping[str, Any]) -> list[Row]:
+    """When the last block ended, and where its time and memory went."""
     if tally["last"] is None:
         return []
     last = datetime.fromtimestamp(tally["last"], UTC).isoformat()
     rows = [Row("last block ended", last, {"last_block_ended": last})]
-    if pace := tally["seconds_a_block"]:
-        z, y, x = plan.shard
-        rate, rest = z * y * x / pace, left * pace
-        rows.append(Row("rate", f"{rate / 1e6:.3g} Mvoxel/s", {"voxels_per_second": rate}))
-        text = duration(rest) if left else "nothing"
-        rows.append(Row("left, at this rate", text, {"left_seconds": rest}))
     spent = ", ".join(f"{k} {v:.1f}" for k, v in tally["seconds"].items())
     rows.append(Row("seconds a block", spent, {"block_seconds": tally["seconds"]}))
     peak = tally["peak"]
@@ -135,7 +142,7 @@ def _driver_row(driven: Driver | None, state: Mapping[str, Any] | None) -> Row:
     return Row("driver", f"process {driven.pid} on {driven.host}{seen}", {"driver": facts})
 
 
-def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
+def _state_rows(state: Mapping[str, Any], live: bool, plan: Plan) -> list[Row]:
     """Rows of the state that the latest start wrote."""
     workers = f"{state['block_workers']} that hold blocks, {state['pool']} in the pool"
     facts = {key: state[key] for key in ("block_workers", "pool", "placement")}
@@ -151,12 +158,10 @@ def _state_rows(state: Mapping[str, Any], live: bool) -> list[Row]:
         elif not live:
             rows += predicted_rows(predicted, state["seconds"], state["tally"]["peak"])
     if live:
-        shown = [
-            f"{r['block']} ({r['stage']} on {r['worker']}, {duration(r['seconds'])})"
-            for r in state["running"][:LISTED]
-        ]
-        text = f"{state['active']} blocks: {', '.join(shown) or 'none'}"
-        facts = {"active": state["active"], "running": state["running"]}
+        run = RunStarted.of(plan, 0, "")
+        active = tuple(ActiveBlock(**r) for r in state["running"])
+        text = "; ".join(lines_of(run, active, state.get("once", ()))) or "no block"
+        facts = {key: state[key] for key in ("active", "running")}
         rows.append(Row("at work on", text, facts))
     return rows
 

@@ -29,7 +29,7 @@ from ddgm.pipeline.spec.memory import (
 )
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
-from ddgm.pipeline.terminal import Row, duration
+from ddgm.pipeline.terminal import Row, duration, plural
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
 from ddgm.workers.specs import Local
@@ -138,7 +138,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
         ),
         Row(
             "blocks",
-            f"{plan.block_count} of {spec.block.slices} slices",
+            f"{plan.block_count} of {plural(spec.block.slices, 'slice')}",
             {"blocks": plan.block_count, "block_slices": spec.block.slices},
         ),
         *_halo_rows(plan),
@@ -239,7 +239,10 @@ def _coarser(pyramid: Pyramid, size: int) -> str:
     if not last.number:
         return ""
     more, files = decimal(size), pyramid.count * len(pyramid.layers)
-    return f"; {last.number} coarser levels, down to {_by(last.shape)}: {more} in {files} files"
+    return (
+        f"; {plural(last.number, 'coarser level')}, down to {_by(last.shape)}: {more} in "
+        f"{plural(files, 'file')}"
+    )
 
 
 def _time_rows(plan: Plan, cost: RunTime) -> list[Row]:
@@ -252,7 +255,7 @@ def _time_rows(plan: Plan, cost: RunTime) -> list[Row]:
         ),
         Row(
             "data step",
-            f"{cost.data_step * 1e3:.0f} ms for {spec.block.batch} slices",
+            f"{cost.data_step * 1e3:.0f} ms for {plural(spec.block.batch, 'slice')}",
             {"data_step_seconds": cost.data_step},
         ),
     ]
@@ -272,7 +275,9 @@ def _room_rows(plan: Plan) -> list[Row]:
     assert isinstance(plan.spec.cluster, Local)
     slices, memory = slices_that_fit(plan, *limit), plan.spec.cluster.memory
     room = fits(plan, *limit)
-    remedy = f"at most {slices} slices do; lower block.slices" if slices else "no block does"
+    remedy = (
+        f"{plural(slices, 'slice')} would do; lower block.slices" if slices else "no block does"
+    )
     text = "yes" if room else f"NO: {remedy}, or raise memory"
     facts = {"memory_limit_bytes": limit[0], "fits": room, "slices_that_fit": slices}
     return [Row(f"fits into {memory}", text, facts)]
