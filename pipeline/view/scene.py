@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from ddgm.core.intensity import Intensity
 from ddgm.pipeline.spec.layout import layout_of
@@ -17,11 +18,12 @@ from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.pipeline.volumes.box import Box
 
-PANELS = ("reconstruction", "truth", "algebraic"), ("spread", "measured", "source")
+PANELS = "reconstruction", "truth", "algebraic", "spread", "measured", "source"
 TINTS = {"spread": "#ff9020", "measured": "#40a0ff"}
 WORST, FAILED = "worst slices", "failed blocks"
-STDS = 3  # of the grey levels on either side of their mean
-ACROSS = 480  # pixels that a slice is wide in its panel, at first
+STDS = 2  # of the grey levels on either side of their mean
+WINDOW = 1500, 800  # pixels of a browser: what panels are laid out for
+FILLED = 0.9  # of a panel, by its slice
 SHADER = """#uicontrol invlerp normalized
 #uicontrol vec3 tint color(default="white")
 void main() { emitRGB(tint * normalized()); }
@@ -75,23 +77,16 @@ class Scene:
             )
         marked = self._mark(state, space)
         state.position = self._position()
-        state.cross_section_scale = self._scale()
+        names = [name for name in PANELS if name in self.layers]
+        columns, across = self._arrangement(len(names))
+        state.cross_section_scale = self._width() / across
+        state.cross_section_orientation = self._orientation()
         state.title = f"ddgm {self.root}"
         state.cross_section_background_color = "black"
         state.show_axis_lines = state.show_default_annotations = False
-        rows = [[name for name in row if name in self.layers] for row in PANELS]
-        state.layout = ng.column_layout(
-            [
-                ng.row_layout(
-                    [
-                        ng.LayerGroupViewer(layers=[name, *marked], layout=self._layout())
-                        for name in row
-                    ]
-                )
-                for row in rows
-                if row
-            ]
-        )
+        panels = [ng.LayerGroupViewer(layers=[name, *marked], layout="xy") for name in names]
+        rows = [panels[k : k + columns] for k in range(0, len(panels), columns)]
+        state.layout = ng.column_layout([ng.row_layout(row) for row in rows])
         return state
 
     def _mark(self, state: Any, space: Any) -> list[str]:
@@ -147,16 +142,28 @@ class Scene:
         sides = zip(voxels, info.voxel_size_nm, info.origin_nm, strict=True)
         return [(origin + voxel * side) / side for voxel, side, origin in sides][::-1]
 
-    def _layout(self) -> str:
-        """The name of the plane of a slice."""
-        _, *plane = self.plan.axes
-        return "".join("xyz"[2 - axis] for axis in sorted(plane, reverse=True))
+    def _orientation(self) -> list[float]:
+        """A rotation, as a quaternion, that lays the width to the right and the thickness down."""
+        _, down, right = (np.eye(3)[2 - axis] for axis in self.plan.axes)
+        turned = np.stack([right, down, np.cross(right, down)], axis=1)
+        return Rotation.from_matrix(turned).as_quat().tolist()
 
-    def _scale(self) -> float:
-        """Voxels of the smallest side to a pixel."""
-        geometry, sides = self.plan.geometry, self.plan.sides_nm
-        longest = max(geometry.thickness * sides[0], geometry.width * sides[1])
-        return longest / min(self.plan.info.voxel_size_nm) / ACROSS
+    def _width(self) -> float:
+        """A slice's width in voxels of the smallest side, which are Neuroglancer's unit."""
+        g, sides = self.plan.geometry, self.plan.sides_nm
+        return g.width * sides[1] / min(self.plan.info.voxel_size_nm)
+
+    def _arrangement(self, panels: int) -> tuple[int, float]:
+        """Columns of panels that show a slice largest, and the pixels that it is wide there."""
+        g, sides = self.plan.geometry, self.plan.sides_nm
+        proportions = g.width * sides[1] / (g.thickness * sides[0])
+
+        def across(columns: int) -> float:
+            rows = -(-panels // columns)
+            return FILLED * min(WINDOW[0] / columns, WINDOW[1] / rows * proportions)
+
+        best = max(range(1, panels + 1), key=across)
+        return best, across(best)
 
     def _window(self, name: str) -> Sequence[float]:
         """The values that are black and white."""

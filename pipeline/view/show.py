@@ -107,7 +107,7 @@ def write_picture(viewer: Any, path: Path) -> None:
 
 def layers_of(spec: Spec, base: str) -> dict[str, str]:
     """The images of a run by name, each with Neuroglancer's URL for it below `base`."""
-    shown = [name for row in PANELS for name in row if name in spec.output.layers]
+    shown = [name for name in PANELS if name in spec.output.layers]
     return {name: f"{base}/{VOLUME}/{name}/|zarr3:" for name in shown}
 
 

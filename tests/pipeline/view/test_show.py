@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from scipy.spatial.transform import Rotation
 
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.run.runner import run_alone
@@ -22,6 +23,7 @@ from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.view import browser
 from ddgm.pipeline.view.browser import find_browser, picture
+from ddgm.pipeline.view.scene import PANELS
 from ddgm.pipeline.view.server import serving
 from ddgm.pipeline.view.show import viewing, write_picture
 from tests.pipeline.cli.words import one_line
@@ -53,14 +55,16 @@ def root(tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> str:
     return store.root
 
 
-def panels(viewer: Any) -> dict[str, np.ndarray]:
-    """The middle of each panel, as a picture shows it."""
-    pixels = np.asarray(picture(viewer, (1200, 800)).image_pixels)[..., :3].astype(float)
-    names = np.array([["reconstruction", "truth", "algebraic"], ["spread", "measured", "source"]])
+def seen_in(viewer: Any) -> np.ndarray:
+    """All panels, as a picture shows them."""
+    return np.asarray(picture(viewer, (1200, 900)).image_pixels)[..., :3].astype(float)
+
+
+def panels(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """The middle of each panel of a picture."""
     return {
-        str(names[r, c]): pixels[400 * r + 60 : 400 * r + 340, 400 * c + 120 : 400 * c + 280]
-        for r in range(2)
-        for c in range(3)
+        name: pixels[300 * r + 90 : 300 * r + 210, 600 * c + 150 : 600 * c + 450]
+        for (r, c), name in zip(product(range(3), range(2)), PANELS, strict=True)
     }
 
 
@@ -79,11 +83,12 @@ def test_each_layer_is_told_from_the_next_and_a_failed_block_is_red(root: str) -
         with viewer.txn() as state:
             state.selected_layer.visible = False
         with browser.browsing(viewer.get_viewer_url()):
-            seen = panels(viewer)
+            whole = seen_in(viewer)
             box = next(iter(viewer.state.layers["failed blocks"].layer.annotations))
             with viewer.txn() as state:
                 state.position = (np.asarray(box.point_a) + np.asarray(box.point_b)) / 2
-            failed = panels(viewer)["truth"]
+            failed = seen_in(viewer)
+    seen = panels(whole)
     grey = {name: pixels.mean(axis=2) for name, pixels in seen.items()}
     for name in ("reconstruction", "truth", "algebraic", "source"):
         red, _, blue = np.moveaxis(seen[name], 2, 0)
@@ -99,7 +104,18 @@ def test_each_layer_is_told_from_the_next_and_a_failed_block_is_red(root: str) -
     def reds(pixels: np.ndarray) -> int:
         return int((pixels[..., 0] - pixels[..., 1:].max(axis=2) > 100).sum())
 
-    assert reds(failed) > 20 > reds(seen["truth"])
+    assert reds(failed) > 20 > reds(whole)
+
+
+def test_the_width_lies_to_the_right_and_the_thickness_down(root: str) -> None:
+    with viewing(root) as viewer:
+        axes = Rotation.from_quat(viewer.state.cross_section_orientation).as_matrix().T
+        shown = [
+            [panel.layers[0] for panel in row.children] for row in viewer.state.layout.children
+        ]
+    right, down = axes[:2].round(6).tolist()
+    assert (right, down) == ([0, 1, 0], [0, 0, 1])  # y and z, in Neuroglancer's order x, y, z
+    assert shown == [["reconstruction", "truth"], ["algebraic", "spread"], ["measured", "source"]]
 
 
 @needs_chromium
