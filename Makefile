@@ -1,42 +1,44 @@
 # Two commands do everything on a fresh machine with Python 3.11 or later: make demo, make test.
+# With another Python, beside the first: make test-fast PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
+VENV ?= .venv
 # two processes, each of which takes a whole file at a time, the longest files first
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
-PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # or each of the hundreds of processes that the tests start would compile every module anew
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast test-slurm bench docs lint links format clean
 
-demo: .venv/.base          ## reconstruct a sample volume through the whole pipeline
-	.venv/bin/ddgm demo --folder demo
+demo: $(VENV)/.base          ## reconstruct a sample volume through the whole pipeline
+	$(VENV)/bin/ddgm demo --folder demo
 
-test: .venv/.test          ## all tests, on real processes and files; no GPU, no network
-	.venv/bin/python -m pytest $(SPREAD)
+test: $(VENV)/.test          ## all tests, on real processes and files; no GPU, no network
+	$(VENV)/bin/python -m pytest $(SPREAD)
 
-test-fast: .venv/.test     ## those that start no process, ask no server, train nothing and take no seconds
-	.venv/bin/python -m pytest $(SPREAD) -m "not (cluster or process or server or train or long or slurm or gpu)"
+test-fast: $(VENV)/.test     ## those that start no process, ask no server, train nothing and take no seconds
+	$(VENV)/bin/python -m pytest $(SPREAD) -m "not (cluster or process or server or train or long or slurm or gpu)"
 
 # -s INT: what ends late is ended as by Ctrl-C, so that all daemons are still taken down
-test-slurm: .venv/.test    ## the tests that need SLURM's daemons; see CONTRIBUTING.md
-	DDGM_TEST_SLURM=1 timeout -k 120 -s INT 1200 .venv/bin/python -m pytest tests/deploy
+test-slurm: $(VENV)/.test    ## the tests that need SLURM's daemons; see CONTRIBUTING.md
+	DDGM_TEST_SLURM=1 timeout -k 120 -s INT 1200 $(VENV)/bin/python -m pytest tests/deploy
 
 # on a GPU: make bench BENCH="--weights full --batch 64"
-bench: .venv/.test         ## speed: network, solve, pool, a run end to end; 40 minutes on 2 cores
-	for what in network solve pool end_to_end; do .venv/bin/python -m benchmarks.$$what $(BENCH) || exit; done
-	.venv/bin/python -m benchmarks.classical
+bench: $(VENV)/.test         ## speed: network, solve, pool, a run end to end; 40 minutes on 2 cores
+	for what in network solve pool end_to_end; do $(VENV)/bin/python -m benchmarks.$$what $(BENCH) || exit; done
+	$(VENV)/bin/python -m benchmarks.classical
 
 # a warning is an error: a link that leads nowhere, a name that is not there, a page in no chapter
-docs: .venv/.docs links    ## the site, in build/site
-	PATH="$$PWD/.venv/bin:$$PATH" NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+docs: $(VENV)/.docs links    ## the site, in build/site
+	PATH="$$PWD/$(VENV)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
-lint: .venv/.dev links     ## ruff, pyright, which room imports which, and hadolint for the container
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/pyright
-	PYTHONPATH=build/links .venv/bin/lint-imports
-	.venv/bin/hadolint deploy/containers/Dockerfile
+lint: $(VENV)/.dev links     ## ruff, pyright, which room imports which, and hadolint for the container
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+	PYTHONPATH=build/links $(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint deploy/containers/Dockerfile
 
 # `ddgm` as the folder that it is once installed, for tools that read code and do not run it
 links:
@@ -44,19 +46,19 @@ links:
 	@ln -sfn "$$PWD/ddgm_core" build/links/ddgm/core
 	@ln -sfn "$$PWD"/deploy "$$PWD"/pipeline "$$PWD"/workers "$$PWD"/pipeline/api/* build/links/ddgm
 
-format: .venv/.dev
-	.venv/bin/ruff check --fix .
-	.venv/bin/ruff format .
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf .venv build demo *.egg-info
+	rm -rf .venv* build demo *.egg-info
 
-.venv/.base: EXTRAS :=
-.venv/.test: EXTRAS := [test]
-.venv/.dev: EXTRAS := [dev]
-.venv/.docs: EXTRAS := [docs]
-.venv/.base .venv/.test .venv/.dev .venv/.docs: pyproject.toml constraints.txt
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@echo "installing ddgm$(EXTRAS) into .venv, a minute or two"
+$(VENV)/.base: EXTRAS :=
+$(VENV)/.test: EXTRAS := [test]
+$(VENV)/.dev: EXTRAS := [dev]
+$(VENV)/.docs: EXTRAS := [docs]
+$(VENV)/.base $(VENV)/.test $(VENV)/.dev $(VENV)/.docs: pyproject.toml constraints.txt
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing ddgm$(EXTRAS) into $(VENV), a minute or two"
 	@$(PIP) -e '.$(EXTRAS)'
 	@touch $@

@@ -25,7 +25,8 @@ class TiltGeometry:
     """The shape of a slice, and the tilts and the detector that it is seen with.
 
     Attributes:
-        thickness, width: of a slice in pixels: its rows (depth) and its columns (lateral).
+        thickness: of a slice, in pixels: its rows, in depth.
+        width: of a slice, in pixels: its columns, along the detector.
         angles: tilt angles in radians; at 0 the beam runs along the thickness.
         detector: `perpendicular` to the beam (the paper's, ASTRA's `parallel`), or `lateral`:
             its bins lie on the slab's own lateral grid at every tilt (`parallel_vec`), so

@@ -68,7 +68,8 @@ def _code(path: Path) -> str:
 SHOWN = {".ipynb": _notebook, ".py": _code, ".toml": _code}  # of examples/
 
 
-def on_post_page(output: str, page: Page, config: MkDocsConfig) -> None:
-    """Refuse a page that loads something from the network."""
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuse a page that loads something from the network; call modules by what is imported."""
     if found := LOADED.search(output):
         raise PluginError(f"{page.file.src_uri} loads from the network: {found[0]}")
+    return output.replace("<code>build/links/ddgm/", "<code>ddgm/")

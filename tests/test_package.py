@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
 IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
-NOT_INSTALLED = "ddgm/deploy/containers"  # recipes, which start from the repository
+RECIPES = "deploy/conda", "deploy/containers"  # not installed: they start from the repository
 
 
 def ours() -> dict[str, Path]:
@@ -46,7 +46,13 @@ def ours() -> dict[str, Path]:
                 found[name.as_posix()] = file
     own = (ROOT / FOLDERS["ddgm"]).relative_to(ROOT / FOLDERS["ddgm.pipeline"])
     inner = f"ddgm/pipeline/{own}/"  # `ddgm` itself, which is not imported by that name
-    return {n: f for n, f in found.items() if not n.startswith((inner, NOT_INSTALLED))}
+    left_out = (inner, *(f"ddgm/{folder}" for folder in RECIPES))
+    return {n: f for n, f in found.items() if not n.startswith(left_out)}
+
+
+def ignored(path: Path) -> bool:
+    """True of what git ignores."""
+    return any(fnmatch(part, pattern) for part in path.parts for pattern in IGNORED)
 
 
 def test_every_folder_of_python_is_listed() -> None:
@@ -70,10 +76,10 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source distribution of a copy of this folder: building leaves files behind."""
     folder = tmp_path_factory.mktemp("sdist")
 
-    def ignored(_: str, names: list[str]) -> set[str]:
-        return {n for n in names if n == ".git" or any(fnmatch(n, i) for i in IGNORED)}
+    def left(_: str, names: list[str]) -> set[str]:
+        return {name for name in names if name == ".git" or ignored(Path(name))}
 
-    shutil.copytree(ROOT, folder / "copy", ignore=ignored)
+    shutil.copytree(ROOT, folder / "copy", ignore=left)
     build = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
     run(sys.executable, "-c", build, cwd=folder / "copy")
     (built,) = folder.glob("*.tar.gz")
@@ -147,12 +153,23 @@ def test_the_sdist_holds_what_development_needs(sdist: Path) -> None:
     with tarfile.open(sdist) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
     assert {file.relative_to(ROOT).as_posix() for file in ours().values()} <= names
-    for folder in ("tests", "docs", "benchmarks", "examples", "deploy/containers", ".ci"):
-        files = [p for p in (ROOT / folder).rglob("*") if p.is_file()]
-        there = {p.relative_to(ROOT).as_posix() for p in files if "__pycache__" not in p.parts}
-        assert there <= names
+    for folder in ("tests", "docs", "benchmarks", "examples", *RECIPES, ".ci"):
+        files = [p.relative_to(ROOT) for p in (ROOT / folder).rglob("*") if p.is_file()]
+        assert {file.as_posix() for file in files if not ignored(file)} <= names
     assert {"constraints.txt", "Makefile", "CHANGELOG.md", "CITATION.cff", "NOTICE"} <= names
     assert {".gitignore", "mkdocs.yml", ".importlinter"} <= names
+
+
+@pytest.mark.process
+def test_the_tests_of_the_sdist_run(sdist: Path, installed: Path, tmp_path: Path) -> None:
+    """By the wheel, in the folder that it is unpacked to: a few that show that all is there."""
+    with tarfile.open(sdist) as file:
+        file.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    few = "tests/ddgm_core/test_geometry.py", "tests/deploy/test_conda.py"
+    passed = run(installed / "python", "-m", "pytest", "-p", "no:cacheprovider", *few, cwd=folder)
+    assert "passed" in passed
+    assert "failed" not in passed
 
 
 @pytest.mark.process

@@ -33,7 +33,8 @@ class PriorCard:
 
     Attributes:
         architecture: how to rebuild the network.
-        mean, std: of the training voxels, in grey levels; images are (grey - mean) / std.
+        mean: of the training voxels, in grey levels; images are (grey - mean) / std.
+        std: of the training voxels, in grey levels.
         voxel_size_nm: side of a training voxel; tissue looks different at another one.
         patch: side of the training patches, in pixels; tiles have this size.
         sigma_range: noise levels seen in training, normalised units.
