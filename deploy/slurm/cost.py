@@ -7,6 +7,7 @@ from rich.filesize import decimal
 
 from ddgm.deploy.slurm.scripts import HEADROOM, Scripts
 from ddgm.pipeline.block.timing import time_calls
+from ddgm.pipeline.progress_bar import ProgressBar
 from ddgm.pipeline.spec.memory import SHARE, fits, worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
@@ -35,7 +36,7 @@ def cost_rows(spec: Spec, scripts: Scripts, console: Console) -> list[Row]:
         facts = {f"{name}_worker_bytes": int(has), "needed_bytes": needed}
         text = f"{decimal(needed)} of {room}: {enough}"
         rows.append(Row(f"memory of a {name} worker", text, facts))
-    with console.status("timing a network call and a data step"):
+    with ProgressBar(console, "timing"):
         seconds = time_calls(plan).slice * plan.slice_count
     workers = sum(scripts.jobs(g) * slurm.processes(g) for g in slurm.groups.values())
     each = seconds / workers

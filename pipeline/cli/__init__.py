@@ -20,7 +20,6 @@ from ddgm.pipeline.terminal import printable
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich takes as long to import as all else together
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},

@@ -10,7 +10,7 @@ import typer
 
 from ddgm.core.errors import DdgmError, Stopped
 from ddgm.pipeline.cli.options import AsJson, OtherVersions, Run
-from ddgm.pipeline.terminal import Row, console, show, silent
+from ddgm.pipeline.terminal import Row, console, duration, plural, show, silent
 
 if TYPE_CHECKING:
     from ddgm.pipeline.run.result import RunResult
@@ -71,15 +71,18 @@ def run(
         bool, typer.Option("--overwrite", help="delete what an earlier run left in output.path")
     ] = False,
     other_versions: OtherVersions = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="print failed blocks and the last line alone")
+    ] = False,
 ) -> None:
     """Run a spec, or resume it where an earlier start stopped.
 
     Ctrl-C once finishes the blocks that are begun; twice stops at once. The run can be resumed.
 
-    Example: `ddgm run my.yaml`
+    Example: `ddgm run my.yaml`, `ddgm run my.yaml --quiet`
     """
     loaded = _load(spec)
-    _finish(_run(loaded, overwrite, other_versions), spec, loaded)
+    _finish(_run(loaded, overwrite, other_versions, quiet), spec, loaded, quiet)
 
 
 def block(
@@ -90,10 +93,11 @@ def block(
 
     Example: `ddgm block my.yaml --id 12`
     """
+    from ddgm.pipeline.progress_bar import ProgressBar
     from ddgm.pipeline.run.runner import run_alone
 
     loaded = _load(spec)
-    with console.status(f"block {number}"):
+    with ProgressBar(console, f"block {number}"):
         record = run_alone(loaded, number)
     seconds = ", ".join(f"{k} {v:.1f} s" for k, v in record.seconds.items())
     console.print(f"block {number} is done: {seconds}")
@@ -149,13 +153,16 @@ def _load(path: Path) -> Spec:
     return load_spec(path)
 
 
-def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> RunResult:
+def _run(
+    spec: Spec, overwrite: bool = False, other_versions: bool = False, quiet: bool = False
+) -> RunResult:
     from ddgm.pipeline.cli.shown.progress import RunProgress
     from ddgm.pipeline.run.runner import run as run_spec
 
-    console.print("preparing: source, weights, projector")
+    shown = silent if quiet else console
+    shown.print("preparing: source, weights, projector")
     try:
-        with RunProgress(console) as progress:
+        with RunProgress(shown) as progress:
             return run_spec(spec, progress, overwrite, other_versions=other_versions)
     except KeyboardInterrupt:
         raise Stopped(
@@ -163,7 +170,7 @@ def _run(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> R
         ) from None
 
 
-def _finish(result: RunResult, spec: Path, loaded: Spec) -> None:
+def _finish(result: RunResult, spec: Path, loaded: Spec, quiet: bool = False) -> None:
     """Say how a run ended; exit non-zero if any block failed."""
     from ddgm.pipeline.cli.shown.status_table import result_table
     from ddgm.pipeline.report.write import write_report
@@ -180,11 +187,15 @@ def _finish(result: RunResult, spec: Path, loaded: Spec) -> None:
     if unlisted := result.failures - len(result.failed):
         console.print(f"and {unlisted} more; see the ledger")
     if result.done or result.resumed:
-        console.print(result_table(result, root))
         write_report(root)
-        names = {"volume": "volume.zarr", "report": "report.html", "picture": "preview.png"}
-        for what, name in names.items():
-            console.print(f"{what}: {root.rstrip('/')}/{name}")
+        if quiet:
+            done = plural(result.done + result.resumed, "block")
+            console.print(f"{done} done in {duration(result.seconds)}: {root}")
+        else:
+            console.print(result_table(result, root))
+            names = {"volume": "volume.zarr", "report": "report.html", "picture": "preview.png"}
+            for what, name in names.items():
+                console.print(f"{what}: {root.rstrip('/')}/{name}")
     if result.failures:
         raise DdgmError(
             f"{result.failures} of {result.blocks} blocks failed; mend the causes and run the "

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
+from ddgm.pipeline.progress_bar import ProgressBar
 from ddgm.pipeline.run.preflight import check_card
 from ddgm.pipeline.spec.layout import layer_bytes, layout_of
 from ddgm.pipeline.spec.levels import Pyramid, bytes_to_write, copy_bytes, level_bytes
@@ -64,7 +65,7 @@ def plan_rows(plan: Plan, answered: bool, timed: bool, console: Console) -> list
     """Lines on what a run would do and cost."""
     rows = [_source_row(plan, answered), *_shape_rows(plan), *_cost_rows(plan)]
     if timed:
-        with console.status("timing a network call and a data step"):
+        with ProgressBar(console, "timing"):
             cost = time_calls(plan)
         rows += _time_rows(plan, cost)
     return rows

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from ruamel.yaml import YAML
 
-from ddgm.pipeline.spec.model import Spec
+from ddgm.core.methods.registry import METHODS
+from ddgm.pipeline.spec.model import Layer, Spec
 from ddgm.pipeline.spec.yaml_file import SpecError, dump_spec, load_spec
 
 MINIMAL = "source: {url: 'precomputed://file:///em'}\noutput: {path: run}\n"
@@ -230,3 +234,13 @@ def test_the_example_shows_the_defaults_as_they_are() -> None:
     assert example == Spec.model_validate(
         {"source": {"url": example.source.url}, "output": {"path": example.output.path}}
     )
+
+
+def test_the_example_names_every_method_and_layer_and_the_schema_for_editors() -> None:
+    text = files("ddgm.deploy.specs").joinpath("example.yaml").read_text("utf-8")
+    assert text.startswith("# yaml-language-server: $schema=")
+    parts = [YAML(typ="safe").load(line) for line in re.findall(r"(?m)^# (method: {.*})", text)]
+    places = {"source": {"url": "a"}, "output": {"path": "b"}}
+    named = {Spec.model_validate(places | part).method.name for part in ({}, *parts)}
+    assert named == {name for name, method in METHODS.items() if not method.comparison_only}
+    assert [layer for layer in get_args(Layer) if not re.search(rf"\b{layer}\b", text)] == []
