@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ddgm.core.errors import DdgmError, Stopped
-from ddgm.pipeline.cli import evaluation, inputs, outputs, priors, run, slurm, view
+from ddgm.pipeline.cli import doctor, evaluation, inputs, outputs, priors, run, slurm, view
 from ddgm.pipeline.errors import DISK_ERRORS, PATH_ERRORS
 from ddgm.pipeline.terminal import printable
 
@@ -57,7 +57,7 @@ def settings(
         handler.setLevel(level)
 
 
-for commands in (run, outputs, view, inputs, priors, evaluation, slurm):
+for commands in (run, outputs, view, inputs, priors, evaluation, slurm, doctor):
     commands.register(app)
 
 

@@ -20,6 +20,7 @@ from ddgm.pipeline import cli
 from ddgm.pipeline.cli import options
 from ddgm.pipeline.export.formats import Format
 from ddgm.pipeline.run.runner import run_alone
+from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.lock import run_lock
@@ -118,6 +119,20 @@ def test_status_watches_the_run_of_a_spec_until_its_driver_leaves(
     assert run_ddgm(capsys, "status", path, "--watch", "--json")[0] == 2
 
 
+def test_a_quiet_run_prints_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
+) -> None:
+    data = spec_data(volume, tmp_path / "run", tiny_prior)
+    data["source"] |= {"box": {"x": [0, 4], "y": [10, 150], "z": [10, 42]}}
+    path = write_spec(tmp_path, data)
+    assert make_plan(load_spec(path)).block_count == 1
+    run_alone(load_spec(path), 0)
+    status, out, err = run_ddgm(capsys, "run", path, "--quiet")
+    assert (status, err) == (0, "")
+    assert re.fullmatch(rf"1 block done in .*: {tmp_path}/run\n", out)
+    assert "SSIM" in run_ddgm(capsys, "run", path)[1]
+
+
 def test_ingest_makes_a_volume_that_a_plan_reads(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path
 ) -> None:
@@ -202,6 +217,23 @@ def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("ddgm exp", "export"), ("ddgm run --over", "--overwrite")]
+)
+def test_a_shell_completes_commands_and_options(tmp_path: Path, typed: str, offered: str) -> None:
+    command = tmp_path / "ddgm"
+    command.write_text("from ddgm.pipeline.cli import main\n\nmain()\n")
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    ran = subprocess.run(
+        [sys.executable, command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **asked, "_DDGM_COMPLETE": "complete_bash"},
+    )
+    assert (ran.stdout.split(), ran.stderr) == ([offered], "")
 
 
 @pytest.mark.process
