@@ -29,9 +29,10 @@ bench: $(VENV)/.test         ## speed: network, solve, pool, a run end to end; 4
 	for what in network solve pool end_to_end; do $(VENV)/bin/python -m benchmarks.$$what $(BENCH) || exit; done
 	$(VENV)/bin/python -m benchmarks.classical
 
-# a warning is an error: a link that leads nowhere, a name that is not there, a page in no chapter
+# a warning is an error: a link that leads nowhere, a name that is not there, a page in no chapter;
+# but not with --quiet, by which mkdocs does not count them
 docs: $(VENV)/.docs links    ## the site, in build/site
-	PATH="$$PWD/$(VENV)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	PATH="$(abspath $(VENV))/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 
 lint: $(VENV)/.dev links     ## ruff, pyright, which room imports which, and hadolint for the container
 	$(VENV)/bin/ruff check .
