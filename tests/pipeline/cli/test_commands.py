@@ -123,7 +123,7 @@ def test_a_quiet_run_prints_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:
     data = spec_data(volume, tmp_path / "run", tiny_prior)
-    data["source"] |= {"box": {"x": [0, 4], "y": [10, 150], "z": [10, 42]}}
+    data["source"] |= {"box": {"x": [7, 11], "y": [20, 160], "z": [10, 42]}}
     path = write_spec(tmp_path, data)
     assert make_plan(load_spec(path)).block_count == 1
     run_alone(load_spec(path), 0)
