@@ -34,17 +34,17 @@ def view(
 
     Example: `ddgm view runs/hemibrain`
     """
-    from ddgm.pipeline.view.show import link_of, viewing, write_picture
+    if screenshot is not None:
+        with console.status("loading"):
+            _write_picture(run, screenshot)
+        console.print(f"wrote {screenshot}")
+        return
+    from ddgm.pipeline.view.show import link_of, viewing
 
     if link:
         print(link_of(run))
         return
     with viewing(run) as viewer:
-        if screenshot is not None:
-            with console.status("loading"):
-                write_picture(viewer, screenshot)
-            console.print(f"wrote {screenshot}")
-            return
         print(f"{viewer.get_viewer_url()}\nCtrl-C ends it", flush=True)
         if browser:
             webbrowser.open(viewer.get_viewer_url())
@@ -52,3 +52,15 @@ def view(
             threading.Event().wait()
         except KeyboardInterrupt:
             console.print("ended")
+
+
+def _write_picture(run: str, path: Path) -> None:
+    from ddgm.pipeline.view.browser import browsing
+    from ddgm.pipeline.view.page import empty_page
+
+    with empty_page() as viewer, browsing(viewer.get_viewer_url()):
+        # torch, which reading a run.json needs, is loaded while the browser starts
+        from ddgm.pipeline.view.show import showing, write_picture
+
+        with showing(run, viewer):
+            write_picture(viewer, path)

@@ -8,37 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ddgm.core.errors import DdgmError
 from ddgm.core.files import atomic_write
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.arrays import VOLUME
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.view.browser import browsing, picture
+from ddgm.pipeline.view.browser import picture
+from ddgm.pipeline.view.page import ViewError, empty_page, neuroglancer
 from ddgm.pipeline.view.scene import PANELS, Scene
 from ddgm.pipeline.view.server import serving
 from ddgm.pipeline.volumes.zarr_volume import cloud_url, is_zarr
 
 PUBLIC = ("http://", "https://", "s3://", "gs://")
 SIZE = (1800, 1000)  # pixels of a screenshot
-
-
-class ViewError(DdgmError):
-    """A run that cannot be shown as asked."""
-
-
-def neuroglancer() -> Any:
-    """The library of the viewer.
-
-    Raises:
-        ViewError: it is not installed.
-    """
-    try:
-        import neuroglancer as library
-    except ImportError as error:
-        raise ViewError("the viewer needs Neuroglancer: pip install 'ddgm[view]'") from error
-    return library
 
 
 @contextmanager
@@ -51,7 +34,17 @@ def viewing(root: str) -> Iterator[Any]:
     Raises:
         DdgmError: there is no run there, or no viewer is installed.
     """
-    library = neuroglancer()
+    with empty_page() as viewer, showing(root, viewer):
+        yield viewer
+
+
+@contextmanager
+def showing(root: str, viewer: Any) -> Iterator[None]:
+    """Show a run in a viewer; its voxels are served while the context lasts.
+
+    Raises:
+        DdgmError: there is no run there.
+    """
     manifest = RunStore(root).manifest()
     spec = plan_of(manifest).spec
     place, kind = source_of(spec)
@@ -64,12 +57,8 @@ def viewing(root: str) -> Iterator[Any]:
             layers["source"] = f"{base}/source/{kind}"
         elif place.startswith(PUBLIC):
             layers["source"] = f"{place.rstrip('/')}/{kind}"
-        viewer = library.Viewer()
-        try:
-            viewer.set_state(Scene(root, manifest, layers).state())
-            yield viewer
-        finally:
-            library.stop()
+        viewer.set_state(Scene(root, manifest, layers).state())
+        yield
 
 
 def link_of(root: str) -> str:
@@ -94,15 +83,14 @@ def link_of(root: str) -> str:
 
 
 def write_picture(viewer: Any, path: Path) -> None:
-    """Write what a viewer shows as a PNG, by a headless Chromium.
+    """Write what a viewer, whose page is open in a browser, shows as a PNG.
 
     Raises:
-        DdgmError: there is no Chromium, or it does not come to an end.
+        DdgmError: the browser does not come to an end.
     """
     with viewer.txn() as state:
         state.selected_layer.visible = False  # the list of places beside the panels
-    with browsing(viewer.get_viewer_url()):
-        atomic_write(path, picture(viewer, SIZE).image)
+    atomic_write(path, picture(viewer, SIZE).image)
 
 
 def layers_of(spec: Spec, base: str) -> dict[str, str]:

@@ -15,7 +15,6 @@ import pytest
 import requests
 from scipy.spatial.transform import Rotation
 
-from ddgm.core.errors import DdgmError
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.files import Folder
@@ -25,7 +24,7 @@ from ddgm.pipeline.view import browser
 from ddgm.pipeline.view.browser import find_browser, picture
 from ddgm.pipeline.view.scene import PANELS
 from ddgm.pipeline.view.server import serving
-from ddgm.pipeline.view.show import viewing, write_picture
+from ddgm.pipeline.view.show import viewing
 from tests.pipeline.cli.words import one_line
 from tests.pipeline.object_store import BUCKET, object_store
 from tests.pipeline.runs import phantom_volume, run_ddgm, spec_data
@@ -230,10 +229,11 @@ def test_what_cannot_be_shown_is_one_line(
     status, _, err = run_ddgm(capsys, "view", root, "--link")
     assert status == 1
     assert "copy it to http, s3 or gs" in one_line(err)
-    with viewing(root) as viewer, monkeypatch.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setenv("PATH", "")
-        with pytest.raises(DdgmError, match="needs Chromium or Chrome"):
-            write_picture(viewer, tmp_path / "run.png")
+        status, _, err = run_ddgm(capsys, "view", root, "--screenshot", tmp_path / "run.png")
+    assert status == 1
+    assert "needs Chromium or Chrome" in one_line(err)
     monkeypatch.setitem(sys.modules, "neuroglancer", None)
     status, _, err = run_ddgm(capsys, "view", root)
     assert status == 1
