@@ -45,10 +45,10 @@ def view(
         print(link_of(run))
         return
     with viewing(run) as viewer:
-        print(f"{viewer.get_viewer_url()}\nCtrl-C ends it", flush=True)
-        if browser:
-            webbrowser.open(viewer.get_viewer_url())
         try:
+            print(f"{viewer.get_viewer_url()}\nCtrl-C ends it", flush=True)
+            if browser:
+                webbrowser.open(viewer.get_viewer_url())
             threading.Event().wait()
         except KeyboardInterrupt:
             console.print("ended")
