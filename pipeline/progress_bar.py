@@ -129,13 +129,12 @@ def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
 
 def in_words(now: Work) -> str:
     """A piece of work with its count and the time that is left of it."""
-    text = now.what if now.task else f"{now.what}, once"
     if not now.total:
-        return text
+        return now.what
     left = None
     if now.done:
         left = (time.monotonic() - now.began) / now.done * (now.total - now.done)
-    return f"{text}: {now.done}/{now.total}, {eta(left)}"
+    return f"{now.what}: {now.done}/{now.total}, {eta(left)}"
 
 
 def eta(seconds: float | None) -> str:

@@ -76,7 +76,7 @@ class MatrixProjector:
 def _build(geometry: TiltGeometry) -> Arrays:
     from scipy.sparse.linalg import svds
 
-    with work(f"building the matrix for slices of {geometry.thickness} x {geometry.width}"):
+    with work(f"building the matrix for slices of {geometry.thickness} x {geometry.width}, once"):
         a = projection_matrix(geometry)
         # A has no negative entry, so its first singular vector has none: ones is a good start
         start = np.ones(min(geometry.views * geometry.bins, geometry.thickness * geometry.width))

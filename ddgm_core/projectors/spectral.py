@@ -11,7 +11,7 @@ from ddgm.core.projectors.protocol import ProximalStep, Spectral
 
 def building(geometry: TiltGeometry) -> str:
     """Words for the work that is done once for a geometry."""
-    return f"building the eigenbasis for slices of {geometry.thickness} x {geometry.width}"
+    return f"building the eigenbasis for slices of {geometry.thickness} x {geometry.width}, once"
 
 
 def proximal(projector: Spectral, y: Tensor) -> ProximalStep:

@@ -110,7 +110,7 @@ def test_the_cost_is_jobs_times_cores_times_hours(
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(table("cost", cost_rows(spec, scripts_of(spec), console)))
     text = console.export_text()
-    assert "1 jobs of 2 cores, 2GiB, 10:00:00: 20.0 core-hours" in text
+    assert "1 job of 2 cores, 2GiB, 10:00:00: 20.0 core-hours" in text
     assert "3 jobs of 8 cores, 1GiB, 02:30:00: 60.0 core-hours" in text
     assert "5 jobs of 4 cores, 2 GPUs, 32GiB, 1-00:00:00: 480.0 core-hours, 240.0 GPU-hours" in text
     assert "too little: raise cluster.cpu.memory" in text  # an eighth of it for each worker

@@ -38,7 +38,7 @@ class CudaGraphed(Generic[Work]):
             if kind not in self._recorded:
                 if len(self._recorded) == SHAPES:
                     return self.work(x)
-                with process_work.work("compiling the network for this GPU"):
+                with process_work.work("compiling the network for this GPU, once"):
                     self._recorded[kind] = self._record(x)
             graph, given, made = self._recorded[kind]
             given.copy_(x)

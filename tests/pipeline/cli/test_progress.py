@@ -96,7 +96,7 @@ def test_a_terminal_gets_a_bar_and_a_line_for_each_worker(width: int) -> None:
     shown = Text.from_ansi(out.getvalue()).plain.splitlines()
     assert "176/320" in shown[0]
     assert "ETA 1 min 15 s" in shown[0]
-    assert shown[1:3] == ["  3 Mvoxel/s", "  gpu-0: timing a network call, once"]
+    assert shown[1:3] == ["  3 Mvoxel/s", "  gpu-0: timing a network call"]
     assert shown[3].startswith("  cpu-0: block 0, slices 9 to 16 of 32, noise level 11 ")
     assert shown[-1] == "  and 13 more"
     assert all(len(line) <= width for line in shown)
@@ -125,7 +125,7 @@ def test_what_is_built_once_is_said_as_it_begins_and_counted(
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     out = io.StringIO()
-    with counted(Console(file=out, width=200), "methods"), work("building A", 4) as step:
+    with counted(Console(file=out, width=200), "methods"), work("building A, once", 4) as step:
         for part in range(1, 4):
             now[0] += 20
             step(part)
