@@ -276,9 +276,7 @@ def _room_rows(plan: Plan) -> list[Row]:
     assert isinstance(plan.spec.cluster, Local)
     slices, memory = slices_that_fit(plan, *limit), plan.spec.cluster.memory
     room = fits(plan, *limit)
-    remedy = (
-        f"{plural(slices, 'slice')} would do; lower block.slices" if slices else "no block does"
-    )
+    remedy = f"at most {plural(slices, 'slice')}; lower block.slices" if slices else "no block does"
     text = "yes" if room else f"NO: {remedy}, or raise memory"
     facts = {"memory_limit_bytes": limit[0], "fits": room, "slices_that_fit": slices}
     return [Row(f"fits into {memory}", text, facts)]
