@@ -49,14 +49,20 @@ def work(what: str, total: int = 0, task: str = "") -> Iterator[Callable[[int], 
 
     def step(done: int) -> None:
         _under_way[number] = replace(now, done=done)
-        _tell(_under_way[number])
+        tell(_under_way[number])
 
     step(0)
     try:
         yield step
     finally:
         del _under_way[number]
-        _tell(None)
+        tell(None)
+
+
+def watch(watcher: Watcher) -> None:
+    """Call `watcher` as `watched` does, for as long as this process lives."""
+    with _watching:
+        _watchers.append(watcher)
 
 
 @contextmanager
@@ -65,8 +71,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
     It is called by the thread that works; what it raises is ignored.
     """
-    with _watching:
-        _watchers.append(watcher)
+    watch(watcher)
     try:
         yield
     finally:
@@ -74,7 +79,8 @@ def watched(watcher: Watcher) -> Iterator[None]:
             _watchers.remove(watcher)
 
 
-def _tell(now: Work | None) -> None:
+def tell(now: Work | None) -> None:
+    """Tell the watchers of work: of this process's, or of what another one says of its own."""
     for watcher in list(_watchers):
         with suppress(Exception):
             watcher(now)

@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
+from itertools import count
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.process_memory import peak_bytes
+from ddgm.core.process_work import tell, watch, work
 from ddgm.core.projectors import Projector, Spectral, projector
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
@@ -33,6 +36,7 @@ from ddgm.pipeline.store.files import Folder
 Progress = Callable[[int, int], None]
 
 
+POLL_SECONDS = 0.2  # between two looks at whether a method has ended
 SHOWN = 6  # slices whose reconstructions are kept, for the picture
 
 
@@ -76,8 +80,7 @@ def measure(
         progress(done, len(methods))
         result = kept(folder, name, method, comparison)
         if result is None:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                result, images = pool.submit(solve, method, comparison, patches).result()
+            result, images = _in_a_process(method, comparison, patches)
             buffer = BytesIO()
             np.save(buffer, images)
             folder.write(f"results/{name}.npy", buffer.getvalue())
@@ -85,6 +88,27 @@ def measure(
         results[name] = result
     progress(len(methods), len(methods))
     return results
+
+
+def _in_a_process(
+    method: Method, comparison: ComparisonSettings, patches: Tensor
+) -> tuple[Result, np.ndarray]:
+    """`solve` in a process of its own, whose work is shown as if it were this one's."""
+    context = get_context("spawn")
+    told, say = context.Pipe(duplex=False)
+    with told, say, ProcessPoolExecutor(1, context, _say_to, (say,)) as pool:
+        ended = pool.submit(solve, method, comparison, patches)
+        running = True
+        while running:
+            running = not ended.done()  # before the last look, which finds all that was said
+            while told.poll(POLL_SECONDS if running else 0.0):
+                tell(told.recv())
+        tell(None)
+        return ended.result()
+
+
+def _say_to(pipe: Connection) -> None:
+    watch(pipe.send)
 
 
 def kept(
@@ -123,19 +147,27 @@ def solve(
     a = projector_for(method, TiltGeometry.uniform(thickness, width, detector=comparison.detector))
     scores: dict[str, list[float]] = {"mse": [], "ssim": [], "residual": []}
     seconds, shown = 0.0, []
-    for first in range(0, len(patches), comparison.batch):
-        truth = patches[first : first + comparison.batch].to(device)
-        problem = _problem(a, denoise, comparison, truth, first, method)
-        start = time.perf_counter()
-        with torch.no_grad():
-            x = method.sample(problem)[0]
-        x = x.cpu()  # waits for a GPU
-        seconds += time.perf_counter() - start
-        shown.append(x)
-        scores["mse"] += metrics.mse(x, truth.cpu()).tolist()
-        scores["ssim"] += metrics.ssim(x, truth.cpu()).tolist()
-        residual = metrics.data_residual(a.forward(x.to(device)), problem.y, comparison.tilt_noise)
-        scores["residual"] += residual.tolist()
+    batches = range(0, len(patches), comparison.batch)
+    with work(f"running {method.title}", len(batches) * method.rounds, method.name) as step:
+        for done, first in enumerate(batches):
+            truth = patches[first : first + comparison.batch].to(device)
+            levels = count(done * method.rounds + 1)
+            problem = replace(
+                _problem(a, denoise, comparison, truth, first, method),
+                progress=lambda *_, levels=levels: step(next(levels)),
+            )
+            start = time.perf_counter()
+            with torch.no_grad():
+                x = method.sample(problem)[0]
+            x = x.cpu()  # waits for a GPU
+            seconds += time.perf_counter() - start
+            step((done + 1) * method.rounds)
+            shown.append(x)
+            scores["mse"] += metrics.mse(x, truth.cpu()).tolist()
+            scores["ssim"] += metrics.ssim(x, truth.cpu()).tolist()
+            ax = a.forward(x.to(device))
+            residual = metrics.data_residual(ax, problem.y, comparison.tilt_noise)
+            scores["residual"] += residual.tolist()
     result = Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
     return result, torch.cat(shown)[:SHOWN].numpy()
 

@@ -16,6 +16,7 @@ from ddgm.core.methods.least_squares import filtered_back_projection
 from ddgm.core.methods.method import MethodError
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.networks.prior import load_prior
+from ddgm.core.process_work import Work, watched
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import NoiseField
@@ -102,8 +103,12 @@ def test_a_comparison_is_written_and_gone_on_with(
 ) -> None:
     out = tmp_path / "out"
     words = [url, "--prior", tiny_prior, "--patches", 5, "--detector", "lateral", "--out", out]
-    status, said, error = run_ddgm(capsys, "benchmark", *words, "--methods", "cgls,ddx-10")
+    seen: list[Work | None] = []
+    with watched(seen.append):
+        status, said, error = run_ddgm(capsys, "benchmark", *words, "--methods", "cgls,ddx-10")
     assert (status, error) == (0, "")
+    ddx = [work for work in seen if work is not None and work.what == "running DDX"]
+    assert {work.done for work in ddx} == set(range(ddx[0].total + 1))  # as its process says
     table = (out / "benchmark.md").read_text()
     assert table.strip() in said
     rows = {
