@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -196,6 +197,7 @@ def _finish(result: RunResult, spec: Path, loaded: Spec, quiet: bool = False) ->
             names = {"volume": "volume.zarr", "report": "report.html", "picture": "preview.png"}
             for what, name in names.items():
                 console.print(f"{what}: {root.rstrip('/')}/{name}")
+            console.print(f"to look at the volume: ddgm view {quote(root)}", soft_wrap=True)
     if result.failures:
         raise DdgmError(
             f"{result.failures} of {result.blocks} blocks failed; mend the causes and run the "

@@ -164,7 +164,11 @@ class BlockSpec(StrictModel):
     @model_validator(mode="after")
     def _batches_fit(self) -> BlockSpec:
         if self.slices % self.batch:
-            raise ValueError(f"slices: {self.slices} must be a multiple of batch, {self.batch}")
+            fits = next(n for n in range(self.batch, 0, -1) if self.slices % n == 0)
+            raise ValueError(
+                f"slices: {self.slices} must be a multiple of batch, {self.batch}; "
+                f"with batch: {fits} it is"
+            )
         return self
 
 

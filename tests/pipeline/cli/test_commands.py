@@ -44,6 +44,7 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     assert re.search(r"memory predicted +[\d.]+ [MG]B a worker, [\d.]+ [MG]B held", out)
     assert f"ddgm block {path} --id 2" in out
     assert f"ddgm block {path} --id 3" in out
+    assert f"to look at the volume: ddgm view {tmp_path / 'run'}" in out
     log = next(line for line in out.splitlines() if line.startswith("  log: "))
     said = [json.loads(line) for line in Path(log.removeprefix("  log: ")).read_text().splitlines()]
     failed = [e for e in said if e["event"] == "failed"]

@@ -36,7 +36,7 @@ def written(folder: Path, text: str) -> Path:
         ("method: {name: sirt}", "method: input tag 'sirt'"),
         ("slab: {thickness: 12.5}", "slab.thickness: input should be a valid integer"),
         ("slab: {thickness_axis: x}", "must be three axes"),
-        ("block: {slices: 7, batch: 2}", "block.slices: 7 must be a multiple of batch, 2"),
+        ("block: {slices: 7, batch: 2}", "7 must be a multiple of batch, 2; with batch: 1 it is"),
         ("tilts: {range: [60, -60]}", "tilts.range: [60.0, -60.0] must rise"),
         ("method: {name: ddgm, sigma: [0.03, 3]}", "method.sigma: [0.03, 3.0] must fall"),
         ("algebraic: {step: {relative: 1, absolute: 1}}", "give one of {relative: 1.42}"),
