@@ -37,8 +37,10 @@ def target(layer: str, form: Format | None, output: Path | None) -> tuple[Format
         form = ENDINGS.get(output.suffix.lower()) if output else None
         if form is None:
             raise ExportError(
-                f"--format: {output or 'no file'} does not say which; give one of "
-                f"{', '.join(FORMATS)}, or an --output that ends so"
+                f"--output: {output} does not say the format; end it in one of "
+                f"{', '.join(ENDINGS)}, or add --format"
+                if output
+                else f"--format: give one of {', '.join(FORMATS)}, or an --output that ends so"
             )
     return form, output or Path(f"{layer}.{form}")
 

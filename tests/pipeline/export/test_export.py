@@ -243,7 +243,7 @@ def test_a_disk_without_room_is_said_before_any_voxel_is_written(
         (("--format", "npy", "--box", "0:20,20:68,7:17"), "z 10:74, y 20:68, x 7:17"),
         (("--format", "npy", "--box", "10:74,20:20,7:17"), "--box"),
         (("--format", "npy", "--box", "10:74"), "--box"),
-        ((), "--format"),
+        ((), "--format: give one of mrc"),
         (("--output", "em.jpg"), "em.jpg does not say"),
         (("--format", "npy", "--output", "/"), "--output"),
     ],
