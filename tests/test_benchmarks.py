@@ -14,4 +14,9 @@ NAMES = [m.name for m in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_benchmark_imports(name: str) -> None:
-    import_module(name)
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "neuroglancer":
+            raise
+        pytest.skip("needs ddgm[view]")

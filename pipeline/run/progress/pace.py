@@ -51,7 +51,7 @@ class Pace(RunObserver):
         self, forecast: Forecast, voxels: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.forecast, self.voxels, self._clock = forecast, voxels, clock
-        self.ended = 0
+        self.ended, self._began = 0, clock()
         self._parts: dict[int, float] = {}  # of the method that are done, of blocks in flight
         self._spent: dict[str, float] = {}  # seconds of blocks that are done, by stage
         self._looks: deque[Look] = deque()
@@ -108,9 +108,13 @@ class Pace(RunObserver):
 
     def _span(self, whole: bool = False) -> Look | None:
         """What was measured lately, or since the start, as the difference of two looks."""
-        if self._first is None:
+        if whole:  # of a run that ended before anybody looked, too
+            first = self._first or Look(self._began, 0, 0, 0)
+        elif self._looks:
+            first = self._looks[0]
+        else:
             return None
-        first, now = self._first if whole else self._looks[0], self._look()
+        now = self._look()
         span = Look(
             now.seconds - first.seconds,
             now.ended - first.ended,
@@ -118,7 +122,8 @@ class Pace(RunObserver):
             now.block_seconds - first.block_seconds,
         )
         enough = span.seconds >= MEASURED or (whole and span.seconds > 0)
-        return span if enough and self._blocks(span) > 0 and span.block_seconds > 0 else None
+        known = whole or span.block_seconds > 0
+        return span if enough and known and self._blocks(span) > 0 else None
 
     def _look(self) -> Look:
         now, spent = self._clock(), 0.0

@@ -22,7 +22,7 @@ BAD = [
     ({"source": {"url": "precomputed://http://127.0.0.1:9"}}, "unreachable"),
     ({"prior": {"sha256": "0" * 64}}, "prior.sha256"),
     ({"prior": {"weights": "nonesuch"}}, "'nonesuch' is neither a shipped prior"),
-    ({"prior": {"stride": 33}}, "prior.stride: 33 is more than the patch"),
+    ({"prior": {"stride": 33}}, "prior.stride: 33 is more than the prior's patch"),
     ({"method": {"step": {"absolute": 1.0}}}, "method.step: 1 would diverge"),
     ({"algebraic": {"step": {"relative": 2.5}}}, "algebraic.step: "),
     ({"method": {"sigma": [40.0, 0.03]}}, "method.sigma: [40.0, 0.03] is not within"),

@@ -88,3 +88,11 @@ def test_what_follows_the_reconstruction_takes_its_share_of_the_time() -> None:
     run.end(0, reconstruct=60.0, score=20.0, write=20.0, fetch=500.0)
     run.look(100.0, {1: 1.0, 2: 0.0})
     assert run.pace.now().blocks == pytest.approx(1.6)
+
+
+def test_a_run_that_ends_before_anybody_has_looked_has_a_rate() -> None:
+    run = Clocked(predicted=None)
+    run.now = 2.0
+    run.end(0)
+    run.end(1)
+    assert (run.rate, run.pace.now(whole=True).voxels_per_second) == (None, pytest.approx(VOXELS))
