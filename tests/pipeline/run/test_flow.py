@@ -180,7 +180,7 @@ def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
 
 def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:
     tally = RunStatistics()
-    count = SAMPLE + 2000
+    count, finished = SAMPLE + 2000, ""
     for i in range(count):
         metrics = [{"slice": float(i), "residual": i / 1000}]
         finished = f"2026-01-01T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}+00:00"
