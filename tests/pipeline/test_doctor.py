@@ -13,6 +13,8 @@ from ddgm.pipeline import doctor
 from tests.pipeline.cli.words import one_line
 from tests.pipeline.runs import run_ddgm
 
+pytestmark = pytest.mark.process  # sbatch, where there is SLURM
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
