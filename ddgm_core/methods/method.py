@@ -31,7 +31,7 @@ class Problem:
         noise: step n → ε_n, (B, thickness, width), of unit variance; a method asks for the steps
             from 0 to `draws` - 1 of each of its chains, in order.
         tilt_noise: σ_y of y.
-        progress: called as progress(n, x) after each noise level of a chain.
+        progress: called as progress(n, x) after each noise level; n goes on from chain to chain.
     """
 
     projector: Projector
@@ -39,7 +39,7 @@ class Problem:
     denoise: Denoiser
     noise: Callable[[int], Tensor]
     tilt_noise: float
-    progress: Callable[[int, Tensor], None] | None = None
+    progress: Callable[[int, Tensor], None] = lambda n, x: None
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,12 @@ class Method(Numbers):
         """Mean and standard deviation over the chains, both (B, thickness, width)."""
 
         def chain(c: int) -> Tensor:
-            return self.solve(replace(problem, noise=lambda n: problem.noise(c * self.draws + n)))
+            own = replace(
+                problem,
+                noise=lambda n: problem.noise(c * self.draws + n),
+                progress=lambda n, x: problem.progress(c * self.evaluations + n, x),
+            )
+            return self.solve(own)
 
         return mean_and_spread(chain, self.chains)
 

@@ -119,19 +119,18 @@ class Solver:
         """
         method, g = self.spec.method, self.projector.geometry
         field = NoiseField(method.noise_seed, "sampler")
-        end, ends = method.chains * method.draws, count(method.rounds, method.rounds)
+        end, firsts = method.chains * method.draws, count(0, method.rounds)
 
         def work(y: Tensor, origins: Sequence[SliceOrigin], a: Projector) -> Tensor:
-            noise, ended = (
-                field.ahead((g.thickness, g.width), origins, self.device, end),
-                next(ends),
-            )
-            passed = count(ended - method.rounds + 1)
+            noise = field.ahead((g.thickness, g.width), origins, self.device, end)
+            first = next(firsts)
             problem = replace(
-                self._problem(y, noise), projector=a, progress=lambda *_: progress(next(passed))
+                self._problem(y, noise),
+                projector=a,
+                progress=lambda n, _: progress(first + n + 1),
             )
             made = torch.stack(method.sample(problem), dim=1)
-            progress(ended)  # of a method that does not say
+            progress(first + method.rounds)  # of a method that does not say
             return made
 
         if method.couples_slices:

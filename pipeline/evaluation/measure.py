@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
-from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -151,10 +150,10 @@ def solve(
     with work(f"running {method.title}", len(batches) * method.rounds, method.name) as step:
         for done, first in enumerate(batches):
             truth = patches[first : first + comparison.batch].to(device)
-            levels = count(done * method.rounds + 1)
+            passed = done * method.rounds + 1
             problem = replace(
                 _problem(a, denoise, comparison, truth, first, method),
-                progress=lambda *_, levels=levels: step(next(levels)),
+                progress=lambda n, _, passed=passed: step(passed + n),
             )
             start = time.perf_counter()
             with torch.no_grad():
