@@ -80,8 +80,9 @@ def fit(
         The network with the averaged weights.
 
     Raises:
-        TrainingError: the batch cannot be shared out, the start's network is another, the
-            checkpoint cannot be read, a loss is no number, or a patch cannot be had.
+        TrainingError: the batch cannot be shared out, the checkpoint cannot be read, a loss is
+            no number, or a patch cannot be had.
+        PriorError: the start's network is another.
         Stopped: SIGTERM or SIGINT asked to stop; the state is saved.
     """
     options = options or RuntimeOptions()
