@@ -16,7 +16,7 @@ def test_noise_levels_are_counted_on_from_chain_to_chain() -> None:
     problem = Problem(
         projector(geometry),
         torch.zeros(1, geometry.views, geometry.bins),
-        torch.zeros_like,
+        lambda x: torch.zeros_like(x),
         lambda n: torch.zeros(1, 8, 12),
         tilt_noise=1.0,
         progress=lambda n, x: told.append(n),
