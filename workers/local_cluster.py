@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, cast
 
@@ -168,8 +168,9 @@ class NamedNanny(Nanny):
         """Kill the process first: Dask's own closing does not end one that has not started."""
         if self.process is not None and self.process.process is not None:
             process = self.process.process
-            await process.kill()
-            await process.join()
+            with suppress(ValueError):  # Dask closes it as soon as it has ended
+                await process.kill()
+                await process.join()
         await self.close()
 
 
