@@ -45,26 +45,40 @@ def projection_matrix(geometry: TiltGeometry) -> csr_matrix:
 
 
 def _views(geometry: TiltGeometry) -> Any:
-    """ASTRA's geometry of the views, on a grid of squares: its kernel knows no other pixels.
+    """ASTRA's geometry of the views, on a grid of squares: its kernel knows no other pixels."""
+    import astra
+
+    if geometry.detector == "perpendicular" and geometry.aspect == 1:
+        return astra.create_proj_geom("parallel", 1.0, geometry.bins, np.asarray(geometry.angles))
+    return astra.create_proj_geom("parallel_vec", geometry.bins, beam_vectors(geometry))
+
+
+def beam_vectors(
+    geometry: TiltGeometry, shift: np.ndarray | None = None, parts: int = 1
+) -> np.ndarray:
+    """ASTRA's vectors of the views, (views, 6): beam, the detector's centre, and one bin along it.
 
     Stretching pixels to squares turns beams to `pixel_angles` and leaves the middle row, where
     beams meet the detector, as it is: there a perpendicular detector's bins are 1 / cos θ wide.
-    """
-    import astra
 
+    Args:
+        geometry: the views.
+        shift: of each view's detector, in bins.
+        parts: that each bin is cut into.
+    """
     angles, tilts = np.asarray(geometry.angles), np.asarray(geometry.pixel_angles)
-    if geometry.detector == "perpendicular" and geometry.aspect == 1:
-        return astra.create_proj_geom("parallel", 1.0, geometry.bins, angles)
     zero = np.zeros_like(angles)
     side = np.ones_like(angles) if geometry.detector == "lateral" else 1 / np.cos(angles)
-    ray = np.sin(tilts), -np.cos(tilts)  # detector centre (0, 0), one bin along (side, 0)
-    vectors = np.stack([*ray, zero, zero, side, zero], axis=1)
-    return astra.create_proj_geom("parallel_vec", geometry.bins, vectors)
+    centre = zero if shift is None else side * shift
+    return np.stack([np.sin(tilts), -np.cos(tilts), centre, zero, side / parts, zero], axis=1)
+
+
+def row_lengths(geometry: TiltGeometry) -> np.ndarray:
+    """Length of each view's beams within a row, over that on a grid of squares; (views,)."""
+    return np.cos(geometry.pixel_angles) / np.cos(geometry.angles)
 
 
 def _lengths(geometry: TiltGeometry) -> dia_matrix:
-    """Length of a beam within a row, over the length that it has on a grid of squares."""
     from scipy.sparse import diags
 
-    ratio = np.cos(geometry.pixel_angles) / np.cos(geometry.angles)
-    return diags(np.repeat(ratio, geometry.bins))
+    return diags(np.repeat(row_lengths(geometry), geometry.bins))

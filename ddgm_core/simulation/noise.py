@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose = Literal["sinogram", "sampler", "generation"]
+Purpose = Literal["sinogram", "sampler", "generation", "views"]
 SliceOrigin = tuple[int, int, int]
 
 THREADS = 4  # that draw noise ahead
@@ -48,14 +48,17 @@ class NoiseField:
         return self._fill(np.empty(shape, np.float32), origin, step)
 
     def _fill(self, out: np.ndarray, origin: SliceOrigin, step: int) -> np.ndarray:
+        return self.generator(origin, step).standard_normal(dtype=np.float32, out=out)
+
+    def generator(self, origin: SliceOrigin, step: int = 0) -> np.random.Generator:
+        """What draws a slice's noise; see `slice`."""
         purpose = int.from_bytes(hashlib.sha256(self.purpose.encode()).digest()[:8], "little")
         depth, lateral, along = (p % 2**32 for p in origin)
         # the lowest word counts the numbers drawn, so slices never run into each other
         # uint64 throughout: a list with words on both sides of 2^63 would become floats
         counter = np.array([0, step, depth << 32 | lateral, along], np.uint64)
         key = np.array([self.seed % 2**64, purpose], np.uint64)
-        philox = np.random.Philox(key=key, counter=counter)
-        return np.random.Generator(philox).standard_normal(dtype=np.float32, out=out)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
     def batch(
         self, shape: tuple[int, ...], origins: Sequence[SliceOrigin], step: int = 0

@@ -22,8 +22,8 @@ from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.process_cache import cached_in_process
 from ddgm.core.projectors import DataStep, Projector, Spectral, projector
 from ddgm.core.projectors.batched import BatchedProjector
+from ddgm.core.projectors.simulated import simulated
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
-from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 from ddgm.pipeline.spec.plan import Block, Plan
 
@@ -89,11 +89,11 @@ class Solver:
     device: torch.device
 
     def simulate(self, slices: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-        """Tilt series y = Ax + σ_y ε (Eq. 3)."""
-        tilts = self.spec.tilts
+        """Tilt series y = Ax + σ_y ε (Eq. 3), or as the spec's `tilts.simulate` says."""
+        t = self.spec.tilts
 
         def work(x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-            return tilt_series(self.projector.forward, x, tilts.noise, tilts.seed, origins)
+            return simulated(self.projector, x, t.noise, t.seed, origins, t.simulate)
 
         return self._in_batches(work, slices, origins)
 

@@ -13,6 +13,7 @@ from ddgm.pipeline.cli.options import Detector, Precision, parsed_box
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
+    from ddgm.core.simulation.acquisition import Acquisition
     from ddgm.workers.specs import Address, Local, SchedulerFile
 
 Data = Annotated[
@@ -30,6 +31,14 @@ PriorText = Annotated[
 ]
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="of the network; float8 is for GPUs")
+]
+Simulate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=VALUE:…",
+        help="how tilts are made, if not with the projector that reconstructs: the keys of a "
+        "spec's tilts.simulate, as in kernel=strip:subsampling=2:shift=0.5",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="of patches, tilts and samplers")]
 Batch = Annotated[int, typer.Option(help="slices that are solved at once")]
@@ -55,6 +64,7 @@ def benchmark(
     precision: PrecisionOption = "float32",
     seed: Seed = 0,
     batch: Batch = 16,
+    simulate: Simulate = None,
     out: Out = Path("benchmark"),
 ) -> None:
     """Compare reconstruction methods on the same simulated tilts.
@@ -74,7 +84,16 @@ def benchmark(
     usual = [m for m in PRESETS if m not in ("dps-1000", "diffpir-50")]
     chosen = {m: parse_method(m) for m in (methods.split(",") if methods else usual)}
     request = ComparisonRequest(
-        data, mip, parsed_box(box), patches, detector, prior, precision, seed, batch=batch
+        data,
+        mip,
+        parsed_box(box),
+        patches,
+        detector,
+        prior,
+        precision,
+        seed,
+        batch=batch,
+        simulate=_acquisition(simulate),
     )
     with counted(console, "methods") as progress:
         compare(request, chosen, out, progress)
@@ -99,6 +118,7 @@ def tune(
     precision: PrecisionOption = "float32",
     seed: Seed = 0,
     batch: Batch = 16,
+    simulate: Simulate = None,
     workers: Annotated[int, typer.Option(help="processes on this machine")] = 2,
     threads: Annotated[int, typer.Option(help="of each process")] = 1,
     scheduler: Annotated[
@@ -123,13 +143,32 @@ def tune(
 
     base, axes = parse_method(method), [Axis.parse(text) for text in grid]
     request = ComparisonRequest(
-        data, mip, parsed_box(box), patches, detector, prior, precision, seed, batch=batch
+        data,
+        mip,
+        parsed_box(box),
+        patches,
+        detector,
+        prior,
+        precision,
+        seed,
+        batch=batch,
+        simulate=_acquisition(simulate),
     )
     cluster = _cluster(workers, threads, scheduler)
     with counted(console, "points") as progress:
         measure(request, base, axes, cluster, out, progress)
     console.print((out / "tune.md").read_text("utf-8"))
     console.print(f"wrote {out}/tune.md, tune.json and tune.png")
+
+
+def _acquisition(text: str | None) -> Acquisition | None:
+    from ddgm.core.numbers import NumberError
+    from ddgm.core.simulation.acquisition import parsed
+
+    try:
+        return None if text is None else parsed(text)
+    except NumberError as error:
+        raise DdgmError(f"--simulate: {error}") from None
 
 
 def _cluster(workers: int, threads: int, scheduler: str) -> Local | Address | SchedulerFile:

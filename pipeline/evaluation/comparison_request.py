@@ -15,6 +15,7 @@ from ddgm.core.geometry import Detector
 from ddgm.core.methods.method import Method
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import Prior, load_prior
+from ddgm.core.simulation.acquisition import Acquisition
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.evaluation.methods import label
 from ddgm.pipeline.spec.plan import nearly_equal
@@ -41,6 +42,7 @@ class ComparisonSettings:
         seed: of the tilts' noise and of the samplers'.
         batch: slices that are solved at once.
         data: digest of the patches.
+        simulate: how the tilts are made, if not with the projector that reconstructs.
     """
 
     detector: Detector
@@ -51,6 +53,7 @@ class ComparisonSettings:
     seed: int
     batch: int
     data: str
+    simulate: Acquisition | None = None
 
     def described(self, shape: tuple[int, ...]) -> str:
         """Description for the head of a table; `shape` is that of all patches."""
@@ -58,6 +61,7 @@ class ComparisonSettings:
             f"{shape[0]} slices of {shape[1]} x {shape[2]}, detector {self.detector}, "
             f"σ_y = {self.tilt_noise:g}, prior {self.prior} ({self.digest[:12]}…, "
             f"{self.precision}), seed {self.seed}, {self.batch} slices at once"
+            + (f", simulated with {self.simulate.described}" if self.simulate else "")
         )
 
 
@@ -76,6 +80,7 @@ class ComparisonRequest:
         seed: of patches, tilts and samplers.
         tilt_noise: σ_y.
         batch: slices that are solved at once.
+        simulate: how the tilts are made, if not with the projector that reconstructs.
     """
 
     url: str
@@ -88,6 +93,7 @@ class ComparisonRequest:
     seed: int = 0
     tilt_noise: float = paper.TILT_NOISE
     batch: int = 16
+    simulate: Acquisition | None = None
 
     def __post_init__(self) -> None:
         for name in ("patches", "batch"):
@@ -139,6 +145,7 @@ class ComparisonRequest:
             self.seed,
             self.batch,
             hashlib.sha256(self.normalised.numpy().tobytes()).hexdigest(),
+            self.simulate,
         )
 
     def check(self, method: Method) -> None:

@@ -27,8 +27,8 @@ from ddgm.core.process_memory import peak_bytes
 from ddgm.core.process_work import tell, watch, work
 from ddgm.core.projectors import Projector, Spectral, projector
 from ddgm.core.projectors.dense import DenseProjector
+from ddgm.core.projectors.simulated import simulated
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
-from ddgm.core.simulation.tilt_series import tilt_series
 from ddgm.pipeline.evaluation.comparison_request import ComparisonSettings
 from ddgm.pipeline.store.files import Folder
 
@@ -132,7 +132,8 @@ def keep(
 def _key(method: Method, comparison: ComparisonSettings) -> dict[str, object]:
     theirs = method.name not in METHODS
     by = {"by": plugins.provider("ddgm.methods", method.name)} if theirs else {}
-    return json.loads(json.dumps({"method": asdict(method), **by, **asdict(comparison)}))
+    common = {k: v for k, v in asdict(comparison).items() if v is not None}
+    return json.loads(json.dumps({"method": asdict(method), **by, **common}))
 
 
 def solve(
@@ -193,7 +194,8 @@ def _problem(
     method: Method,
 ) -> Problem:
     origins, shape = numbered_origins(len(truth), first), tuple(truth.shape[1:])
-    y = tilt_series(a.forward, truth, comparison.tilt_noise, comparison.seed, origins)
+    c = comparison
+    y = simulated(a, truth, c.tilt_noise, c.seed, origins, c.simulate)
     field = NoiseField(comparison.seed + method.noise_seed, "sampler")
 
     def noise(n: int) -> Tensor:

@@ -18,6 +18,7 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import shipped_priors
 from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
+from ddgm.core.simulation.acquisition import Acquisition
 from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel
 from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.pipeline.spec.source import Source
@@ -70,6 +71,11 @@ class Tilts(StrictModel):
         description="σ_y; 4.1 gives the paper's ratio of 10 to 1",
     )
     seed: Seed = 0
+    simulate: Acquisition | None = Field(
+        default=None,
+        description="how the views are made where it is not with the projector that reconstructs "
+        "them: another kernel, views that are misaligned, electrons that are counted",
+    )
 
     @model_validator(mode="after")
     def _range_is_a_tilt(self) -> Tilts:
@@ -265,6 +271,8 @@ class Spec(StrictModel):
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice
             del parts["tilts"]["projector"]
+        if self.tilts.simulate is None:  # likewise
+            del parts["tilts"]["simulate"]
         if not self.method.couples_slices:
             del parts["block"]["halo"]
         if self.source.resample is None:  # likewise
