@@ -104,6 +104,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
         sides += f" nm, resampled from {' x '.join(f'{s:g}' for s in plan.info.stored_size_nm)}"
     odd += "; a run is refused without prior.any_voxel_size: true" if plan.refuses_prior else ""
     pixel = "" if plan.aspect == 1 else " pixels of {:g} x {:g} nm".format(*plan.sides_nm)
+    made = spec.tilts.simulate.described if spec.tilts.simulate else None
     chunk = layout_of(plan, "reconstruction").chunks
     return [
         Row(
@@ -134,8 +135,9 @@ def _shape_rows(plan: Plan) -> list[Row]:
         ),
         Row(
             "views",
-            f"{g.views}, {g.bins} bins, {g.detector} detector",
-            {"views": g.views, "bins": g.bins, "detector": g.detector},
+            f"{g.views}, {g.bins} bins, {g.detector} detector"
+            + (f", simulated with {made}" if made else ""),
+            {"views": g.views, "bins": g.bins, "detector": g.detector, "simulated_with": made},
         ),
         Row(
             "blocks",

@@ -58,6 +58,13 @@ def written(folder: Path, text: str) -> Path:
         ("tilts: {noise: 1e999}", "tilts.noise: input should be a finite number"),
         ("tilts: {seed: -1}", "tilts.seed: input should be greater than or equal to 0"),
         ("tilts: {seed: 9223372036854775808}", "tilts.seed: input should be less than"),
+        ("tilts: {simulate: {kernel: cone}}", "tilts.simulate.kernel: input should be 'linear'"),
+        ("tilts: {simulate: {subsampling: 3}}", "subsampling: input should be 1, 2 or 4 (it is 3)"),
+        ("tilts: {simulate: {dose: -1}}", "tilts.simulate.dose: input should be greater than 0"),
+        (
+            "tilts: {simulate: {shfit: 1}}",
+            "tilts.simulate.shfit: unknown key; did you mean 'shift'",
+        ),
         ("tilts: {count: 100000}", "tilts.count: input should be less than"),
         ("block: {slices: 4294967296}", "block.slices: input should be less than"),
         ("tilts: {count: [[[[1]]]]}", "tilts.count: input should be a valid integer (it is [["),
@@ -221,6 +228,8 @@ def test_the_digest_covers_what_the_bytes_depend_on_and_nothing_else() -> None:
     assert digest(source={"url": "b"}) != same
     assert digest(method={"name": "ddgm", "seed": 1}) != same
     assert digest(tilts={"noise": 4.2}) != same
+    assert digest(tilts={"simulate": None}) == same
+    assert digest(tilts={"simulate": {"shift": 0.5}}) != digest(tilts={"simulate": {}}) != same
     assert Spec.model_validate(base).results_digest(code="2") != same
 
 
