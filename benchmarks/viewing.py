@@ -25,7 +25,8 @@ import numpy as np
 from benchmarks.common import report
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.simulation.phantom import neuropil
-from ddgm.pipeline.spec.model import Layer, Spec
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.ledger import Record

@@ -23,7 +23,7 @@ from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.model import GREY, Layer
+from ddgm.pipeline.spec.output import GREY, Layer
 from ddgm.pipeline.spec.plan import Block, Plan, source_volume
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels

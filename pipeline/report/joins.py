@@ -13,7 +13,7 @@ from ddgm.pipeline.figures import CLASSICAL, FAINT, INK, OURS, STYLE, png
 from ddgm.pipeline.report.figures import new_figure
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 
 JOINS = 16  # that are looked at, evenly spaced
 SIDE = 5  # slices of either block: four steps on each side of the one between them

@@ -11,7 +11,7 @@ from ddgm.pipeline.report.gallery import Gallery, Mark, Picture, Side
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import AXES
 from ddgm.pipeline.volumes.box import Box, Triple
 

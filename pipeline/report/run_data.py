@@ -11,7 +11,7 @@ import numpy as np
 
 from ddgm.pipeline.figures import CLASSICAL, OURS
 from ddgm.pipeline.report.figures import Series
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import AXES, Plan
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.ledger import Record

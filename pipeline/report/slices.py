@@ -8,7 +8,7 @@ import numpy as np
 
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ddgm.pipeline.report.joins import joined_blocks, joins_picture, measured_jo
 from ddgm.pipeline.report.planes import LEAST, planes_galleries, planes_through
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import AXES
 
 NAMES = {

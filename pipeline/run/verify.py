@@ -13,7 +13,7 @@ from ddgm.pipeline.progress_bar import Bar
 from ddgm.pipeline.run.events import Subscriber
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.levels import Shard
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.arrays import VOLUME, StoreError, checksum
 from ddgm.pipeline.store.levels.making import Levels

@@ -8,7 +8,7 @@ from math import isqrt, prod
 
 import numpy as np
 
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import AXES, Block, Plan
 
 Index = tuple[slice, ...]

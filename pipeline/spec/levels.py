@@ -22,7 +22,7 @@ from ddgm.pipeline.spec.layout import (
     layout_of,
     nearest_divisors,
 )
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.volumes.box import Box, Triple
 

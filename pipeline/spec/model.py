@@ -21,12 +21,10 @@ from ddgm.core.projectors import BACKENDS
 from ddgm.core.simulation.acquisition import Acquisition
 from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel
 from ddgm.pipeline.spec.method import MethodSpec
+from ddgm.pipeline.spec.output import Output
 from ddgm.pipeline.spec.source import Source
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
-
-Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
-GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
 
 
 class Slab(StrictModel):
@@ -123,33 +121,6 @@ class PriorSpec(StrictModel):
     def images_per_call(self) -> int:
         """Images to a network call: patches, or whole slices one by one."""
         return self.batch if self.tiling == "tiles" else 1
-
-
-class Output(StrictModel):
-    """Layers to write, and where to write them."""
-
-    path: Url = Field(description="the run's folder, or a URL that fsspec writes")
-    dtype: Literal["uint8", "float32"] = "uint8"
-    layers: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic")
-    chunks: tuple[Pixels, Pixels, Pixels] = Field(
-        default=(64, 64, 64), description="z, y, x; each becomes the nearest divisor of the block"
-    )
-    compression: int = Field(default=3, ge=1, le=22, description="zstd level")
-    also: Literal["precomputed"] | None = Field(
-        default=None,
-        description="the finished reconstruction and its levels once more, in RUN/precomputed, "
-        "for tools that read no zarr",
-    )
-
-    def dtype_of(self, layer: Layer) -> str:
-        """Data type of a layer as it is stored."""
-        return self.dtype if layer in GREY else "float32"
-
-    @model_validator(mode="after")
-    def _layers_make_sense(self) -> Output:
-        if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
-            raise ValueError("layers: list each once, `reconstruction` among them")
-        return self
 
 
 class BlockSpec(StrictModel):

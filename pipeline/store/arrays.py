@@ -19,7 +19,7 @@ from zarr.storage import MemoryStore
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.spec.layout import Index, LayerLayout, layout_of
 from ddgm.pipeline.spec.levels import Level, Pyramid, Shard
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.files import OPTIONS, Folder
 from ddgm.pipeline.store.ome import array_attributes, ome_attributes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ddgm.pipeline.spec.levels import Level, Pyramid
-from ddgm.pipeline.spec.model import GREY, Layer
+from ddgm.pipeline.spec.output import GREY, Layer
 from ddgm.pipeline.spec.plan import AXES, Plan
 from ddgm.pipeline.volumes.coordinates import centre_of, size_of
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ddgm.core.files import PARTIAL
 from ddgm.pipeline.spec.levels import Level, Pyramid
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.levels.making import AHEAD, THREADS

@@ -22,7 +22,7 @@ import numpy as np
 
 from ddgm.core.files import PARTIAL
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.arrays import VOLUME, Arrays, StoreError, checksum, shard_name
 from ddgm.pipeline.store.files import Folder

@@ -13,7 +13,8 @@ import tensorstore
 
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline import cli
-from ddgm.pipeline.spec.model import Layer, Spec
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.output import Layer
 from tests.pipeline.sample_volumes import Triple, write_volume
 
 SHAPE = (64, 140, 16)  # two slabs of 32, six tiles wide, sixteen slices

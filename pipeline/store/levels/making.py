@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from ddgm.pipeline.spec.levels import Pyramid, Shard
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.arrays import StoreError, checksum, name_of
 from ddgm.pipeline.store.levels.means import AreaMeans

@@ -14,7 +14,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from ddgm.core.methods.registry import METHODS
-from ddgm.pipeline.spec.model import Layer, Spec
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.yaml_file import SpecError, dump_spec, load_spec
 
 MINIMAL = "source: {url: 'precomputed://file:///em'}\noutput: {path: run}\n"

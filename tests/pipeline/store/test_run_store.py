@@ -10,7 +10,7 @@ import pytest
 from ome_zarr_models.v05.image import Image
 
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.model import Layer
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import FolderError

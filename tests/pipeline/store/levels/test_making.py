@@ -16,7 +16,8 @@ from ome_zarr_models.v05.image import Image
 
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.levels import Pyramid, Shard
-from ddgm.pipeline.spec.model import Layer, Spec
+from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.arrays import checksum
 from ddgm.pipeline.store.ledger import Record

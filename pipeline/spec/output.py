@@ -1,0 +1,40 @@
+"""The part of a spec that says what is written, and where."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ddgm.pipeline.spec.base import Pixels, StrictModel
+from ddgm.workers.urls import Url
+
+Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
+GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
+
+
+class Output(StrictModel):
+    """Layers to write, and where to write them."""
+
+    path: Url = Field(description="the run's folder, or a URL that fsspec writes")
+    dtype: Literal["uint8", "float32"] = "uint8"
+    layers: tuple[Layer, ...] = ("reconstruction", "truth", "algebraic")
+    chunks: tuple[Pixels, Pixels, Pixels] = Field(
+        default=(64, 64, 64), description="z, y, x; each becomes the nearest divisor of the block"
+    )
+    compression: int = Field(default=3, ge=1, le=22, description="zstd level")
+    also: Literal["precomputed"] | None = Field(
+        default=None,
+        description="the finished reconstruction and its levels once more, in RUN/precomputed, "
+        "for tools that read no zarr",
+    )
+
+    def dtype_of(self, layer: Layer) -> str:
+        """Data type of a layer as it is stored."""
+        return self.dtype if layer in GREY else "float32"
+
+    @model_validator(mode="after")
+    def _layers_make_sense(self) -> Output:
+        if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
+            raise ValueError("layers: list each once, `reconstruction` among them")
+        return self
