@@ -1,4 +1,4 @@
-"""The share of a reconstruction that the data determine, and the spread of a sampler's chains."""
+"""The part of an image that the data determine, and the spread of a sampler's chains."""
 
 from __future__ import annotations
 
@@ -27,11 +27,29 @@ def measured_share(projector: Spectral, x: Tensor, tilt_noise: float) -> Tensor:
     Returns:
         (B, thickness, width), between 0 (the prior's alone) and 1 (the data's).
     """
-    squares = projector.singular_values**2
-    weights = squares / (squares + max(tilt_noise, 1e-6) ** 2)
-    seen = projector.slices(weights * projector.coefficients(x))
+    seen = measured_part(projector, x, tilt_noise)
     known, rest = _energy(seen), _energy(x - seen)
     return known / (known + rest).clamp_min(1e-12)
+
+
+def measured_part(projector: Spectral, x: Tensor, tilt_noise: float) -> Tensor:
+    """Wx, W = s² / (s² + σ_y²) in the eigenbasis of AᵀA: what of x is in measured directions.
+
+    Of an error, x less its truth, this is what the data contradict, and the rest is what the method
+    invented or left out where they say nothing (Bhadra et al. 2021, with a soft border between the
+    two).
+
+    Args:
+        projector: A, with its singular values.
+        x: normalised slices, or differences of them, (B, thickness, width).
+        tilt_noise: σ_y.
+
+    Returns:
+        As x.
+    """
+    squares = projector.singular_values**2
+    weights = squares / (squares + max(tilt_noise, 1e-6) ** 2)
+    return projector.slices(weights * projector.coefficients(x))
 
 
 def _energy(x: Tensor) -> Tensor:

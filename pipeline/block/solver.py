@@ -14,7 +14,8 @@ from ddgm.core.device import default_device
 from ddgm.core.methods.method import Problem
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.metrics import volumes
-from ddgm.core.metrics.uncertainty import measured_share
+from ddgm.core.metrics.fourier import resolutions
+from ddgm.core.metrics.uncertainty import measured_part, measured_share
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior
@@ -72,6 +73,9 @@ def check_neighbours(spec: Spec, card: PriorCard) -> None:
             "prior.precision: float8 is for networks that see one slice, and the prior's sees "
             f"{card.architecture.channels}; use bfloat16"
         )
+
+
+SPARSE = 4  # from one slice to the next whose rings are added up: neighbours look alike
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,12 @@ class Solver:
         assert isinstance(a, Spectral)  # `prepare` has refused the layer otherwise
         return self._in_batches(lambda x, _: measured_share(a, x, noise), x)
 
+    def contradicted(self, error: Tensor) -> Tensor:
+        """The part of errors, (n, ·, ·), in measured directions; see `measured_part`."""
+        a, noise = self.projector, self.spec.tilts.noise
+        assert isinstance(a, Spectral)  # as above
+        return self._in_batches(lambda e, _: measured_part(a, e, noise), error)
+
     def data_step(self, y: Tensor, sigma: float) -> DataStep:
         """The data step of the spec's method, which comes before a denoising."""
         return self.spec.method.data_step(self._problem(y, _no_noise), sigma)
@@ -158,7 +168,12 @@ class Solver:
         return self._in_batches(lambda y, _: method.solve(self.projector, y), sinograms)
 
     def score(
-        self, x: Tensor, truth: Tensor, y: Tensor, block: Block | None = None
+        self,
+        x: Tensor,
+        truth: Tensor,
+        y: Tensor,
+        block: Block | None = None,
+        pixel_nm: float = 1.0,
     ) -> dict[str, Tensor]:
         """Metrics of each slice by name, (n,) each; not finite where a slice has none.
 
@@ -167,6 +182,7 @@ class Solver:
             truth: of them.
             y: their tilt series.
             block: whose own slices they are; default: a block without a halo.
+            pixel_nm: width of a pixel; default: resolutions are in pixels.
         """
         ax = self._in_batches(lambda part, _: self.projector.forward(part), x)
         scores = {
@@ -177,7 +193,22 @@ class Solver:
             "ssim_along": volumes.ssim(x, truth, "along"),
             "neighbours": volumes.neighbours(x, truth),
         }
-        return scores | self._seams(x, truth, block)
+        of, aspect = slice(None, None, SPARSE), self.projector.geometry.aspect
+        found = resolutions(x[of], truth[of], pixel_nm, aspect)  # of the stack: the same for all
+        scores |= {name: value.expand(len(x)) for name, value in found.items()}
+        return scores | self._split(x, truth) | self._seams(x, truth, block)
+
+    def _split(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Energy of the error in what was measured, and in the rest; none without eigenbasis."""
+        if not isinstance(self.projector, Spectral):
+            return {}
+        error = x - truth
+        wrong = self.contradicted(error)
+        nothing = torch.zeros(())
+        return {
+            "contradicted": metrics.mse(wrong, nothing),
+            "invented": metrics.mse(error - wrong, nothing),
+        }
 
     def _seams(self, x: Tensor, truth: Tensor, block: Block | None) -> dict[str, Tensor]:
         """Seam energy along each axis that several tiles lie along, over the truth's own."""

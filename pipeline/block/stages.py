@@ -23,7 +23,7 @@ from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.output import GREY, Layer
+from ddgm.pipeline.spec.output import ERRORS, GREY, Layer
 from ddgm.pipeline.spec.plan import Block, Plan, source_volume
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels
@@ -72,7 +72,7 @@ def layers_of(
             return source.astype(plan.spec.output.dtype)
         if layer in GREY:
             return grey.grey(stacks[layer].numpy(), plan.spec.output.dtype)
-        if layer == "spread":  # a difference of grey levels
+        if layer == "spread" or layer in ERRORS:  # differences of grey levels
             return stacks[layer].numpy() * np.float32(grey.std)
         return stacks[layer].numpy()
 
@@ -81,14 +81,16 @@ def layers_of(
     }
 
 
-def score(solver: Solver, block: Block, stacks: dict[Layer, Tensor]) -> list[dict[str, float]]:
+def score(
+    solver: Solver, plan: Plan, block: Block, stacks: dict[Layer, Tensor]
+) -> list[dict[str, float]]:
     """Metrics of each slice: `slice` (its voxel along the tilt axis), those of `Solver.score`, and
     the algebraic reconstruction's, prefixed, where there is one. What is no number, as the seam
     energy of a constant slice, is left out."""
-    truth, y = stacks["truth"], stacks["sinogram"]
-    columns = solver.score(stacks["reconstruction"], truth, y, block)
+    truth, y, pixel = stacks["truth"], stacks["sinogram"], plan.sides_nm[1]
+    columns = solver.score(stacks["reconstruction"], truth, y, block, pixel)
     if "algebraic" in stacks:
-        classical = solver.score(stacks["algebraic"], truth, y, block)
+        classical = solver.score(stacks["algebraic"], truth, y, block, pixel)
         columns |= {f"algebraic_{k}": v for k, v in classical.items()}
     rows = zip(*(v.tolist() for v in columns.values()), strict=True)
     return [
@@ -186,8 +188,12 @@ def finish_stage(
         if "algebraic" in plan.spec.output.layers:
             with clock("algebraic"):
                 stacks["algebraic"] = solver.algebraic(stacks["sinogram"])
+        if set(ERRORS) & set(plan.spec.output.layers):
+            error = stacks["reconstruction"] - stacks["truth"]
+            stacks["contradicted"] = solver.contradicted(error)
+            stacks["invented"] = error - stacks["contradicted"]
         with clock("score"):
-            metrics = score(solver, block, stacks)
+            metrics = score(solver, plan, block, stacks)
         with clock("write"):
             written = store.write(plan, block, layers_of(plan, grey, stacks, source))
         record = Record(

@@ -10,7 +10,12 @@ from ddgm.pipeline.figures import Panel, grey_window, stack
 from ddgm.pipeline.report.gallery import Gallery, Mark, Picture, number
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, place_of, titles_of
+from ddgm.pipeline.spec.output import ERRORS
 
+PARTS: dict[str, str] = {
+    "invented": "Error that the tilts do not see: invented, or left out",
+    "contradicted": "Error that contradicts what the tilts measured",
+}
 SUMS = "normalised units × pixels"  # of what is summed along a beam
 
 
@@ -55,7 +60,7 @@ def differences(run: RunData, view: SliceView) -> Gallery | None:
 
 
 def trust(run: RunData, view: SliceView) -> Gallery | None:
-    """A slice's spread and measured share, after the error; None where neither is stored."""
+    """A slice's spread, measured share and parts of its error, after the error; None of none."""
     kept, own = view.layers, list[Picture]()
     wrong = _differences(view, {"reconstruction": f"|{run.method} − truth|"})
     if "spread" in kept:
@@ -65,6 +70,10 @@ def trust(run: RunData, view: SliceView) -> Gallery | None:
     if "measured" in kept:
         panel = Panel("Measured share", kept["measured"], (0.0, 1.0), "viridis")
         own.append(Picture(panel, "(all from the data)"))
+    parts = [layer for layer in ERRORS if layer in kept]
+    top = max((float(np.percentile(np.abs(kept[k]), 99.5)) for k in parts), default=0.0) or 1.0
+    for layer in parts:
+        own.append(Picture(Panel(PARTS[layer], kept[layer], (-top, top), "RdBu_r")))
     if not own:
         return None
     caption = f"The slice of median MSE, {place_of(run, view)}."

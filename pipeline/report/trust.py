@@ -12,6 +12,7 @@ from ddgm.pipeline.report.gallery import Gallery
 from ddgm.pipeline.report.pictures import trust
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, view_of
+from ddgm.pipeline.spec.output import ERRORS
 
 SLICES = 8  # that are looked at, evenly spaced: 200,000 pixels each at 128 × 1568
 GROUPS = 10  # of as many pixels each
@@ -68,6 +69,10 @@ MEASURED = (
     "The measured share says how much of a slice lies in directions that the tilts see above "
     "their noise; the rest is what the prior holds likely."
 )
+SPLIT = (
+    "The error falls into two parts: what contradicts the measured directions, and what is "
+    "invented, or left out, in directions that the tilts do not see above their noise."
+)
 CALIBRATED = (
     "Error against spread, in {} groups of pixels of {} slices. On the dashed line the spread is "
     "the error that one has to reckon with; above it the chains are too sure of themselves. Over "
@@ -85,7 +90,7 @@ class TrustSection:
 
 
 def trust_section(run: RunData, view: SliceView) -> TrustSection | None:
-    """The section on what can be trusted; None where neither layer is stored."""
+    """The section on what can be trusted; None where none of its layers is stored."""
     gallery = trust(run, view)
     if gallery is None:
         return None
@@ -94,6 +99,8 @@ def trust_section(run: RunData, view: SliceView) -> TrustSection | None:
         text.append(AGREE.format(run.plan.spec.method.chains))
     if "measured" in layers:
         text.append(MEASURED)
+    if set(ERRORS) & set(layers):
+        text.append(SPLIT)
     if found := calibration(run):
         caption = CALIBRATED.format(len(found.found), found.slices, found.ratio)
         picture = figures.calibration(found.predicted, found.found)

@@ -17,6 +17,7 @@ from ddgm.pipeline.block.solver import cached_prior, cached_solver, check_neighb
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.spec.levels import bytes_to_write
 from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.output import SPECTRAL
 from ddgm.pipeline.spec.plan import Plan, make_plan, sides_in_words, source_volume
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import Folder
@@ -98,9 +99,10 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     prior = cached_prior(spec.prior)
     check_card(plan)
     solver = cached_solver(plan)  # also fills the projector's cache for all
-    if "measured" in spec.output.layers and not isinstance(solver.projector, Spectral):
+    spectral = [layer for layer in spec.output.layers if layer in SPECTRAL]
+    if spectral and not isinstance(solver.projector, Spectral):
         raise LayerError(
-            f"output.layers: measured needs the singular vectors of A, which a "
+            f"output.layers: {spectral[0]} needs the singular vectors of A, which a "
             f"{spec.tilts.detector} detector's have no quick way to; set tilts.detector: lateral, "
             "or leave the layer out"
         )

@@ -11,6 +11,7 @@ import numpy as np
 from ddgm.core.metrics.scores import SSIM_GROUP, SSIM_MAPS
 from ddgm.core.networks.prior import read_card
 from ddgm.core.networks.tiling import tile_starts, whole_sides
+from ddgm.pipeline.spec.output import SPECTRAL
 from ddgm.pipeline.spec.plan import Plan, PlanError
 from ddgm.pipeline.volumes.box import Triple
 from ddgm.pipeline.volumes.volume import VolumeInfo
@@ -95,7 +96,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     card = read_card(spec.prior.weights)
     pixels, measured = g.thickness * g.width, g.views * g.bins
     voxel = np.dtype(plan.info.dtype).itemsize + _resampling_bytes(plan.info)
-    stacks = STACKS + sum(layer in spec.output.layers for layer in ("algebraic", "measured"))
+    kept = "algebraic", *SPECTRAL
+    stacks = STACKS + sum(layer in spec.output.layers for layer in kept)
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     images = network_batch(plan)
     activations = 12 * images.batch * card.architecture.width * images.pixels * FLOAT

@@ -9,8 +9,19 @@ from pydantic import Field, model_validator
 from ddgm.pipeline.spec.base import Pixels, StrictModel
 from ddgm.workers.urls import Url
 
-Layer = Literal["reconstruction", "truth", "algebraic", "sinogram", "spread", "measured"]
+Layer = Literal[
+    "reconstruction",
+    "truth",
+    "algebraic",
+    "sinogram",
+    "spread",
+    "measured",
+    "invented",
+    "contradicted",
+]
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
+ERRORS: tuple[Layer, ...] = "invented", "contradicted"  # which add up to the error, in grey levels
+SPECTRAL: tuple[Layer, ...] = "measured", *ERRORS  # which need A's singular vectors
 
 
 class Output(StrictModel):

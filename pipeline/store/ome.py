@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ddgm.pipeline.spec.levels import Level, Pyramid
-from ddgm.pipeline.spec.output import GREY, Layer
+from ddgm.pipeline.spec.output import ERRORS, GREY, Layer
 from ddgm.pipeline.spec.plan import AXES, Plan
 from ddgm.pipeline.volumes.coordinates import centre_of, size_of
 
@@ -57,6 +57,8 @@ def _shown(plan: Plan, layer: Layer) -> tuple[float, float]:
     known = plan.spec.source.intensity
     if layer == "measured":  # a share
         return 0.0, 1.0
+    if layer in ERRORS:
+        return (-known.std, known.std) if known else (-SPREAD, SPREAD)
     if layer not in GREY:
         return 0.0, known.std if known else SPREAD
     if known and plan.info.dtype != "uint8":

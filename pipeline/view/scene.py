@@ -12,13 +12,17 @@ from scipy.spatial.transform import Rotation
 
 from ddgm.core.intensity import Intensity
 from ddgm.pipeline.spec.layout import layout_of
+from ddgm.pipeline.spec.output import ERRORS
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.statistics import RunStatistics
 from ddgm.pipeline.volumes.box import Box
 
-PANELS = "reconstruction", "truth", "algebraic", "spread", "measured", "source"
+PANELS = (
+    "reconstruction", "truth", "algebraic", "spread", "measured", "invented", "contradicted",
+    "source",
+)  # fmt: skip
 TINTS = {"spread": "#ff9020", "measured": "#40a0ff"}
 WORST, FAILED = "worst slices", "failed blocks"
 STDS = 2  # of the grey levels on either side of their mean
@@ -173,6 +177,8 @@ class Scene:
             return self._spread_window()
         card = self.manifest["weights"]["card"]
         normal = self.plan.spec.source.intensity or Intensity(card["mean"], card["std"])
+        if name in ERRORS:
+            return [-float(normal.std), float(normal.std)]
         low, high = normal.mean - STDS * normal.std, normal.mean + STDS * normal.std
         kind = np.dtype(self.plan.info.dtype)
         if kind.kind in "iu":

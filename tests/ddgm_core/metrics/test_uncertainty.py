@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.metrics.uncertainty import WINDOW, _energy, mean_and_spread, measured_share
+from ddgm.core.metrics.uncertainty import (
+    WINDOW,
+    _energy,
+    mean_and_spread,
+    measured_part,
+    measured_share,
+)
 from ddgm.core.projectors.dense import DenseProjector
 
 
@@ -32,6 +38,17 @@ def test_a_singular_vector_is_as_measured_as_its_singular_value_says() -> None:
         expected = weight**2 / (weight**2 + (1 - weight) ** 2)
         share = measured_share(a, a.slices(c), 4.1)
         assert torch.allclose(share, torch.full_like(share, expected), atol=1e-3)
+
+
+def test_an_error_along_a_singular_vector_contradicts_the_data_by_its_weight() -> None:
+    a = DenseProjector(TiltGeometry.uniform(16, 16, 9))
+    for place in (int(a.singular_values.argmax()), int(a.singular_values.argmin())):
+        c = torch.zeros(1, 256)
+        c[0, place] = 10.0
+        weight = a.singular_values[place] ** 2 / (a.singular_values[place] ** 2 + 4.1**2)
+        error = a.slices(c)
+        found = measured_part(a, error, 4.1)
+        assert torch.allclose(found, weight * error, atol=1e-4)
 
 
 def test_the_more_noise_the_less_is_measured() -> None:

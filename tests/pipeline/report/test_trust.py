@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ddgm.core.methods.method import Problem
-from ddgm.core.metrics.uncertainty import measured_share
+from ddgm.core.metrics.fourier import resolutions
+from ddgm.core.metrics.uncertainty import measured_part, measured_share
 from ddgm.core.simulation.noise import NoiseField
 from ddgm.pipeline.block.intensity import grey_scale
-from ddgm.pipeline.block.solver import Solver, cached_solver
+from ddgm.pipeline.block.solver import SPARSE, Solver, cached_solver
 from ddgm.pipeline.block.stages import fetch
 from ddgm.pipeline.report.run_data import RunData, load_run_data
 from ddgm.pipeline.report.trust import GROUPS, calibration
@@ -28,7 +29,7 @@ from tests.pipeline.runs import layer, phantom_volume, spec_data
 
 pytestmark = pytest.mark.long
 
-LAYERS = ["reconstruction", "truth", "spread", "measured"]
+LAYERS = ["reconstruction", "truth", "spread", "measured", "invented", "contradicted"]
 METHOD = {"name": "ddx", "steps": 3, "samples": 3}
 
 
@@ -94,6 +95,31 @@ def test_the_measured_layer_is_the_reconstructions(run: RunData) -> None:
     assert 0 <= float(found.min()) < float(found.max()) <= 1
 
 
+def test_the_error_falls_into_what_is_invented_and_what_contradicts_the_data(run: RunData) -> None:
+    plan, solver = run.plan, solver_of(run)
+    std = grey_scale(plan).std
+    invented, contradicted = (slices(run, name) for name in ("invented", "contradicted"))
+    error = slices(run, "reconstruction") - slices(run, "truth")
+    assert torch.allclose(invented + contradicted, error, atol=1e-2)
+    expected = measured_part(solver.projector, error / std, 4.1)  # type: ignore[arg-type]
+    assert torch.allclose(contradicted / std, expected, atol=1e-3)
+    for name, part in (("invented", invented), ("contradicted", contradicted)):
+        energy = (part / std).square().mean(dim=(1, 2)).numpy()
+        assert energy.min() > 0
+        np.testing.assert_allclose(run.columns[name], energy, rtol=1e-2)
+
+
+def test_resolutions_are_columns_in_nm(run: RunData) -> None:
+    grey, width = grey_scale(run.plan), run.plan.sides_nm[1]
+    x, truth = (
+        torch.from_numpy(grey.normalised(slices(run, name).numpy()))
+        for name in ("reconstruction", "truth")
+    )
+    expected = resolutions(x[::SPARSE], truth[::SPARSE], width)
+    for name, value in expected.items():
+        assert run.columns[name] == pytest.approx(float(value), rel=1e-2)
+
+
 def test_spread_is_held_against_true_error(run: RunData) -> None:
     found = calibration(run)
     assert found is not None
@@ -115,7 +141,7 @@ def test_the_report_shows_what_can_be_trusted(run: RunData) -> None:
     part = part.partition("<h2")[0]
     assert before
     assert "mean of 3 chains" in part
-    assert part.count('<div class="picture"') == 3  # error, spread, measured share
+    assert part.count('<div class="picture"') == 5  # error, spread, measured share, its parts
     assert part.count('<figure class="plot">') == 1
     found = calibration(run)
     assert found is not None
