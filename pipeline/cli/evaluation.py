@@ -1,5 +1,5 @@
-"""`ddgm benchmark` and `ddgm tune`: methods side by side, and their parameters. `cli` registers
-them."""
+"""`ddgm benchmark`, `tune` and `evaluate`: methods side by side, their parameters, and true labels.
+`cli` registers them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.cli.options import Detector, Precision, parsed_box
+from ddgm.pipeline.cli.options import Detector, Precision, Run, parsed_box
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(benchmark)
     app.command()(tune)
+    app.command()(evaluate)
 
 
 def benchmark(
@@ -169,6 +170,40 @@ def _acquisition(text: str | None) -> Acquisition | None:
         return None if text is None else parsed(text)
     except NumberError as error:
         raise DdgmError(f"--simulate: {error}") from None
+
+
+def evaluate(
+    run: Run,
+    labels: Annotated[
+        str,
+        typer.Option(metavar="URL", help="true bodies of its source, voxel by voxel; 0 is none"),
+    ],
+    mip: Annotated[int, typer.Option(help="of the labels")] = 0,
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="Z:Z,Y:Y,X:X", help="the part of it, in voxels of the source"),
+    ] = None,
+) -> None:
+    """Score a run's membranes and bodies against true labels.
+
+    A small network finds the membranes of each image, and a watershed makes bodies of them:
+    boundary F1, variation of information and adapted Rand error, written to RUN/evaluation.json.
+    The row `truth` is the ceiling. Labels are any volume that a spec's source can be, or a .npy or
+    .npz file. Needs `pip install 'ddgm[evaluate]'`.
+
+    Example: `ddgm evaluate runs/hemibrain --labels precomputed://file:///data/bodies`
+
+    Example: `ddgm evaluate runs/fib25 --labels labels.npz --box 78:156,0:128,0:156`
+    """
+    from ddgm.pipeline.evaluation.bodies import doubts
+    from ddgm.pipeline.evaluation.bodies import evaluate as score
+    from ddgm.pipeline.progress_bar import counted
+
+    with counted(console, "images") as progress:
+        found = score(run, labels, mip, parsed_box(box), progress)
+    console.print(found.table())
+    if warning := doubts(run):
+        console.print(warning)
 
 
 def _cluster(workers: int, threads: int, scheduler: str) -> Local | Address | SchedulerFile:

@@ -123,17 +123,10 @@ def _checked(plan: Plan, box: Box | None) -> Box:
 
 def _done(store: RunStore, plan: Plan, digest: str, box: Box) -> list[Part]:
     """The blocks that are done and have a part in a box, with these parts."""
-    parts = {b.index: (b, part) for b in plan.blocks() if (part := _common(b.box, box))}
+    parts = {b.index: (b, part) for b in plan.blocks() if (part := b.box.common(box))}
     records = store.ledger.records_at(list(parts))
     done = {r.block for r in records if r.state == "done" and r.digest == digest}
     return [part for index, part in parts.items() if index in done]
-
-
-def _common(one: Box, other: Box) -> Box | None:
-    """The voxels that two boxes share."""
-    z0, y0, x0 = map(max, one.start, other.start)
-    z1, y1, x1 = map(min, one.stop, other.stop)
-    return Box((z0, y0, x0), (z1, y1, x1)) if z0 < z1 and y0 < y1 and x0 < x1 else None
 
 
 def _check_whole(root: str, box: Box, parts: Sequence[Part]) -> None:

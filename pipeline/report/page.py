@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ddgm.pipeline.report import figures, pictures
+from ddgm.pipeline.report.bodies import bodies_section
 from ddgm.pipeline.report.figures import Plot, Series, ranges
 from ddgm.pipeline.report.gallery import Gallery, number
 from ddgm.pipeline.report.run_data import RunData
@@ -61,6 +62,7 @@ def render_page(run: RunData, views: dict[str, SliceView]) -> str:
         views=views,
         galleries=_galleries(run, views),
         plots=_plots(run),
+        bodies=bodies_section(run),
         trust=trust_section(run, views["median"]),
         volume=volume_section(run, views["median"]),
         seconds=run.statistics.seconds_each(),

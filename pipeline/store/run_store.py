@@ -6,6 +6,7 @@ RUN/volume.zarr/LAYER/1, ...  images once more, each level half as fine as the o
 RUN/ledger/000/000042.json    one record per block, put in place after its data
 RUN/ledger/levels/1/000/...   the same, for each shard of the coarser levels
 RUN/metrics.parquet           per-slice metrics, gathered at the end
+RUN/evaluation.json           scores against true labels, of `ddgm evaluate`
 RUN/precomputed/              the reconstruction once more, where the spec asks for it
 RUN/driver.json, state.json   who drives the run while it lives, and how it stands
 RUN/logs/NAME.jsonl           what each process did
@@ -34,11 +35,12 @@ from ddgm.pipeline.terminal import console
 
 MANIFEST = "run.json"
 PRECOMPUTED = "precomputed"
+EVALUATION = "evaluation.json"
 ROW_GROUP = 1000  # blocks whose metrics are in memory at once
 # what a run's folder may hold: anything else is somebody's, and the folder is left alone
 OWN = {
     VOLUME, MANIFEST, LEDGER, "metrics.parquet", "report.html", "preview.png", "driver.json",
-    "state.json", "logs", "slurm", PRECOMPUTED,
+    "state.json", "logs", "slurm", PRECOMPUTED, EVALUATION,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ddgm.pipeline.volumes.volume import Cutout, SourceError, Volume
 
 @dataclass(frozen=True)
 class ArrayVolume:
-    """A .npy file, (z, y, x), read in part."""
+    """A .npy file, (z, y, x), read in part; or the one array of a .npz file."""
 
     path: str
 
@@ -22,10 +23,19 @@ class ArrayVolume:
     def _array(self) -> np.ndarray:
         try:
             array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            if isinstance(array, np.lib.npyio.NpzFile):
+                with array as file:
+                    names = file.files
+                    array = file[names[0]] if len(names) == 1 else None
         except FileNotFoundError:
             raise SourceError(f"{self.path}: there is no such file", "not_found") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, BadZipFile) as error:
             raise SourceError(f"{self.path} cannot be read: {error}", "corrupt") from error
+        if array is None:
+            raise SourceError(
+                f"{self.path} holds the arrays {', '.join(names)}; give a file of one",
+                "unsupported",
+            )
         if array.ndim != 3:
             shape = " x ".join(map(str, array.shape))
             raise SourceError(f"{self.path} is {shape}; it must be z, y, x", "unsupported")
@@ -49,12 +59,12 @@ class ArrayVolume:
 
 
 def opened(url: str, mip: int = 0) -> tuple[Volume | ArrayVolume, Box]:
-    """Open the volume that a URL or the path of a .npy file names; returns it with its bounds.
+    """Open the volume of a URL, or of the path of a .npy or .npz file; returns it with its bounds.
 
     Raises:
         SourceError: it cannot be opened.
     """
-    if url.endswith(".npy"):
+    if url.endswith((".npy", ".npz")):
         array = ArrayVolume(url)
         return array, array.bounds
     volume = open_volume(url, mip)

@@ -26,6 +26,12 @@ class Box:
         low = all(a >= b for a, b in zip(self.start, other.start, strict=True))
         return low and all(a <= b for a, b in zip(self.stop, other.stop, strict=True))
 
+    def common(self, other: "Box") -> "Box | None":
+        """The voxels that two boxes share; None where there are none."""
+        z0, y0, x0 = map(max, self.start, other.start)
+        z1, y1, x1 = map(min, self.stop, other.stop)
+        return Box((z0, y0, x0), (z1, y1, x1)) if z0 < z1 and y0 < y1 and x0 < x1 else None
+
     def between(self, axis: int, start: int, stop: int) -> "Box":
         """This box with another start and stop along an axis."""
         low, high = list(self.start), list(self.stop)
