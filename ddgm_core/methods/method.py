@@ -75,6 +75,8 @@ class Method(Numbers):
         title: for tables and reports.
         spectral: whether it works with singular values; `ddgm benchmark` then computes them where
             a projector has none.
+        needs_basis: whether it works with nothing else, so that specs with a projector that has
+            none are refused.
         needs_noise: whether it weighs the data by σ_y, which then must not be 0.
         comparison_only: whether `ddgm benchmark` knows it, and specs do not.
         name: in specs and on the command line.
@@ -82,6 +84,7 @@ class Method(Numbers):
 
     title: ClassVar[str]
     spectral: ClassVar[bool] = False
+    needs_basis: ClassVar[bool] = False
     needs_noise: ClassVar[bool] = False
     comparison_only: ClassVar[bool] = False
 

@@ -7,6 +7,7 @@ from ddgm.core.methods.classical import Cgls, FilteredBackProjection, GradientDe
 from ddgm.core.methods.deepinv import DiffPir
 from ddgm.core.methods.diffusion import Ddgm, Ddrm, Ddx, Dps
 from ddgm.core.methods.method import Method, MethodError
+from ddgm.core.methods.posterior import SplitGibbs
 from ddgm.core.plugins import PluginError
 
 METHODS: dict[str, type[Method]] = {
@@ -14,6 +15,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         Ddgm,
         Ddx,
+        SplitGibbs,
         GradientDescent,
         Cgls,
         FilteredBackProjection,

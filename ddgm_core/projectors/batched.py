@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddgm.core.batches import fixed_batches
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.projectors.protocol import DataStep, Projector, ProximalStep
+from ddgm.core.projectors.protocol import DataStep, DrawStep, Projector, ProximalStep
 
 
 class BatchedProjector:
@@ -52,6 +52,16 @@ class BatchedProjector:
             return torch.cat([take(part, weight) for take, part in parts])[: len(x)]
 
         return solve
+
+    def draws(self, make: Callable[[Projector, Tensor], DrawStep], y: Tensor) -> DrawStep:
+        """What `make` makes of the projector and sinograms, batch by batch."""
+        steps = [make(self.projector, part) for part in self._parts(y)]
+
+        def draw(x: Tensor, weight: float, noise: Tensor) -> Tensor:
+            parts = zip(steps, self._parts(x), self._parts(noise), strict=True)
+            return torch.cat([take(part, weight, fresh) for take, part, fresh in parts])[: len(x)]
+
+        return draw
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
         return fixed_batches(x, self.size)

@@ -13,10 +13,15 @@ from ddgm.core.geometry import TiltGeometry
 
 DataStep = Callable[[Tensor], Tensor]
 ProximalStep = Callable[[Tensor, float], Tensor]
+DrawStep = Callable[[Tensor, float, Tensor], Tensor]
 
 
 class StepError(DdgmError):
     """A gradient step that would diverge."""
+
+
+class BasisError(DdgmError):
+    """A projector whose singular vectors are not at hand, for a method that needs them."""
 
 
 class Projector(Protocol):

@@ -1,4 +1,4 @@
-"""K gradient steps, or a proximal step, as one product in the eigenbasis of AᵀA."""
+"""K gradient steps, a proximal step, or a draw, as one product in the eigenbasis of AᵀA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.projectors.protocol import ProximalStep, Spectral
+from ddgm.core.projectors.batched import BatchedProjector
+from ddgm.core.projectors.protocol import (
+    BasisError,
+    DrawStep,
+    Projector,
+    ProximalStep,
+    Spectral,
+)
 
 
 def building(geometry: TiltGeometry) -> str:
@@ -22,6 +29,42 @@ def proximal(projector: Spectral, y: Tensor) -> ProximalStep:
         return projector.slices((data + mu * projector.coefficients(x)) / (squares + mu))
 
     return step
+
+
+def check_basis(projector: Projector, method: str) -> None:
+    """Refuse a method that needs the singular vectors of a projector that has none.
+
+    Raises:
+        BasisError: it has none.
+    """
+    inner = projector.projector if isinstance(projector, BatchedProjector) else projector
+    if not isinstance(inner, Spectral):
+        raise BasisError(
+            f"method: {method} needs the singular vectors of A, which a "
+            f"{inner.geometry.detector} detector's have no quick way to; use a lateral detector, "
+            "or another method"
+        )
+
+
+def draws(projector: Projector, y: Tensor) -> DrawStep:
+    """The map x, μ, ε → a draw of N((AᵀA + μ)⁻¹ (Aᵀy + μx), (AᵀA + μ)⁻¹), ε being unit noise.
+
+    Where the projector works on an extended slab, what lies outside of the slice gets no noise.
+
+    Args:
+        projector: a `Spectral`, or batches of one; see `check_basis`.
+        y: sinograms.
+    """
+    if isinstance(projector, BatchedProjector):
+        return projector.draws(draws, y)
+    assert isinstance(projector, Spectral)
+    a, data, squares = projector, projector.data_coefficients(y), projector.singular_values**2
+
+    def draw(x: Tensor, mu: float, noise: Tensor) -> Tensor:
+        mean = (data + mu * a.coefficients(x)) / (squares + mu)
+        return a.slices(mean + torch.rsqrt(squares + mu) * a.coefficients(noise))
+
+    return draw
 
 
 def collapse(squares: Tensor, step: float, count: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from ddgm.core.methods.classical import Cgls, FilteredBackProjection, GradientDe
 from ddgm.core.methods.deepinv import DiffPir
 from ddgm.core.methods.diffusion import Ddgm, Ddrm, Ddx, Dps
 from ddgm.core.methods.method import Method, MethodError, Step
+from ddgm.core.methods.posterior import SplitGibbs
 from ddgm.core.methods.registry import METHODS, method_class
 from ddgm.core.numbers import NumberError
 
@@ -29,6 +30,8 @@ PRESETS: dict[str, Method] = {
     "ddx-10": Ddx(steps=10, rho=15.0),
     "ddx-20": Ddx(),  # smaller steps leave smaller errors
     "ddx-50": Ddx(steps=50, rho=5.0),
+    "split-gibbs": SplitGibbs(),
+    "split-gibbs-8": SplitGibbs(samples=8),  # the mean of eight
 }
 
 TABLE_1: dict[str, tuple[float, float]] = {  # the paper's MSE and SSIM

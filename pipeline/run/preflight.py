@@ -11,6 +11,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.core.networks import gpu
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, settled
 from ddgm.core.projectors import Spectral
+from ddgm.core.projectors.spectral import check_basis
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_prior, cached_solver, check_neighbours
@@ -108,6 +109,8 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
         )
     norm = solver.projector.norm
     spec.method.check(norm)
+    if spec.method.needs_basis:
+        check_basis(solver.projector, spec.method.name)
     if "algebraic" in spec.output.layers:
         spec.algebraic.check(norm)
     _check_grey(plan, prior)
