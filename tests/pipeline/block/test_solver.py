@@ -11,12 +11,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from ddgm.core.methods import least_squares, samplers
+from ddgm.core.methods import least_squares, samplers, split_gibbs
 from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import PriorError
 from ddgm.core.networks.tiling import RowDenoiser
+from ddgm.core.projectors.protocol import BasisError
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
 from ddgm.pipeline.block.solver import Solver, cached_prior, cached_solver
 from ddgm.pipeline.block.timing import time_calls
@@ -28,6 +29,7 @@ from tests.pipeline.runs import phantom_volume, spec_data
 METHODS: dict[str, dict[str, Any]] = {
     "ddgm": {"name": "ddgm", "steps": 3, "gradient_steps": 5, "seed": 4},
     "ddx": {"name": "ddx", "steps": 3, "seed": 4, "sigma": [3.0, 0.03], "rho": 2.0, "kappa": 1.5},
+    "split_gibbs": {"name": "split_gibbs", "steps": 3, "seed": 4, "sigma": [2.0, 0.5], "inner": 2},
     "gradient_descent": {"name": "gradient_descent", "gradient_steps": 7},
 }
 
@@ -55,6 +57,9 @@ def by_hand(method: str, solver: Solver, y: Tensor, origins: list[SliceOrigin]) 
         return samplers.ddgm(a, y, solver.denoise, noise, sigmas, step, 5)
     if method == "ddx":
         return samplers.ddx(a, y, solver.denoise, noise, sigmas, 4.1, 2.0, 1.5)
+    if method == "split_gibbs":
+        rounds = split_gibbs.levels_of_rounds(log_linear(2.0, 0.5, 3), 0.25, 2)
+        return split_gibbs.split_gibbs(a, y, solver.denoise, noise, rounds, 4.1)
     return least_squares.gradient_descent(a, y, step, 7)
 
 
@@ -113,6 +118,15 @@ def test_ddx_needs_the_noise_of_the_tilts(url: str, tmp_path: Path, tiny_prior: 
     data = spec_data(url, tmp_path, tiny_prior, tilts={"noise": 0}) | {"method": {"name": "ddx"}}
     with pytest.raises(ValidationError, match=r"tilts\.noise: 0 leaves ddx nothing"):
         Spec.model_validate(data)
+
+
+def test_split_gibbs_needs_singular_vectors(url: str, tmp_path: Path, tiny_prior: Path) -> None:
+    tilts = {"count": 24, "detector": "perpendicular"}
+    data = spec_data(url, tmp_path / "out", tiny_prior, tilts=tilts)
+    spec = Spec.model_validate(data | {"method": METHODS["split_gibbs"]})
+    with pytest.raises(BasisError, match=r"split_gibbs .* perpendicular .* use a lateral detector"):
+        prepare(spec)
+    assert not (tmp_path / "out").exists()
 
 
 def test_ddx_stays_within_the_priors_noise_levels(
