@@ -54,7 +54,7 @@ class BatchedProjector:
         return solve
 
     def draws(self, make: Callable[[Projector, Tensor], DrawStep], y: Tensor) -> DrawStep:
-        """What `make` makes of the projector and sinograms, batch by batch."""
+        """A step of draws, of the one that `make` gives for each batch of sinograms."""
         steps = [make(self.projector, part) for part in self._parts(y)]
 
         def draw(x: Tensor, weight: float, noise: Tensor) -> Tensor:
