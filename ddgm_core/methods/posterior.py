@@ -36,13 +36,13 @@ class SplitGibbs(Diffusion):
     needs_basis: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
     name: Literal["split_gibbs"] = "split_gibbs"
-    steps: int = number(10, "N, draws given the data", "N", ge=2, le=100_000)
-    sigma: tuple[float, float] = number((3.0, 0.12), "ρ_1 and ρ_N, couplings", "ρ")
+    steps: int = number(20, "N, draws given the data", "N", ge=2, le=100_000)
+    sigma: tuple[float, float] = number((3.0, 0.07), "ρ_1 and ρ_N, couplings", "ρ")
     inner: int = number(
-        4, "M, network evaluations after each of them; M N a slice", "M", ge=1, le=10_000
+        2, "M, network evaluations after each of them; M N a slice", "M", ge=1, le=10_000
     )
     depth: float = number(
-        0.25, "noise that they leave, in units of ρ; at last they leave none", "τ", gt=0, lt=1
+        0.45, "noise that they leave, in units of ρ; at last they leave none", "τ", gt=0, lt=1
     )
 
     def __post_init__(self) -> None:

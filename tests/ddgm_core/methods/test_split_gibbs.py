@@ -189,7 +189,12 @@ def test_rounds_end_at_a_share_of_their_coupling_and_the_last_at_none() -> None:
 
 
 def test_it_asks_for_the_noise_that_it_says_and_tells_of_every_evaluation() -> None:
-    method, asked, told, calls = SplitGibbs(steps=3, inner=2, sigma=(1.0, 0.5)), [], [], count()
+    method, asked, told, calls = (
+        SplitGibbs(steps=3, inner=2, sigma=(1.0, 0.5), depth=0.25),
+        [],
+        [],
+        count(),
+    )
 
     def noise(n: int) -> Tensor:
         asked.append(n)

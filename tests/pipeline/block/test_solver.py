@@ -29,7 +29,14 @@ from tests.pipeline.runs import phantom_volume, spec_data
 METHODS: dict[str, dict[str, Any]] = {
     "ddgm": {"name": "ddgm", "steps": 3, "gradient_steps": 5, "seed": 4},
     "ddx": {"name": "ddx", "steps": 3, "seed": 4, "sigma": [3.0, 0.03], "rho": 2.0, "kappa": 1.5},
-    "split_gibbs": {"name": "split_gibbs", "steps": 3, "seed": 4, "sigma": [2.0, 0.5], "inner": 2},
+    "split_gibbs": {
+        "name": "split_gibbs",
+        "steps": 3,
+        "seed": 4,
+        "sigma": [2.0, 0.5],
+        "inner": 2,
+        "depth": 0.25,
+    },
     "gradient_descent": {"name": "gradient_descent", "gradient_steps": 7},
 }
 
