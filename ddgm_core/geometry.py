@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,10 @@ class TiltGeometry:
         bins = width + 2 * reach(thickness, angles, aspect) if lateral else width
         return cls(thickness, width, angles, detector, bins, aspect)
 
+    def of_views(self, views: Sequence[int]) -> TiltGeometry:
+        """The geometry of some of the views, by their numbers, with all bins."""
+        return replace(self, angles=tuple(self.angles[i] for i in views))
+
     @property
     def views(self) -> int:
         """Number of tilts."""
@@ -101,6 +106,16 @@ class TiltGeometry:
         if self.aspect == 1:  # as before there were other pixels than squares
             del fields["aspect"]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+
+
+def held_out_views(views: int, every: int) -> tuple[int, ...]:
+    """Numbers of the views that are held out where every nth is; none where there are few.
+
+    Counted from both ends inward, so that evenly spaced tilts still come in pairs ±θ, which halves
+    what `fourier` costs; the outermost views stay, since no others could predict them.
+    """
+    half = range(every // 2, (views + 1) // 2, every)
+    return tuple(sorted({*half, *(views - 1 - i for i in half)}))
 
 
 def reach(thickness: int, angles: tuple[float, ...], aspect: float = 1.0) -> int:

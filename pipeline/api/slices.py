@@ -15,12 +15,10 @@ from ddgm.core.methods.method import Method
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.paper import TILT_NOISE
-from ddgm.core.process_cache import cached_in_process
 from ddgm.core.projectors import Projector
-from ddgm.core.projectors import projector as core_projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import numbered_origins
-from ddgm.pipeline.block.solver import Solver, check_neighbours, slice_denoiser
+from ddgm.pipeline.block.solver import Solver, cached_projector, check_neighbours, slice_denoiser
 from ddgm.pipeline.spec.model import BlockSpec, Spec
 from ddgm.pipeline.spec.plan import nearly_equal
 from ddgm.pipeline.spec.yaml_file import check_spec
@@ -198,9 +196,7 @@ def _spec(**parts: Mapping[str, Any]) -> Spec:
 
 
 def _backend(geometry: TiltGeometry) -> Projector:
-    device = default_device()
-    key = "projector", geometry.digest, None, str(device)  # as a run has it
-    return cached_in_process(key, lambda: core_projector(geometry, device=device))
+    return cached_projector(geometry, default_device())
 
 
 def _slices(x: Any, geometry: TiltGeometry) -> Tensor:

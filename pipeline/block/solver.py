@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ddgm.core.batches import fixed_batches
 from ddgm.core.device import default_device
+from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Problem
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.metrics import volumes
@@ -83,21 +85,32 @@ class Solver:
     """Simulates, reconstructs and scores slices of one geometry.
 
     All take and give (n, ·, ·) float32 tensors of normalised slices or sinograms, any n, with
-    the slices' origins. They work through them `block.batch` at a time, the last batch padded:
-    a product's bits can depend on its shape, and must not depend on how a volume was cut.
+    the slices' origins; sinograms have all views. They work through them `block.batch` at a time,
+    the last batch padded: a product's bits can depend on its shape, and must not depend on how a
+    volume was cut.
+
+    Attributes:
+        projector: of the views that reconstruct.
+        whole: of all views, where some are held out.
     """
 
     spec: Spec
     projector: Projector
     denoise: TiledDenoiser | RowDenoiser
     device: torch.device
+    whole: Projector | None = None
+
+    @property
+    def all_views(self) -> Projector:
+        """The projector of all views."""
+        return self.whole or self.projector
 
     def simulate(self, slices: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         """Tilt series y = Ax + σ_y ε (Eq. 3), or as the spec's `tilts.simulate` says."""
         t = self.spec.tilts
 
         def work(x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
-            return simulated(self.projector, x, t.noise, t.seed, origins, t.simulate)
+            return simulated(self.all_views, x, t.noise, t.seed, origins, t.simulate)
 
         return self._in_batches(work, slices, origins)
 
@@ -165,7 +178,7 @@ class Solver:
     def algebraic(self, sinograms: Tensor) -> Tensor:
         """Slices by the classical baseline (Eq. 4)."""
         method = self.spec.algebraic
-        return self._in_batches(lambda y, _: method.solve(self.projector, y), sinograms)
+        return self._in_batches(lambda y, _: method.solve(self.projector, self._kept(y)), sinograms)
 
     def score(
         self,
@@ -184,11 +197,12 @@ class Solver:
             block: whose own slices they are; default: a block without a halo.
             pixel_nm: width of a pixel; default: resolutions are in pixels.
         """
-        ax = self._in_batches(lambda part, _: self.projector.forward(part), x)
+        ax = self._in_batches(lambda part, _: self.all_views.forward(part), x)
+        noise = self.spec.tilts.noise
         scores = {
             "mse": metrics.mse(x, truth),
             "ssim": metrics.ssim(x, truth),
-            "residual": metrics.data_residual(ax, y, self.spec.tilts.noise),
+            "residual": metrics.data_residual(self._kept(ax), self._kept(y), noise),
             "ssim_across": volumes.ssim(x, truth, "across"),
             "ssim_along": volumes.ssim(x, truth, "along"),
             "neighbours": volumes.neighbours(x, truth),
@@ -196,6 +210,8 @@ class Solver:
         of, aspect = slice(None, None, SPARSE), self.projector.geometry.aspect
         found = resolutions(x[of], truth[of], pixel_nm, aspect)  # of the stack: the same for all
         scores |= {name: value.expand(len(x)) for name, value in found.items()}
+        if out := list(self.spec.tilts.held_out):
+            scores["held_out"] = metrics.data_residual(ax[:, out], y[:, out], noise)
         return scores | self._split(x, truth) | self._seams(x, truth, block)
 
     def _split(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
@@ -228,7 +244,11 @@ class Solver:
         return seams
 
     def _problem(self, y: Tensor, noise: Callable[[int], Tensor]) -> Problem:
-        return Problem(self.projector, y, self.denoise, noise, self.spec.tilts.noise)
+        return Problem(self.projector, self._kept(y), self.denoise, noise, self.spec.tilts.noise)
+
+    def _kept(self, sinograms: Tensor) -> Tensor:
+        """Those of the views that reconstruct."""
+        return sinograms[:, list(self.spec.tilts.kept)] if self.whole else sinograms
 
     @torch.inference_mode()
     def _in_batches(
@@ -253,18 +273,25 @@ def cached_prior(spec: PriorSpec) -> Prior:
     return cached_in_process(("prior", weights, sha256), lambda: load_prior(weights, sha256))
 
 
+def cached_projector(
+    geometry: TiltGeometry, device: torch.device, name: str | None = None
+) -> Projector:
+    """A geometry's projector, built once per process."""
+    key = "projector", geometry.digest, name, str(device)
+    return cached_in_process(key, lambda: projector(geometry, device=device, name=name))
+
+
 def cached_solver(plan: Plan, calls: bool = False) -> Solver:
     """The solver of a plan, built once per process; with `calls` the pool runs its network."""
     spec, device = plan.spec, default_device()
 
     def build() -> Solver:
         prior = cached_prior(spec.prior)
-        kept = cached_in_process(
-            ("projector", plan.geometry.digest, spec.tilts.projector, str(device)),
-            lambda: projector(plan.geometry, device=device, name=spec.tilts.projector),
-        )
+        of = partial(cached_projector, device=device, name=spec.tilts.projector)
+        whole = of(plan.geometry) if spec.tilts.hold_out else None
         pooled = pooled_denoiser(spec) if calls else None
-        return Solver(spec, kept, slice_denoiser(prior, spec.prior, device, pooled), device)
+        denoise = slice_denoiser(prior, spec.prior, device, pooled)
+        return Solver(spec, of(plan.kept), denoise, device, whole)
 
     parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block", "pool"})
     key = "solver", parts, plan.geometry.digest, str(device), calls

@@ -120,6 +120,14 @@ def tune(
     seed: Seed = 0,
     batch: Batch = 16,
     simulate: Simulate = None,
+    without_truth: Annotated[
+        bool,
+        typer.Option(
+            "--without-truth",
+            help="choose by every eighth view, which is held out of the reconstruction and "
+            "predicted, not by MSE",
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(help="processes on this machine")] = 2,
     threads: Annotated[int, typer.Option(help="of each process")] = 1,
     scheduler: Annotated[
@@ -138,7 +146,7 @@ def tune(
     """
     from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
     from ddgm.pipeline.evaluation.methods import parse_method
-    from ddgm.pipeline.evaluation.tune import Axis
+    from ddgm.pipeline.evaluation.tune import HOLD_OUT, Axis
     from ddgm.pipeline.evaluation.tune import tune as measure
     from ddgm.pipeline.progress_bar import counted
 
@@ -154,6 +162,7 @@ def tune(
         seed,
         batch=batch,
         simulate=_acquisition(simulate),
+        hold_out=HOLD_OUT if without_truth else None,
     )
     cluster = _cluster(workers, threads, scheduler)
     with counted(console, "points") as progress:

@@ -43,6 +43,7 @@ class ComparisonSettings:
         batch: slices that are solved at once.
         data: digest of the patches.
         simulate: how the tilts are made, if not with the projector that reconstructs.
+        hold_out: every nth view is left out of the reconstruction, and predicted; None for none.
     """
 
     detector: Detector
@@ -54,6 +55,7 @@ class ComparisonSettings:
     batch: int
     data: str
     simulate: Acquisition | None = None
+    hold_out: int | None = None
 
     def described(self, shape: tuple[int, ...]) -> str:
         """Description for the head of a table; `shape` is that of all patches."""
@@ -62,6 +64,7 @@ class ComparisonSettings:
             f"σ_y = {self.tilt_noise:g}, prior {self.prior} ({self.digest[:12]}…, "
             f"{self.precision}), seed {self.seed}, {self.batch} slices at once"
             + (f", simulated with {self.simulate.described}" if self.simulate else "")
+            + (f", every {self.hold_out}th view held out" if self.hold_out else "")
         )
 
 
@@ -81,6 +84,7 @@ class ComparisonRequest:
         tilt_noise: σ_y.
         batch: slices that are solved at once.
         simulate: how the tilts are made, if not with the projector that reconstructs.
+        hold_out: every nth view is left out of the reconstruction, and predicted; None for none.
     """
 
     url: str
@@ -94,6 +98,7 @@ class ComparisonRequest:
     tilt_noise: float = paper.TILT_NOISE
     batch: int = 16
     simulate: Acquisition | None = None
+    hold_out: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("patches", "batch"):
@@ -146,6 +151,7 @@ class ComparisonRequest:
             self.batch,
             hashlib.sha256(self.normalised.numpy().tobytes()).hexdigest(),
             self.simulate,
+            self.hold_out,
         )
 
     def check(self, method: Method) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ddgm.core import plugins
 from ddgm.core.device import default_device
-from ddgm.core.geometry import TiltGeometry
+from ddgm.core.geometry import TiltGeometry, held_out_views
 from ddgm.core.methods.method import Method, Problem
 from ddgm.core.methods.registry import METHODS
 from ddgm.core.metrics import scores as metrics
@@ -28,7 +28,7 @@ from ddgm.core.process_work import tell, watch, work
 from ddgm.core.projectors import Projector, Spectral, projector
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.projectors.simulated import simulated
-from ddgm.core.simulation.noise import NoiseField, numbered_origins
+from ddgm.core.simulation.noise import NoiseField, SliceOrigin, numbered_origins
 from ddgm.pipeline.evaluation.comparison_request import ComparisonSettings
 from ddgm.pipeline.store.files import Folder
 
@@ -48,6 +48,7 @@ class Result:
     residual: list[float]
     seconds: float  # a patch
     bytes: int  # the process at its largest, or the GPU's
+    held_out: list[float] = field(default_factory=list)  # views' residual, where some are
 
     def mean(self, name: str) -> tuple[float, float]:
         """Mean of a score over patches, and its standard error."""
@@ -144,16 +145,24 @@ def solve(
     prior = load_prior(comparison.prior, comparison.digest)
     denoise = NetworkDenoiser(prior.network, comparison.precision, device)
     thickness, width = patches.shape[1:]
-    a = projector_for(method, TiltGeometry.uniform(thickness, width, detector=comparison.detector))
-    scores: dict[str, list[float]] = {"mse": [], "ssim": [], "residual": []}
+    whole = TiltGeometry.uniform(thickness, width, detector=comparison.detector)
+    every = comparison.hold_out
+    out = list(held_out_views(whole.views, every)) if every else []
+    kept = [view for view in range(whole.views) if view not in out]
+    a = projector_for(method, whole.of_views(kept))
+    all_views = projector(whole, device=device) if out else a
+    scores: dict[str, list[float]] = {"mse": [], "ssim": [], "residual": [], "held_out": []}
     seconds, shown = 0.0, []
     batches = range(0, len(patches), comparison.batch)
     with work(f"running {method.title}", len(batches) * method.rounds, method.name) as step:
         for done, first in enumerate(batches):
             truth = patches[first : first + comparison.batch].to(device)
             passed = done * method.rounds + 1
+            origins = numbered_origins(len(truth), first)
+            c = comparison
+            y = simulated(all_views, truth, c.tilt_noise, c.seed, origins, c.simulate)
             problem = replace(
-                _problem(a, denoise, comparison, truth, first, method),
+                _problem(a, y[:, kept], denoise, comparison, origins, method),
                 progress=lambda n, _, passed=passed: step(passed + n),
             )
             start = time.perf_counter()
@@ -165,9 +174,11 @@ def solve(
             shown.append(x)
             scores["mse"] += metrics.mse(x, truth.cpu()).tolist()
             scores["ssim"] += metrics.ssim(x, truth.cpu()).tolist()
-            ax = a.forward(x.to(device))
-            residual = metrics.data_residual(ax, problem.y, comparison.tilt_noise)
-            scores["residual"] += residual.tolist()
+            ax = all_views.forward(x.to(device))
+            for name, views in (("residual", kept), ("held_out", out)):
+                if views:
+                    part = ax[:, views], y[:, views]
+                    scores[name] += metrics.data_residual(*part, c.tilt_noise).tolist()
     result = Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
     return result, torch.cat(shown)[:SHOWN].numpy()
 
@@ -187,19 +198,17 @@ def projector_for(method: Method, geometry: TiltGeometry) -> Projector:
 
 def _problem(
     a: Projector,
+    y: Tensor,
     denoise: NetworkDenoiser,
     comparison: ComparisonSettings,
-    truth: Tensor,
-    first: int,
+    origins: Sequence[SliceOrigin],
     method: Method,
 ) -> Problem:
-    origins, shape = numbered_origins(len(truth), first), tuple(truth.shape[1:])
-    c = comparison
-    y = simulated(a, truth, c.tilt_noise, c.seed, origins, c.simulate)
-    field = NoiseField(comparison.seed + method.noise_seed, "sampler")
+    shape = a.geometry.thickness, a.geometry.width
+    draws = NoiseField(comparison.seed + method.noise_seed, "sampler")
 
     def noise(n: int) -> Tensor:
-        return field.batch(shape, origins, n).to(y)
+        return draws.batch(shape, origins, n).to(y)
 
     return Problem(a, y, denoise, noise, comparison.tilt_noise)
 

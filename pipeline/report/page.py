@@ -132,6 +132,7 @@ def _provenance(run: RunData) -> dict[str, str]:
         "Pixel": "" if g.aspect == 1 else f"{_by(plan.sides_nm)} nm (along the thickness, across)",
         "Tilts": f"{g.views} views from {tilts.range[0]:g}° to {tilts.range[1]:g}°, "
         f"{g.detector} detector of {g.bins} bins, noise {tilts.noise:g}",
+        "Held out": f"{len(tilts.held_out)} views" if tilts.hold_out else "",
         "Simulated with": tilts.simulate.described if tilts.simulate else "",
         "Created": m["created"],
         "Digest of spec, code and weights": m["digest"],

@@ -119,6 +119,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
         crossed = (min(g.width, g.thickness * abs(tan(a))) for a in g.pixel_angles)
         entries = 2 * g.bins * sum(max(g.thickness, int(columns)) for columns in crossed)
         projector = 2 * entries * 2 * FLOAT
+    if spec.tilts.hold_out:  # there is one of all views, too
+        projector *= 2
     return Memory(
         process=PROCESS_BYTES,
         network=activations if network else 0,

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ddgm.core import paper, plugins
-from ddgm.core.geometry import Detector
 from ddgm.core.methods.classical import Algebraic
 from ddgm.core.methods.diffusion import Ddgm
 from ddgm.core.methods.registry import METHODS
@@ -18,11 +17,11 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import shipped_priors
 from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
-from ddgm.core.simulation.acquisition import Acquisition
-from ddgm.pipeline.spec.base import Axis, Pixels, Seed, StrictModel
+from ddgm.pipeline.spec.base import Axis, Pixels, StrictModel
 from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.pipeline.spec.output import Output
 from ddgm.pipeline.spec.source import Source
+from ddgm.pipeline.spec.tilts import Tilts
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
 
@@ -47,44 +46,6 @@ class Slab(StrictModel):
     def _axes_differ(self) -> Slab:
         if len({self.thickness_axis, self.width_axis, self.tilt_axis}) != 3:
             raise ValueError("thickness_axis, width_axis and tilt_axis must be three axes")
-        return self
-
-
-class Tilts(StrictModel):
-    """The simulated tilt series, y = Ax + σ_y ε (Eq. 3)."""
-
-    count: int = Field(
-        default=paper.VIEWS, ge=1, le=10_000, description="views, evenly spaced, both ends included"
-    )
-    range: tuple[float, float] = Field(default=paper.TILT_RANGE, description="degrees")
-    detector: Detector = Field(default="lateral", description="see docs/architecture.md")
-    projector: str | None = Field(
-        default=None,
-        description="fourier, matrix or another package's; default: the detector's fastest",
-    )
-    noise: float = Field(
-        default=paper.TILT_NOISE,
-        ge=0,
-        le=1e6,
-        description="σ_y; 4.1 gives the paper's ratio of 10 to 1",
-    )
-    seed: Seed = 0
-    simulate: Acquisition | None = Field(
-        default=None,
-        description="how the views are made where it is not with the projector that reconstructs "
-        "them: another kernel, views that are misaligned, electrons that are counted",
-    )
-
-    @model_validator(mode="after")
-    def _range_is_a_tilt(self) -> Tilts:
-        low, high = self.range
-        if self.count == 1 and low < high:
-            raise ValueError(
-                f"range: {list(self.range)} has two ends, and one view has one angle; give it as "
-                f"range: [{low:g}, {low:g}], or count: 2 and more"
-            )
-        if not -85 <= low <= high <= 85 or (low == high and self.count > 1):
-            raise ValueError(f"range: {list(self.range)} must rise and lie within -85 and 85")
         return self
 
 
@@ -242,8 +203,9 @@ class Spec(StrictModel):
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice
             del parts["tilts"]["projector"]
-        if self.tilts.simulate is None:  # likewise
-            del parts["tilts"]["simulate"]
+        for name in ("simulate", "hold_out"):  # likewise
+            if getattr(self.tilts, name) is None:
+                del parts["tilts"][name]
         if not self.method.couples_slices:
             del parts["block"]["halo"]
         if self.source.resample is None:  # likewise

@@ -94,10 +94,15 @@ class Plan:
 
     @cached_property
     def geometry(self) -> TiltGeometry:
-        """Tilt geometry of every slice."""
+        """Tilt geometry of every slice, with all its views."""
         s, t = self.spec.slab, self.spec.tilts
         width = s.width or self.box.shape[self.axes[2]]
         return TiltGeometry.uniform(s.thickness, width, t.count, t.range, t.detector, self.aspect)
+
+    @cached_property
+    def kept(self) -> TiltGeometry:
+        """Tilt geometry of the views that reconstruct: all that are not held out."""
+        return self.geometry.of_views(self.spec.tilts.kept)
 
     @property
     def sides_nm(self) -> tuple[float, float]:

@@ -105,6 +105,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
     odd += "; a run is refused without prior.any_voxel_size: true" if plan.refuses_prior else ""
     pixel = "" if plan.aspect == 1 else " pixels of {:g} x {:g} nm".format(*plan.sides_nm)
     made = spec.tilts.simulate.described if spec.tilts.simulate else None
+    out = len(spec.tilts.held_out)
     chunk = layout_of(plan, "reconstruction").chunks
     return [
         Row(
@@ -136,8 +137,10 @@ def _shape_rows(plan: Plan) -> list[Row]:
         Row(
             "views",
             f"{g.views}, {g.bins} bins, {g.detector} detector"
+            + (f", {out} of them held out" if out else "")
             + (f", simulated with {made}" if made else ""),
-            {"views": g.views, "bins": g.bins, "detector": g.detector, "simulated_with": made},
+            {"views": g.views, "bins": g.bins, "detector": g.detector}
+            | {"simulated_with": made, "held_out_views": out},
         ),
         Row(
             "blocks",
