@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddgm.core.geometry import TiltGeometry, reach
+from ddgm.core.geometry import TiltGeometry, held_out_views, reach
 from ddgm.core.projectors.astra_matrix import projection_matrix
 
 BASE = TiltGeometry.uniform(16, 24, 9, detector="lateral")
@@ -29,6 +29,17 @@ def test_angles_include_both_ends_and_are_evenly_spaced() -> None:
     assert angles[0] == pytest.approx(-60, abs=1e-12)
     assert angles[-1] == pytest.approx(60, abs=1e-12)
     assert np.diff(angles) == pytest.approx(120 / 127)
+
+
+@pytest.mark.parametrize(("views", "every"), [(128, 8), (61, 8), (24, 4), (9, 2), (7, 3)])
+def test_views_are_held_out_in_pairs_and_never_the_outermost(views: int, every: int) -> None:
+    out = held_out_views(views, every)
+    assert sorted(views - 1 - i for i in out) == list(out)
+    assert 0 not in out
+    assert len(out) == pytest.approx(views / every, abs=2)
+    g = TiltGeometry.uniform(16, 24, views, detector="lateral")
+    kept = g.of_views([i for i in range(views) if i not in out])
+    assert (kept.bins, kept.reach) == (g.bins, g.reach)
 
 
 def test_a_perpendicular_detector_is_as_wide_as_the_slice() -> None:

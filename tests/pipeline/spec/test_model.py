@@ -66,6 +66,9 @@ def written(folder: Path, text: str) -> Path:
             "tilts: {simulate: {shfit: 1}}",
             "tilts.simulate.shfit: unknown key; did you mean 'shift'",
         ),
+        ("tilts: {hold_out: 1}", "tilts.hold_out: 1 leaves 0 of 128 views to reconstruct from"),
+        ("tilts: {hold_out: 200}", "tilts.hold_out: 200 holds out none of 128 views"),
+        ("tilts: {hold_out: 0}", "tilts.hold_out: input should be greater than or equal to 1"),
         ("tilts: {count: 100000}", "tilts.count: input should be less than"),
         ("block: {slices: 4294967296}", "block.slices: input should be less than"),
         ("tilts: {count: [[[[1]]]]}", "tilts.count: input should be a valid integer (it is [["),
@@ -229,7 +232,8 @@ def test_the_digest_covers_what_the_bytes_depend_on_and_nothing_else() -> None:
     assert digest(source={"url": "b"}) != same
     assert digest(method={"name": "ddgm", "seed": 1}) != same
     assert digest(tilts={"noise": 4.2}) != same
-    assert digest(tilts={"simulate": None}) == same
+    assert digest(tilts={"simulate": None, "hold_out": None}) == same
+    assert digest(tilts={"hold_out": 8}) != same
     assert digest(tilts={"simulate": {"shift": 0.5}}) != digest(tilts={"simulate": {}}) != same
     assert Spec.model_validate(base).results_digest(code="2") != same
 
