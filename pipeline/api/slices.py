@@ -18,7 +18,8 @@ from ddgm.core.paper import TILT_NOISE
 from ddgm.core.projectors import Projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import numbered_origins
-from ddgm.pipeline.block.solver import Solver, cached_projector, check_neighbours, slice_denoiser
+from ddgm.pipeline.block.denoising import check_neighbours, slice_denoiser
+from ddgm.pipeline.block.solver import Solver, cached_projector
 from ddgm.pipeline.spec.model import BlockSpec, Spec
 from ddgm.pipeline.spec.plan import nearly_equal
 from ddgm.pipeline.spec.yaml_file import check_spec

@@ -26,7 +26,8 @@ from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior
 from ddgm.core.networks.tiling import tile_starts
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin, numbered_origins
 from ddgm.core.training.data import PatchError
-from ddgm.pipeline.block.solver import default_device, slice_denoiser
+from ddgm.pipeline.block.denoising import slice_denoiser
+from ddgm.pipeline.block.solver import default_device
 from ddgm.pipeline.evaluation import figures
 from ddgm.pipeline.spec.model import PriorSpec
 from ddgm.pipeline.store.files import Folder

@@ -13,8 +13,9 @@ from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, se
 from ddgm.core.projectors import Spectral
 from ddgm.core.projectors.spectral import check_basis
 from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.block.denoising import check_neighbours
 from ddgm.pipeline.block.intensity import grey_scale
-from ddgm.pipeline.block.solver import cached_prior, cached_solver, check_neighbours
+from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.spec.levels import bytes_to_write
 from ddgm.pipeline.spec.model import Spec
