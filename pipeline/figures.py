@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,6 +216,24 @@ def plots(*rows: Sequence[Plot]) -> bytes:
             names = [c.name for c in plot.curves]
             if plot is row[0] or (len(names) > 1 and names != [c.name for c in row[0].curves]):
                 axes.legend(frameon=False, fontsize=8)
+        return png(figure)
+
+
+def scatter(points: Mapping[str, tuple[float, float]], labels: tuple[str, str]) -> bytes:
+    """Named points, each with its name beside it.
+
+    Args:
+        points: x and y by name.
+        labels: of x and y.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 4.6), dpi=DPI, layout="constrained")
+        axes = figure.subplots()
+        for name, (x, y) in points.items():
+            axes.plot(x, y, "o", color=OURS, markersize=5)
+            axes.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=8)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.margins(0.15)
         return png(figure)
 
 

@@ -70,8 +70,9 @@ def benchmark(
 ) -> None:
     """Compare reconstruction methods on the same simulated tilts.
 
-    Writes quality, cost and pictures: benchmark.md, benchmark.json and benchmark.png. Resumes where
-    an earlier start of the same comparison stopped.
+    Writes quality, cost and pictures: benchmark.md, benchmark.json, benchmark.png, and error
+    against realism in benchmark-trade.png. Resumes where an earlier start of the same comparison
+    stopped.
 
     Example: `ddgm benchmark precomputed://file:///data/em --methods ddgm-50,ddx-10,cgls`
 
@@ -99,7 +100,7 @@ def benchmark(
     with counted(console, "methods") as progress:
         compare(request, chosen, out, progress)
     console.print((out / "benchmark.md").read_text("utf-8"))
-    console.print(f"wrote {out}/benchmark.md, benchmark.json and benchmark.png")
+    console.print(f"wrote {out}/benchmark.md, .json, .png and benchmark-trade.png")
 
 
 def tune(

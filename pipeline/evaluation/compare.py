@@ -20,7 +20,7 @@ from ddgm.pipeline.store.files import Folder
 def benchmark(
     request: ComparisonRequest, methods: Mapping[str, Method], out: Path, progress: Progress
 ) -> dict[str, Result]:
-    """Compare, and write benchmark.json, benchmark.md and benchmark.png into `out`.
+    """Compare, and write benchmark.json, .md, .png and benchmark-trade.png into `out`.
 
     A method whose result is there from an earlier start of the same comparison is not run again.
 
@@ -44,4 +44,5 @@ def benchmark(
     folder.write("benchmark.md", text.encode())
     images = {name: np.load(out / "results" / f"{name}.npy") for name in results}
     folder.write("benchmark.png", table.picture(images, results, patches[:SHOWN].numpy()))
+    folder.write("benchmark-trade.png", table.trade(results))
     return results

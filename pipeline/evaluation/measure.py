@@ -21,6 +21,9 @@ from ddgm.core.geometry import TiltGeometry, held_out_views
 from ddgm.core.methods.method import Method, Problem
 from ddgm.core.methods.registry import METHODS
 from ddgm.core.metrics import scores as metrics
+from ddgm.core.metrics.fourier import resolutions
+from ddgm.core.metrics.realism import radial_power, spectrum_distance
+from ddgm.core.metrics.uncertainty import measured_part
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.process_memory import peak_bytes
@@ -41,14 +44,33 @@ SHOWN = 6  # slices whose reconstructions are kept, for the picture
 
 @dataclass(frozen=True)
 class Result:
-    """One method's scores, patch by patch, and what they cost."""
+    """One method's scores, and what they cost.
+
+    Attributes:
+        mse: of each patch, as all lists.
+        ssim: see `scores`.
+        residual: see `scores`.
+        contradicted: energy of the error in measured directions; empty without an eigenbasis.
+        invented: energy of the rest of the error; likewise.
+        spectrum: spectral distance of all reconstructions from the truth, in decades.
+        resolution_width: of all of them against the truth, in pixels.
+        resolution_thickness: likewise.
+        seconds: a patch.
+        bytes: the process at its largest, or the GPU's.
+        held_out: residual of the views that were left out, where some were.
+    """
 
     mse: list[float]
     ssim: list[float]
     residual: list[float]
-    seconds: float  # a patch
-    bytes: int  # the process at its largest, or the GPU's
-    held_out: list[float] = field(default_factory=list)  # views' residual, where some are
+    contradicted: list[float]
+    invented: list[float]
+    spectrum: float
+    resolution_width: float
+    resolution_thickness: float
+    seconds: float
+    bytes: int
+    held_out: list[float] = field(default_factory=list)
 
     def mean(self, name: str) -> tuple[float, float]:
         """Mean of a score over patches, and its standard error."""
@@ -75,12 +97,12 @@ def measure(
         folder: for two files a method; those of another comparison are measured again.
         progress: called as progress(done, total), in methods.
     """
-    results = {}
+    results, split = {}, any(method.spectral for method in methods.values())
     for done, (name, method) in enumerate(methods.items()):
         progress(done, len(methods))
         result = kept(folder, name, method, comparison)
-        if result is None:
-            result, images = _in_a_process(method, comparison, patches)
+        if result is None or (split and not result.invented):
+            result, images = _in_a_process(method, comparison, patches, split)
             buffer = BytesIO()
             np.save(buffer, images)
             folder.write(f"results/{name}.npy", buffer.getvalue())
@@ -91,13 +113,13 @@ def measure(
 
 
 def _in_a_process(
-    method: Method, comparison: ComparisonSettings, patches: Tensor
+    method: Method, comparison: ComparisonSettings, patches: Tensor, split: bool
 ) -> tuple[Result, np.ndarray]:
     """`solve` in a process of its own, whose work is shown as if it were this one's."""
     context = get_context("spawn")
     told, say = context.Pipe(duplex=False)
     with told, say, ProcessPoolExecutor(1, context, _say_to, (say,)) as pool:
-        ended = pool.submit(solve, method, comparison, patches)
+        ended = pool.submit(solve, method, comparison, patches, split)
         running = True
         while running:
             running = not ended.done()  # before the last look, which finds all that was said
@@ -119,6 +141,8 @@ def kept(
     record = json.loads(data) if data else {}
     if record.get("key") != _key(method, comparison):
         return None
+    if record["result"].keys() != Result.__dataclass_fields__.keys():  # of a version with others
+        return None
     return Result(**record["result"])
 
 
@@ -138,9 +162,13 @@ def _key(method: Method, comparison: ComparisonSettings) -> dict[str, object]:
 
 
 def solve(
-    method: Method, comparison: ComparisonSettings, patches: Tensor
+    method: Method, comparison: ComparisonSettings, patches: Tensor, split: bool = False
 ) -> tuple[Result, np.ndarray]:
-    """One method on all patches, in this process; and its first few reconstructions."""
+    """One method on all patches, in this process; and its first few reconstructions.
+
+    With `split` the error's two parts are scored also where the method needs no singular values;
+    they are found once for a geometry, and kept on the disk.
+    """
     device = default_device()
     prior = load_prior(comparison.prior, comparison.digest)
     denoise = NetworkDenoiser(prior.network, comparison.precision, device)
@@ -179,8 +207,25 @@ def solve(
                 if views:
                     part = ax[:, views], y[:, views]
                     scores[name] += metrics.data_residual(*part, c.tilt_noise).tolist()
-    result = Result(**scores, seconds=seconds / len(patches), bytes=_peak(device))
-    return result, torch.cat(shown)[:SHOWN].numpy()
+    cost = {"seconds": seconds / len(patches), "bytes": _peak(device)}  # before the scores below
+    found, true = torch.cat(shown), patches.cpu()
+    if split and not isinstance(a, Spectral):
+        a = DenseProjector(a.geometry, device=device)
+    wrong = _parts(a, found - true, comparison)
+    spectrum = spectrum_distance(radial_power(found.numpy()), radial_power(true.numpy()))
+    pixels = {k: float(v) for k, v in resolutions(found, true, pixel_nm=1.0).items()}
+    return Result(**scores, **wrong, spectrum=spectrum, **pixels, **cost), found[:SHOWN].numpy()
+
+
+def _parts(a: Projector, error: Tensor, comparison: ComparisonSettings) -> dict[str, list[float]]:
+    """Energies of each error's part in measured directions, and of the rest."""
+    energies: dict[str, list[float]] = {"contradicted": [], "invented": []}
+    if isinstance(a, Spectral):
+        for part in error.to(default_device()).split(comparison.batch):
+            seen = measured_part(a, part, comparison.tilt_noise)
+            for name, side in (("contradicted", seen), ("invented", part - seen)):
+                energies[name] += side.square().mean(dim=(1, 2)).tolist()
+    return energies
 
 
 def projector_for(method: Method, geometry: TiltGeometry) -> Projector:

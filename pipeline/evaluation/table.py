@@ -11,12 +11,15 @@ from ddgm.core.methods.method import Method
 from ddgm.pipeline.evaluation.comparison_request import ComparisonSettings
 from ddgm.pipeline.evaluation.measure import Result
 from ddgm.pipeline.evaluation.methods import TABLE_1
+from ddgm.pipeline.figures import scatter
 from ddgm.pipeline.figures import table as picture_of
 
 HEAD = (
-    "method", "settings", "MSE", "SSIM", "residual", "network evaluations", "gradient evaluations",
-    "s a slice", "memory", "paper: MSE, SSIM",
+    "method", "settings", "MSE", "SSIM", "residual", "contradicted", "invented",
+    "resolution along width, thickness (pixels)", "spectral distance", "network evaluations",
+    "gradient evaluations", "s a slice", "memory", "paper: MSE, SSIM",
 )  # fmt: skip
+PARTS = "contradicted", "invented"
 
 
 def markdown(
@@ -43,6 +46,9 @@ def _row(name: str, method: Method, result: Result) -> list[str]:
         method.settings,
         *scores,
         f"{result.mean('residual')[0]:.3f}",
+        *(f"{result.mean(k)[0]:.4f}" if result.invented else "" for k in PARTS),
+        f"{result.resolution_width:.2f}, {result.resolution_thickness:.2f}",
+        f"{result.spectrum:.3f}",
         str(method.chains * method.evaluations),
         "" if method.products is None else str(method.chains * method.products),
         f"{result.seconds:.2f}",
@@ -59,3 +65,14 @@ def picture(
     rows = np.stack([*(images[name] for name in ranked), truth])
     labels = [f"{name}\n{results[name].mean('mse')[0]:.4f}" for name in ranked]
     return picture_of(rows[::-1], [*labels, "truth"][::-1], "mean MSE below each name")
+
+
+def trade(results: Mapping[str, Result]) -> bytes:
+    """MSE of each method against the spectral distance of its images from true ones.
+
+    Down is nearer to the truth, left more like tissue: what blurs is low and to the right, and a
+    sample of the posterior is higher and to the left.
+    """
+    points = {name: (r.spectrum, r.mean("mse")[0]) for name, r in results.items()}
+    axes = "spectral distance from the truth, decades: left, more real", "MSE: down, nearer"
+    return scatter(points, axes)

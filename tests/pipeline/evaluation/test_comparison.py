@@ -15,6 +15,9 @@ from ddgm.core.methods.classical import FilteredBackProjection
 from ddgm.core.methods.least_squares import filtered_back_projection
 from ddgm.core.methods.method import MethodError
 from ddgm.core.metrics import scores as metrics
+from ddgm.core.metrics.fourier import resolutions
+from ddgm.core.metrics.realism import radial_power, spectrum_distance
+from ddgm.core.metrics.uncertainty import measured_part
 from ddgm.core.networks.prior import load_prior
 from ddgm.core.process_work import Work, watched
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
@@ -57,6 +60,26 @@ def test_every_method_solves_every_slice_with_either_detector(
     assert images.shape == (2, 16, 16)
     assert result.mse == pytest.approx(metrics.mse(torch.from_numpy(images), patches).tolist())
     assert result.seconds > 0
+
+
+@pytest.mark.parametrize("detector", ["lateral", "perpendicular"])
+def test_errors_fall_into_two_parts_where_the_singular_values_are_asked_for(
+    tiny_prior: Path, detector: Detector
+) -> None:
+    patches = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
+    settings = comparison(tiny_prior, detector)
+    result, images = solve(PRESETS["cgls"], settings, patches, split=True)
+    a = DenseProjector(TiltGeometry.uniform(16, 16, detector=detector))
+    if detector == "perpendicular":
+        seen = measured_part(a, torch.from_numpy(images) - patches, 4.1)
+        assert result.contradicted == pytest.approx(seen.square().mean(dim=(1, 2)).tolist())
+        assert not solve(PRESETS["cgls"], settings, patches)[0].invented
+    assert len(result.invented) == 2
+    assert min(result.contradicted + result.invented) > 0
+    power, true = (radial_power(v) for v in (images, patches.numpy()))
+    assert result.spectrum == pytest.approx(spectrum_distance(power, true))
+    found = resolutions(torch.from_numpy(images), patches, 1.0)
+    assert result.resolution_width == pytest.approx(float(found["resolution_width"]))
 
 
 def test_network_evaluations_are_those_of_the_table(
@@ -119,7 +142,9 @@ def test_a_comparison_is_written_and_gone_on_with(
     assert rows == {"method", "CGLS", "DDX"}
     before = json.loads((out / "benchmark.json").read_text())["methods"]
     assert len(before["cgls"]["mse"]) == 5
-    assert (out / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("benchmark.png", "benchmark-trade.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    assert len(before["cgls"]["invented"]) == len(before["ddx-10"]["invented"]) == 5
     marked = json.loads((out / "results" / "cgls.json").read_text())
     marked["result"]["seconds"] = 12345.0
     (out / "results" / "cgls.json").write_text(json.dumps(marked))
