@@ -106,6 +106,16 @@ class Run:
         return self.layer("measured")
 
     @property
+    def low(self) -> zarr.Array:
+        """The grey levels above which the truth lies, by the spec's calibration, (z, y, x)."""
+        return self.layer("low")
+
+    @property
+    def high(self) -> zarr.Array:
+        """The grey levels below which the truth lies, by the spec's calibration, (z, y, x)."""
+        return self.layer("high")
+
+    @property
     def scores(self) -> dict[str, np.ndarray]:
         """The metrics of every slice by name, (slices,) each; `slice` and `block` say of which.
 

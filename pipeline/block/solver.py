@@ -16,6 +16,7 @@ from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Problem
 from ddgm.core.metrics import scores as metrics
 from ddgm.core.metrics import volumes
+from ddgm.core.metrics.conformal import ErrorMap, pixel_features
 from ddgm.core.metrics.fourier import resolutions
 from ddgm.core.metrics.uncertainty import measured_part, measured_share
 from ddgm.core.networks.denoiser import Denoiser
@@ -125,6 +126,16 @@ class Solver:
         a, noise = self.projector, self.spec.tilts.noise
         assert isinstance(a, Spectral)  # as above
         return self._in_batches(lambda e, _: measured_part(a, e, noise), error)
+
+    def expected_error(
+        self, error_map: ErrorMap, x: Tensor, spread: Tensor, measured: Tensor
+    ) -> Tensor:
+        """The root mean square error that a map expects of each pixel, (n, ·, ·)."""
+
+        def work(known: Tensor, _: Sequence[SliceOrigin]) -> Tensor:
+            return error_map(pixel_features(*known.unbind(1)))
+
+        return self._in_batches(work, torch.stack((x, spread, measured), 1))
 
     def data_step(self, y: Tensor, sigma: float) -> DataStep:
         """The data step of the spec's method, which comes before a denoising."""

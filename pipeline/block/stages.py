@@ -18,12 +18,13 @@ from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
 from ddgm.core.process_memory import peak_bytes
 from ddgm.core.process_work import work
+from ddgm.pipeline.block.calibration import parsed
 from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_seconds, worker_name
-from ddgm.pipeline.block.intensity import grey_scale
+from ddgm.pipeline.block.intensity import bound, grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.spec.layout import layout_of
-from ddgm.pipeline.spec.output import ERRORS, GREY, Layer
+from ddgm.pipeline.spec.output import BOUNDS, ERRORS, GREY, Layer
 from ddgm.pipeline.spec.plan import Block, Plan, source_volume
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels
@@ -70,6 +71,14 @@ def layers_of(
     def values(layer: Layer) -> np.ndarray:
         if layer == "truth":
             return source.astype(plan.spec.output.dtype)
+        if layer in BOUNDS:
+            return bound(
+                grey,
+                layer == "low",
+                stacks[layer],
+                stacks["reconstruction"],
+                plan.spec.output.dtype,
+            )
         if layer in GREY:
             return grey.grey(stacks[layer].numpy(), plan.spec.output.dtype)
         if layer == "spread" or layer in ERRORS:  # differences of grey levels
@@ -84,14 +93,19 @@ def layers_of(
 def score(
     solver: Solver, plan: Plan, block: Block, stacks: dict[Layer, Tensor]
 ) -> list[dict[str, float]]:
-    """Metrics of each slice: `slice` (its voxel along the tilt axis), those of `Solver.score`, and
-    the algebraic reconstruction's, prefixed, where there is one. What is no number, as the seam
-    energy of a constant slice, is left out."""
+    """Metrics of each slice: `slice` (its voxel along the tilt axis), those of `Solver.score`, the
+    algebraic reconstruction's, prefixed, where there is one, and of intervals `coverage`, the share
+    of truth in them, and `width`, their mean. What is no number, as the seam energy of a constant
+    slice, is left out."""
     truth, y, pixel = stacks["truth"], stacks["sinogram"], plan.sides_nm[1]
     columns = solver.score(stacks["reconstruction"], truth, y, block, pixel)
     if "algebraic" in stacks:
         classical = solver.score(stacks["algebraic"], truth, y, block, pixel)
         columns |= {f"algebraic_{k}": v for k, v in classical.items()}
+    if "low" in stacks:
+        low, high = stacks["low"], stacks["high"]
+        columns["coverage"] = ((low <= truth) & (truth <= high)).float().mean((1, 2))
+        columns["width"] = (high - low).mean((1, 2))
     rows = zip(*(v.tolist() for v in columns.values()), strict=True)
     return [
         {"slice": origin[2], **{k: v for k, v in zip(columns, row, strict=True) if isfinite(v)}}
@@ -156,9 +170,18 @@ def reconstruct_stage(
         stacks: dict[Layer, np.ndarray] = {"reconstruction": x.numpy()}
         if "spread" in context.plan.spec.output.layers:
             stacks["spread"] = spread.numpy()
-        if "measured" in context.plan.spec.output.layers:
+        calibrated = parsed(context.calibration) if context.calibration else None
+        wanted = "measured" in context.plan.spec.output.layers
+        measured = torch.zeros_like(x)
+        if wanted or (calibrated is not None and "measured" in calibrated.map.curves):
             with clock("measured"):
-                stacks["measured"] = solver.measured(x).numpy()
+                measured = solver.measured(x)
+        if wanted:
+            stacks["measured"] = measured.numpy()
+        if calibrated is not None:
+            with clock("intervals"):
+                half = calibrated.scale * solver.expected_error(calibrated.map, x, spread, measured)
+            stacks["low"], stacks["high"] = (x - half).numpy(), (x + half).numpy()
         return StageOutput(stacks, clock.seconds)
 
 

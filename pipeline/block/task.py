@@ -26,6 +26,7 @@ class RunContext:
         code: hash of the driver's code, so that a worker with another version refuses.
         topic: of Dask's events, where workers tell this start of the run what they are at.
         levels: how many coarser levels the run's images have.
+        calibration: as JSON; empty where the spec names none.
     """
 
     spec: str
@@ -35,14 +36,23 @@ class RunContext:
     code: str
     topic: str = ""
     levels: int = 0
+    calibration: str = ""
 
     @classmethod
     def of(
-        cls, plan: Plan, root: str, digest: str, code: str, topic: str = "", levels: int = 0
+        cls,
+        plan: Plan,
+        root: str,
+        digest: str,
+        code: str,
+        topic: str = "",
+        levels: int = 0,
+        calibration: str = "",
     ) -> RunContext:
         """Make the context of a plan."""
         source = json.dumps(plan.info.fields())
-        return cls(plan.spec.model_dump_json(), source, root, digest, code, topic, levels)
+        spec = plan.spec.model_dump_json()
+        return cls(spec, source, root, digest, code, topic, levels, calibration)
 
     @property
     def plan(self) -> Plan:

@@ -24,7 +24,7 @@ SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="a pipeline spec 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (demo, plan, run, block, status):
+    for command in (demo, plan, run, calibrate, block, status):
         app.command()(command)
 
 
@@ -84,6 +84,45 @@ def run(
     """
     loaded = _load(spec)
     _finish(_run(loaded, overwrite, other_versions, quiet), spec, loaded, quiet)
+
+
+def calibrate(
+    spec: SpecPath,
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="of the calibration; one that is there is replaced")
+    ] = Path("calibration.json"),
+    rate: Annotated[
+        float, typer.Option(help="share of voxels whose truth is to lie between low and high")
+    ] = 0.9,
+) -> None:
+    """Learn intervals that hold at a stated rate, from a spec on a volume with truth.
+
+    Runs the spec, unless its run is finished. Another spec of the same geometry, noise, prior and
+    method names the file, as `calibration: FILE`, and gets the layers low and high.
+
+    Example: `ddgm calibrate truth.yaml --output small-lateral.json`
+    """
+    from ddgm.core.files import atomic_write
+    from ddgm.pipeline.block.calibration import sealed
+    from ddgm.pipeline.calibration.learn import check_plan, learn
+    from ddgm.pipeline.spec.plan import make_plan
+
+    loaded = _load(spec)
+    check_plan(make_plan(loaded), rate)
+    result = _run(loaded)
+    if result.failed:
+        raise DdgmError(f"{plural(len(result.failed), 'block')} failed; see `ddgm status {spec}`")
+    with console.status("learning from the truth"):
+        made = learn(loaded.output.path, rate)
+    atomic_write(output, sealed(made))
+    console.print(
+        f"wrote {output}: a map of {plural(made.slices.learnt, 'slice')}, scaled by "
+        f"{made.scale:.3f} on {made.slices.scaled} others ({made.slices.needed} are needed)"
+    )
+    console.print(
+        f"the truth of {rate:.4g} of the voxels is expected between low and high in a slice that "
+        "could as well have been one of these; see docs/trust.md"
+    )
 
 
 def block(

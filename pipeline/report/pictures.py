@@ -60,7 +60,8 @@ def differences(run: RunData, view: SliceView) -> Gallery | None:
 
 
 def trust(run: RunData, view: SliceView) -> Gallery | None:
-    """A slice's spread, measured share and parts of its error, after the error; None of none."""
+    """A slice's spread, measured share, parts of its error and intervals, after the error; None of
+    none."""
     kept, own = view.layers, list[Picture]()
     wrong = _differences(view, {"reconstruction": f"|{run.method} − truth|"})
     if "spread" in kept:
@@ -74,6 +75,16 @@ def trust(run: RunData, view: SliceView) -> Gallery | None:
     top = max((float(np.percentile(np.abs(kept[k]), 99.5)) for k in parts), default=0.0) or 1.0
     for layer in parts:
         own.append(Picture(Panel(PARTS[layer], kept[layer], (-top, top), "RdBu_r")))
+    if kept.keys() >= {"low", "high"}:
+        width = kept["high"].astype(float) - kept["low"]
+        own.append(
+            Picture(Panel("Width of the intervals", width, (0.0, float(width.max())), "inferno"))
+        )
+    if kept.keys() >= {"low", "high", "truth"}:
+        low, high, truth = (kept[name].astype(float) for name in ("low", "high", "truth"))
+        beyond = np.maximum(low - truth, truth - high).clip(0)
+        title = "Truth outside its interval, and how far"
+        own.append(Picture(Panel(title, beyond, (0.0, float(beyond.max()) or 1.0), "inferno")))
     if not own:
         return None
     caption = f"The slice of median MSE, {place_of(run, view)}."

@@ -9,6 +9,7 @@ import numpy as np
 from ddgm.pipeline.report import figures
 from ddgm.pipeline.report.figures import Plot, Series
 from ddgm.pipeline.report.gallery import Gallery
+from ddgm.pipeline.report.intervals import words_and_plot
 from ddgm.pipeline.report.pictures import trust
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, view_of
@@ -101,6 +102,9 @@ def trust_section(run: RunData, view: SliceView) -> TrustSection | None:
         text.append(MEASURED)
     if set(ERRORS) & set(layers):
         text.append(SPLIT)
+    if held := words_and_plot(run):
+        text.append(held[0])
+        plots.append(held[1])
     if found := calibration(run):
         caption = CALIBRATED.format(len(found.found), found.slices, found.ratio)
         picture = figures.calibration(found.predicted, found.found)

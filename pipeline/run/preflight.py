@@ -12,6 +12,7 @@ from ddgm.core.networks import gpu
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, settled
 from ddgm.core.projectors import Spectral
 from ddgm.core.projectors.spectral import check_basis
+from ddgm.pipeline.block.calibration import conditions_of, load_calibration
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.denoising import check_neighbours
 from ddgm.pipeline.block.intensity import grey_scale
@@ -115,10 +116,11 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     if "algebraic" in spec.output.layers:
         spec.algebraic.check(norm)
     _check_grey(plan, prior)
+    calibration = _calibration(plan, prior)
     # absolute: workers elsewhere would take a relative path from their own folder
-    root = Folder(spec.output.path).local_path() or spec.output.path
+    root = _whole_path(spec.output.path)
     store = RunStore(root)
-    manifest = describe(plan, prior, code_digest())
+    manifest = describe(plan, prior, code_digest(), calibration)
     _check_space(plan, store)
     if store.check(manifest, overwrite):
         found = store.manifest()
@@ -127,8 +129,21 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
         if not other_versions:
             _check_versions(store, manifest)
     digest, code, levels = manifest["digest"], manifest["code"], levels_of(manifest)
-    context = RunContext.of(plan, root, digest, code, levels=levels)
+    context = RunContext.of(plan, root, digest, code, levels=levels, calibration=calibration or "")
     return Checked(context, manifest)
+
+
+def _calibration(plan: Plan, prior: Prior) -> str | None:
+    """The spec's calibration as JSON, once it is known to be made for runs like this one."""
+    if (url := plan.spec.calibration) is None:
+        return None
+    found = load_calibration(url)
+    found.check(url, conditions_of(plan, prior.digest))
+    return found.model_dump_json()
+
+
+def _whole_path(url: str) -> str:
+    return str(Folder(url).local_path() or url)
 
 
 def check_card(plan: Plan) -> None:
@@ -154,6 +169,7 @@ def _settled(spec: Spec) -> Spec:
     parts = {
         "source": spec.source.model_copy(update={"url": whole_url(spec.source.url)}),
         "prior": spec.prior.model_copy(update=found),
+        "calibration": spec.calibration and _whole_path(spec.calibration),
     }
     return spec.model_copy(update=parts)
 

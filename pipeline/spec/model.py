@@ -19,7 +19,7 @@ from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
 from ddgm.pipeline.spec.base import Axis, Pixels, StrictModel
 from ddgm.pipeline.spec.method import MethodSpec
-from ddgm.pipeline.spec.output import Output
+from ddgm.pipeline.spec.output import BOUNDS, Output
 from ddgm.pipeline.spec.source import Source
 from ddgm.pipeline.spec.tilts import Tilts
 from ddgm.workers.specs import Cluster, Local, PoolSpec
@@ -141,6 +141,10 @@ class Spec(StrictModel):
     prior: PriorSpec = PriorSpec()
     method: MethodSpec = Ddgm()
     algebraic: Algebraic = Algebraic()
+    calibration: Url | None = Field(
+        default=None,
+        description="a file of `ddgm calibrate`; it gives the layers low and high",
+    )
     block: BlockSpec = BlockSpec()
     cluster: Cluster = Local()
     pool: PoolSpec = PoolSpec()
@@ -163,6 +167,22 @@ class Spec(StrictModel):
                 f"output.layers: spread is that of several chains, and method.samples is {chains}; "
                 "set it to 4 or more, or leave the layer out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _calibration_gives_bounds(self) -> Spec:
+        """Add low and high to the layers of a spec with a calibration."""
+        layers = self.output.layers
+        if self.calibration is None:
+            if bound := next((layer for layer in BOUNDS if layer in layers), None):
+                raise ValueError(
+                    f"output.layers: {bound} is an interval's end, which a calibration gives; name "
+                    "a file of `ddgm calibrate` as calibration, or leave the layer out"
+                )
+            return self
+        more = tuple(layer for layer in BOUNDS if layer not in layers)
+        whole = self.output.model_copy(update={"layers": (*layers, *more)})
+        object.__setattr__(self, "output", whole)
         return self
 
     @model_validator(mode="after")
@@ -193,13 +213,14 @@ class Spec(StrictModel):
         """SHA-256 of all that the written bytes depend on, with `others` that do.
 
         Where the work runs, how often it is tried, and where output and weights lie is left out:
-        it changes no byte, nor does what is allowed. The weights' own digest is for `others`.
+        it changes no byte, nor does what is allowed. The weights' own digest is for `others`, and
+        so is the calibration's.
         """
         nowhere: Any = {
             "output": {"path", "also"},
             "prior": {"weights", "sha256", "any_voxel_size"},
         }
-        where = {"cluster": True, "pool": True, "limits": True, **nowhere}
+        where = {"cluster": True, "pool": True, "limits": True, "calibration": True, **nowhere}
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice
             del parts["tilts"]["projector"]

@@ -18,8 +18,11 @@ Layer = Literal[
     "measured",
     "invented",
     "contradicted",
+    "low",
+    "high",
 ]
-GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic"  # the others are float32
+BOUNDS: tuple[Layer, ...] = "low", "high"  # between which the truth lies, by the calibration
+GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic", *BOUNDS  # others are float32
 ERRORS: tuple[Layer, ...] = "invented", "contradicted"  # which add up to the error, in grey levels
 SPECTRAL: tuple[Layer, ...] = "measured", *ERRORS  # which need A's singular vectors
 

@@ -25,10 +25,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def describe(plan: Plan, prior: Prior, code: str) -> dict[str, Any]:
+def describe(plan: Plan, prior: Prior, code: str, calibration: str | None = None) -> dict[str, Any]:
     """The contents of run.json: all that the result depends on, and with what it was made."""
+    given = {} if calibration is None else {"intervals": json.loads(calibration)}
+    widths = {key: content[key] for content in given.values() for key in ("scale", "map")}
     info = plan.info.fields()
-    digest = plan.spec.results_digest(source=info, code=code, weights=prior.digest)
+    digest = plan.spec.results_digest(source=info, code=code, weights=prior.digest, **widths)
     return {
         "digest": digest,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -37,6 +39,7 @@ def describe(plan: Plan, prior: Prior, code: str) -> dict[str, Any]:
         "geometry": asdict(plan.geometry),
         "weights": {"sha256": prior.digest, "card": asdict(prior.card)},
         "code": code,
+        **given,
         "versions": {"python": platform.python_version(), **_versions()},
         "blocks": plan.block_count,
         "slices": plan.slice_count,
@@ -48,10 +51,16 @@ class ManifestError(DdgmError):
     """A run.json of another version, or one that was edited."""
 
 
-DECIDING = "spec", "source", "weights", "code"  # parts of a run.json that its digest is of
+DECIDING = (
+    "spec",
+    "source",
+    "weights",
+    "code",
+    "intervals",
+)  # parts of a run.json that its digest is of
 NOT_DECIDING = (
     "cluster", "pool", "limits", "output.path", "output.also", "prior.weights", "prior.sha256",
-    "prior.any_voxel_size",
+    "prior.any_voxel_size", "calibration",
 )  # fmt: skip
 NAMED = 6  # keys in a message
 

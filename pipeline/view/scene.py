@@ -21,7 +21,7 @@ from ddgm.pipeline.volumes.box import Box
 
 PANELS = (
     "reconstruction", "truth", "algebraic", "spread", "measured", "invented", "contradicted",
-    "source",
+    "low", "high", "source",
 )  # fmt: skip
 TINTS = {"spread": "#ff9020", "measured": "#40a0ff"}
 WORST, FAILED = "worst slices", "failed blocks"

@@ -1,0 +1,1 @@
+"""Learning a calibration from a run on truth."""
