@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -108,14 +109,19 @@ def conditions_of(plan: Plan, weights: str) -> dict[str, Any]:
     return found
 
 
+def whole_name(url: str) -> str:
+    """A calibration's URL, or its path on this machine from the root on."""
+    return url if "://" in url else os.path.abspath(os.path.expanduser(url))
+
+
 def load_calibration(url: str) -> Calibration:
     """Read a calibration from its file, on a disk or in a store.
 
     Raises:
         CalibrationError: there is none, or it is not as ddgm wrote it.
     """
-    folder, _, name = url.rpartition("/")
-    data = Folder(folder or ("." if not url.startswith("/") else "/")).read(name)
+    folder, _, name = whole_name(url).rpartition("/")
+    data = Folder(folder or "/").read(name)
     remedy = "make it with `ddgm calibrate`"
     if data is None:
         raise CalibrationError(f"calibration: {url} is not there; {remedy}")

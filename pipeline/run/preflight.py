@@ -12,7 +12,7 @@ from ddgm.core.networks import gpu
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, settled
 from ddgm.core.projectors import Spectral
 from ddgm.core.projectors.spectral import check_basis
-from ddgm.pipeline.block.calibration import conditions_of, load_calibration
+from ddgm.pipeline.block.calibration import conditions_of, load_calibration, whole_name
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.denoising import check_neighbours
 from ddgm.pipeline.block.intensity import grey_scale
@@ -118,7 +118,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
     _check_grey(plan, prior)
     calibration = _calibration(plan, prior)
     # absolute: workers elsewhere would take a relative path from their own folder
-    root = _whole_path(spec.output.path)
+    root = Folder(spec.output.path).local_path() or spec.output.path
     store = RunStore(root)
     manifest = describe(plan, prior, code_digest(), calibration)
     _check_space(plan, store)
@@ -140,10 +140,6 @@ def _calibration(plan: Plan, prior: Prior) -> str | None:
     found = load_calibration(url)
     found.check(url, conditions_of(plan, prior.digest))
     return found.model_dump_json()
-
-
-def _whole_path(url: str) -> str:
-    return str(Folder(url).local_path() or url)
 
 
 def check_card(plan: Plan) -> None:
@@ -169,7 +165,7 @@ def _settled(spec: Spec) -> Spec:
     parts = {
         "source": spec.source.model_copy(update={"url": whole_url(spec.source.url)}),
         "prior": spec.prior.model_copy(update=found),
-        "calibration": spec.calibration and _whole_path(spec.calibration),
+        "calibration": spec.calibration and whole_name(spec.calibration),
     }
     return spec.model_copy(update=parts)
 

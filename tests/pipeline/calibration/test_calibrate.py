@@ -32,9 +32,9 @@ METHOD = {"name": "ddx", "steps": 2, "samples": 2}
 
 
 def data(url: str, out: Path, weights: Path, **parts: Any) -> dict[str, Any]:
-    output = {"dtype": "float32", "layers": ["reconstruction", "truth", "spread"]}
-    given = {"source": {"box": TAUGHT}, "output": output, "block": {"slices": 14, "batch": 7}}
-    found = spec_data(url, out, weights, **given)
+    found = spec_data(url, out, weights, block={"slices": 14, "batch": 7})
+    found["source"]["box"] = TAUGHT
+    found["output"] |= {"dtype": "float32", "layers": ["reconstruction", "truth", "spread"]}
     found["method"] = METHOD
     for name, part in parts.items():
         both = isinstance(part, dict) and name in found and name != "method"
