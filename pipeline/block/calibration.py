@@ -45,7 +45,7 @@ class Slices(StrictModel):
 
 
 class Calibration(StrictModel):
-    """What `ddgm calibrate` writes, and a spec names.
+    """A file of `ddgm calibrate`, which a spec names.
 
     Attributes:
         format: of the file.
@@ -87,7 +87,7 @@ class Calibration(StrictModel):
 
 
 def conditions_of(plan: Plan, weights: str) -> dict[str, Any]:
-    """What intervals depend on, by key of the spec: geometry, noise, prior and method.
+    """The settings that intervals depend on, by key: geometry, noise, prior and method.
 
     Args:
         plan: of a run.
