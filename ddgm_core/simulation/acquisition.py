@@ -1,4 +1,4 @@
-"""How simulated tilts may differ from what reconstructs them, view by view."""
+"""Simulated tilts that differ from what reconstructs them, view by view."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST_COUNT = 0.5  # electrons that a bin without any is taken for
 
 @dataclass(frozen=True, kw_only=True)
 class Acquisition(Numbers):
-    """How tilts are simulated, where it is not with the projector that reconstructs them.
+    """The way tilts are simulated, where it is not with the projector that reconstructs them.
 
     Errors of views are drawn by the seed of the tilts and the slab's place, one for all its slices.
     """
@@ -58,7 +58,7 @@ class Acquisition(Numbers):
 
     @property
     def described(self) -> str:
-        """What differs, as `parsed` takes it; the kernel always."""
+        """All that differs, as `parsed` takes it; the kernel always."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {f.name: f.default for f in fields(self)}
         changed = {k: v for k, v in given.items() if v != plain[k] or k == "kernel"}

@@ -51,7 +51,7 @@ class NoiseField:
         return self.generator(origin, step).standard_normal(dtype=np.float32, out=out)
 
     def generator(self, origin: SliceOrigin, step: int = 0) -> np.random.Generator:
-        """What draws a slice's noise; see `slice`."""
+        """The generator of a slice's noise; see `slice`."""
         purpose = int.from_bytes(hashlib.sha256(self.purpose.encode()).digest()[:8], "little")
         depth, lateral, along = (p % 2**32 for p in origin)
         # the lowest word counts the numbers drawn, so slices never run into each other
