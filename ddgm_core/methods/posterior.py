@@ -27,8 +27,8 @@ from ddgm.core.projectors.spectral import check_basis
 class SplitGibbs(Diffusion):
     """Split Gibbs sampling with a diffusion as the prior (PnP-DM, Wu et al. 2024).
 
-    Its chains are samples of the posterior, so they differ as much as they are wrong
-    (docs/results/posterior.md).
+    Its chains are samples of the posterior, in the limit of many rounds; 40 evaluations come near
+    to it (docs/results/posterior.md).
     """
 
     title: ClassVar[str] = "Split Gibbs"
