@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality.boundary fib25/heldout.npy fib25/heldout_labels.npz OUT.safetensors
 
-The network that ships was made so, with fewer steps: see boundary.md beside it.
+The network that ships was made so: see ddgm_core/networks/boundary.md.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("labels", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--end", type=int, default=78, help="first slice that is not trained on")
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1100)
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ from ddgm.core.errors import DdgmError
 MEMBRANE = 0.5  # probability from which a voxel is one
 SMOOTH, WINDOW = 1.5, 3  # voxels: of the distance to membranes, and of its maxima
 CENTRE = 0.3  # smoothed distance that the middle of a fragment has at least
-JOINED = 0.55  # mean probability of a border below which the fragments beside it are one body
+JOINED = 0.6  # mean probability of a border below which the fragments beside it are one body
 
 
 class ScikitImageError(DdgmError):
