@@ -32,7 +32,7 @@ def written(folder: Path, text: str) -> Path:
     [
         ("prior: {weigts: small}", "prior.weigts: unknown key; did you mean 'weights'?"),
         ("sauce: {}", "sauce: unknown key; did you mean 'source'?"),
-        ("zzz: {}", "zzz: unknown key; known here: algebraic, block, cluster"),
+        ("zzz: {}", "zzz: unknown key; known here: algebraic, block, calibration, cluster"),
         ("method: {name: ddgm, step: {relatve: 1}}", "method.step.relatve: unknown key; did you"),
         ("method: {name: sirt}", "method: input tag 'sirt'"),
         ("slab: {thickness: 12.5}", "slab.thickness: input should be a valid integer"),
