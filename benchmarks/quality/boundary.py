@@ -29,7 +29,7 @@ def crops(
     images, targets = [], []
     for _ in range(BATCH):
         box = tuple(slice(s, s + SIDE) for s in (rng.integers(0, n - SIDE + 1) for n in x.shape))
-        order, turned = rng.permutation(3), [axis for axis in range(3) if rng.random() < 0.5]
+        order, turned = rng.permutation(3), tuple(axis for axis in range(3) if rng.random() < 0.5)
         a, b = (np.flip(v[box].transpose(order), turned) for v in (x, edges))
         noise = rng.uniform(0, 0.2) * rng.normal(size=a.shape)
         images.append(a * rng.uniform(0.85, 1.15) + rng.uniform(-0.15, 0.15) + noise)

@@ -87,8 +87,8 @@ def _fragments(probability: np.ndarray) -> np.ndarray:
     inside = probability < MEMBRANE
     distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(inside), SMOOTH)
     top = (distance == ndimage.maximum_filter(distance, WINDOW)) & (distance > CENTRE)
-    seeds, count = ndimage.label(top, np.ones((3, 3, 3)))
-    if not count:  # membranes everywhere
+    seeds: np.ndarray = ndimage.label(top, np.ones((3, 3, 3)))[0]  # type: ignore[index]
+    if not seeds.any():  # membranes everywhere
         return np.ones(probability.shape, np.int32)
     return watershed(probability - 0.02 * distance, seeds)  # flat regions meet half way
 

@@ -103,7 +103,8 @@ def _near(mask: np.ndarray, other: np.ndarray, tolerance: float) -> np.ndarray:
 
     if not other.any():
         return np.zeros(int(mask.sum()), bool)
-    return ndimage.distance_transform_edt(~other)[mask] <= tolerance
+    distance = np.asarray(ndimage.distance_transform_edt(~other))
+    return distance[mask] <= tolerance
 
 
 def _mean(values: np.ndarray) -> float:

@@ -97,7 +97,7 @@ def evaluate(
     grey, network = grey_scale(plan), boundary_network()
     boundaries: dict[str, Any] = {}
     bodies: dict[str, Any] = {}
-    layers = [layer for layer in LAYERS if layer in plan.spec.output.layers]
+    layers: list[Layer] = [layer for layer in LAYERS if layer in plan.spec.output.layers]
     for done, layer in enumerate(layers):
         if progress:
             progress(done, len(layers))

@@ -21,6 +21,7 @@ class ArrayVolume:
 
     @cached_property
     def _array(self) -> np.ndarray:
+        names: list[str] = []
         try:
             array = np.load(self.path, mmap_mode="r", allow_pickle=False)
             if isinstance(array, np.lib.npyio.NpzFile):
