@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ddgm.core import paper
 from ddgm.core.methods import samplers
-from ddgm.core.methods.method import PAPER_STEP, Method, MethodError, Problem, Step
+from ddgm.core.methods.method import PAPER_STEP, Method, MethodError, Network, Problem, Step
+from ddgm.core.methods.restoration import restored_start
 from ddgm.core.methods.schedules import annealed, log_linear
 from ddgm.core.networks.planes import Plane, planes_of_levels
 from ddgm.core.numbers import number
@@ -131,6 +132,33 @@ class Ddx(VolumeDiffusion):
         ge=0,
         le=1e6,
     )
+    start: Literal["zero", "restored"] = number(
+        "zero",
+        "restored: from what prior.restorer makes of the data, with σ_1 and N lowered to 0.3 and 2 "
+        "or 3, for one evaluation more",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start not in ("zero", "restored"):
+            raise MethodError(f"start: {self.start!r} must be zero or restored")
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        return ("denoiser", "restorer") if self.start == "restored" else ("denoiser",)
+
+    @property
+    def evaluations(self) -> int:
+        return self.steps + self._before
+
+    @property
+    def draws(self) -> int:
+        return self.steps
+
+    @property
+    def _before(self) -> int:
+        """Evaluations before the first noise level."""
+        return int(self.start == "restored")
 
     def solve(self, problem: Problem) -> Tensor:
         p = problem
@@ -143,9 +171,10 @@ class Ddx(VolumeDiffusion):
             p.tilt_noise,
             self.rho,
             self.kappa,
-            progress=p.progress,
+            progress=lambda n, x: p.progress(n + self._before, x),
             planes=self.planes_of_levels,
             gamma=self.gamma,
+            start=restored_start(p) if self._before else None,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -14,6 +14,8 @@ from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.networks.planes import Plane
 from ddgm.core.numbers import NumberError, Numbers, number
 from ddgm.core.projectors import DataStep, Projector
+
+Network = Literal["denoiser", "restorer"]
 
 
 class MethodError(NumberError):
@@ -32,6 +34,7 @@ class Problem:
             from 0 to `draws` - 1 of each of its chains, in order.
         tilt_noise: σ_y of y.
         progress: called as progress(n, x) after each noise level; n goes on from chain to chain.
+        restore: a network that was trained to restore such measurements, for methods that use one.
     """
 
     projector: Projector
@@ -40,6 +43,7 @@ class Problem:
     noise: Callable[[int], Tensor]
     tilt_noise: float
     progress: Callable[[int, Tensor], None] = lambda n, x: None
+    restore: Denoiser | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ class Method(Numbers):
     def sigmas(self) -> tuple[float, ...]:
         """Noise levels from the first to the last, which the prior must have been trained at."""
         return ()
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that it calls: the prior, which denoises, and one that restores."""
+        return ("denoiser",) if self.evaluations else ()
 
     @property
     def evaluations(self) -> int:

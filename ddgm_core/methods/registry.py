@@ -8,6 +8,7 @@ from ddgm.core.methods.deepinv import DiffPir
 from ddgm.core.methods.diffusion import Ddgm, Ddrm, Ddx, Dps
 from ddgm.core.methods.method import Method, MethodError
 from ddgm.core.methods.posterior import SplitGibbs
+from ddgm.core.methods.restoration import Restore
 from ddgm.core.plugins import PluginError
 
 METHODS: dict[str, type[Method]] = {
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Method]] = {
         Ddgm,
         Ddx,
         SplitGibbs,
+        Restore,
         GradientDescent,
         Cgls,
         FilteredBackProjection,

@@ -105,6 +105,7 @@ def ddx(
     progress: Progress | None = None,
     planes: Sequence[Plane] | None = None,
     gamma: float = 0.0,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Diffusive denoising with exact data steps, and all of the noise removed.
 
@@ -129,12 +130,13 @@ def ddx(
         progress: called as progress(n, x) after each noise level.
         planes: in which the stack is denoised at each level; by default in that of the slices.
         gamma: γ, what is taken away of the smoothed noise in addition, over what is added.
+        start: x before the first data step; by default 0, the mean of normalised tissue.
 
     Returns:
         Normalised slices, (B, thickness, width).
     """
-    solve = projector.proximal(y)
-    x = y.new_zeros(len(y), projector.geometry.thickness, projector.geometry.width)
+    solve, g = projector.proximal(y), projector.geometry
+    x = y.new_zeros(len(y), g.thickness, g.width) if start is None else start
     planes = _planes(planes, sigmas)
     for n, (sigma, plane) in enumerate(zip(sigmas, planes, strict=True)):
         x = solve(x, proximal_weight(tilt_noise, rho, sigma))

@@ -17,6 +17,7 @@ from ddgm.core import paper, plugins
 from ddgm.core.errors import DdgmError
 from ddgm.core.files import atomic_write
 from ddgm.core.intensity import Intensity
+from ddgm.core.networks.conditions import Conditions, conditions_of
 from ddgm.core.networks.unet import Architecture, UNet
 
 SHIPPED = Path(__file__).parents[1] / "priors"
@@ -39,6 +40,7 @@ class PriorCard:
         patch: side of the training patches, in pixels; tiles have this size.
         sigma_range: noise levels seen in training, normalised units.
         training: data and licence, steps, batch, seed and the like, for the reader.
+        restores: the tilt series that it was trained to restore; None of a denoiser.
     """
 
     architecture: Architecture
@@ -48,6 +50,7 @@ class PriorCard:
     patch: int = paper.PATCH
     sigma_range: tuple[float, float] = (0.03, 30.0)
     training: dict[str, Any] = field(default_factory=dict)
+    restores: Conditions | None = None
 
     @property
     def intensity(self) -> Intensity:
@@ -58,6 +61,21 @@ class PriorCard:
         """True if the training covered all noise levels between these two."""
         low, high = self.sigma_range
         return low <= lowest <= highest <= high
+
+    def check_denoises(self, field: str) -> None:
+        """Refuse a network that restores tilt series where a prior is wanted.
+
+        Args:
+            field: that names the prior.
+
+        Raises:
+            PriorError: it is one.
+        """
+        if self.restores is not None:
+            raise PriorError(
+                f"{field}: its network restores tilt series and is no prior; give it as "
+                "prior.restorer, and here the prior that it was begun with, as small"
+            )
 
     def check_alone(self, field: str, remedy: str) -> None:
         """Refuse a prior that sees neighbouring slices where slices are denoised alone.
@@ -102,7 +120,10 @@ def save_prior(
 
     weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
     # one key: safetensors writes several in any order, and the same weights are to be the same file
-    metadata = {"ddgm": json.dumps({"format": FORMAT, "card": asdict(card)}, sort_keys=True)}
+    fields = asdict(card)
+    if card.restores is None:
+        del fields["restores"]  # a denoiser's card is as it was before there were others
+    metadata = {"ddgm": json.dumps({"format": FORMAT, "card": fields}, sort_keys=True)}
     atomic_write(path, save(weights, metadata))
 
 
@@ -204,7 +225,10 @@ def card_of(fields: Mapping[str, Any]) -> PriorCard:
         ValueError: a number is out of its bounds; it names the field.
     """
     architecture, sigmas = Architecture(**fields["architecture"]), tuple(fields["sigma_range"])
-    card = PriorCard(**{**fields, "architecture": architecture, "sigma_range": sigmas})
+    given: dict[str, Any] = {"architecture": architecture, "sigma_range": sigmas}
+    if (restores := fields.get("restores")) is not None:
+        given["restores"] = conditions_of(restores)
+    card = PriorCard(**{**fields, **given})
     a, (low, high) = card.architecture, card.sigma_range
     whole = {"width": (a.width, 4096), "levels": (a.levels, 12), "groups": (a.groups, 4096)}
     whole |= {"convolutions": (a.convolutions, 100), "patch": (card.patch, 2**16)}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.training.events import Event, Observer, Saved, Stepped, Validated
-from ddgm.core.training.module import NoisePrediction
+from ddgm.core.training.module import AveragedNetwork
 
 LOOK_STEPS = 10  # updates between two looks at the loss: each waits for a GPU
 SIGNALS = signal.SIGTERM, signal.SIGINT
@@ -45,7 +45,7 @@ class TrainingCallback(Callback):
         checkpoint: Path,
         save_every: int,
         observers: Sequence[Observer] = (),
-        validate: Callable[[NoisePrediction, int], Validated] | None = None,
+        validate: Callable[[AveragedNetwork, int], Validated] | None = None,
         validate_every: int = 1000,
     ) -> None:
         self.checkpoint, self.save_every = checkpoint, save_every
@@ -77,7 +77,7 @@ class TrainingCallback(Callback):
             self._after_update(trainer, pl_module)
         self.ended = time.perf_counter()
 
-    def _after_update(self, trainer: Trainer, module: NoisePrediction) -> None:
+    def _after_update(self, trainer: Trainer, module: AveragedNetwork) -> None:
         step, last = trainer.global_step, trainer.global_step == trainer.max_steps
         stop = self.asked_to_stop
         if trainer.world_size > 1:  # all devices must leave the loop at the same update
@@ -94,7 +94,7 @@ class TrainingCallback(Callback):
             self.since = time.perf_counter()
         trainer.should_stop = trainer.should_stop or stop
 
-    def _look(self, trainer: Trainer, module: NoisePrediction) -> None:
+    def _look(self, trainer: Trainer, module: AveragedNetwork) -> None:
         # Lightning has divided each by the parts of a batch; and each device has its own
         losses = torch.stack(self.losses) * trainer.accumulate_grad_batches
         losses = trainer.strategy.reduce(losses, reduce_op="mean")
@@ -111,7 +111,7 @@ class TrainingCallback(Callback):
         self.losses, self.patches, self.waited = [], 0, 0.0
         self.since = time.perf_counter()
 
-    def _save(self, trainer: Trainer, module: NoisePrediction) -> None:
+    def _save(self, trainer: Trainer, module: AveragedNetwork) -> None:
         if not all(bool(torch.isfinite(p).all()) for p in module.network.parameters()):
             raise self._lost(f"weights are no numbers after update {trainer.global_step}")
         # not to the name itself: Lightning writes to the system's folder for temporary files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ddgm.core.errors import DdgmError
+from ddgm.core.networks.conditions import Conditions
 from ddgm.core.training.brick_schedule import BrickSchedule
 
 AXES = "zyx"
@@ -81,47 +83,107 @@ def random_patch(
     return stack[::-1] if channels > 1 and rng.integers(2) else stack
 
 
+def random_slice(
+    volume: np.ndarray, sides: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """A view of a slice of these sides, at a random place, its axes any two of the volume's.
+
+    Raises:
+        PatchError: no slice of these sides fits.
+    """
+    pairs = slice_axes(volume.shape, sides)
+    rows, columns = pairs[rng.integers(len(pairs))]
+    starts, lengths = [int(rng.integers(n)) for n in volume.shape], [1, 1, 1]
+    for axis, side in ((rows, sides[0]), (columns, sides[1])):
+        starts[axis] = int(rng.integers(volume.shape[axis] - side + 1))
+        lengths[axis] = side
+    view = volume[tuple(slice(s, s + n) for s, n in zip(starts, lengths, strict=True))]
+    view = np.moveaxis(view, (rows, columns), (1, 2))[0]
+    return view[:: rng.choice((1, -1)), :: rng.choice((1, -1))]
+
+
+def slice_axes(shape: Sequence[int], sides: tuple[int, int]) -> list[tuple[int, int]]:
+    """Pairs of axes, of rows and of columns, along which a slice of these sides fits.
+
+    Raises:
+        PatchError: there are none.
+    """
+    pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
+    found = [(a, b) for a, b in pairs if shape[a] >= sides[0] and shape[b] >= sides[1]]
+    if not found:
+        size = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, shape, strict=True))
+        raise PatchError(
+            f"a volume of {size} voxels holds no slice of {sides[0]} x {sides[1]}; give a larger "
+            "box or narrower slices"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Draws a part of the volumes for each number.
+
+    Attributes:
+        volumes: where patches come from.
+        mean, std: x = (grey - mean) / std.
+        seed: of all that is drawn; number i depends on (seed, i) alone, so a training that is
+            resumed, or fed by more processes, sees the same.
+    """
+
+    volumes: tuple[PatchSource, ...]
+    mean: float
+    std: float
+    seed: int = 0
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Each volume's share of the patches; they sum to 1."""
+        shares = np.array([v.share for v in self.volumes])
+        return shares / shares.sum()
+
+    def brick(self, i: int) -> tuple[np.ndarray, np.random.Generator]:
+        """The brick that number i comes from, and what draws all else of it."""
+        rng, bounds = np.random.default_rng((self.seed, i)), np.cumsum(self.shares)
+        v = min(int(np.searchsorted(bounds, rng.random(), "right")), len(self.volumes) - 1)
+        window = self.volumes[v].window(self.drawn(v, i))
+        return self.volumes[v].bricks[window[rng.integers(len(window))]], rng
+
+    def normalised(self, grey: np.ndarray) -> np.ndarray:
+        """Grey levels as x, float32."""
+        return (grey.astype(np.float32) - self.mean) / self.std
+
+    def drawn(self, v: int, i: int) -> int:
+        """Patches that volume v has given before number i, on average."""
+        return int(i * self.shares[v])
+
+
 class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
     """Endless noisy images x + σε, the noise ε of the middle one, and σ, all float32.
 
     Images are (channels, patch, patch), neighbours of one volume; the noise is (1, patch, patch).
 
-    log σ is uniform over the log of `sigma_range` (paper, section 3). Number i depends on
-    (seed, i) alone, so a training that is resumed, or fed by more processes, sees the same.
+    log σ is uniform over the log of `sigma_range` (paper, section 3).
 
     Args:
-        volumes: where patches come from.
-        mean, std: x = (grey - mean) / std.
+        drawing: where patches come from.
         patch: side, in pixels.
         sigma_range: lowest and highest σ.
-        seed: of all that is drawn.
         channels: neighbouring images, an odd number.
     """
 
     def __init__(
         self,
-        volumes: Sequence[PatchSource],
-        mean: float,
-        std: float,
+        drawing: Drawing,
         patch: int = 128,
         sigma_range: tuple[float, float] = (0.03, 30.0),
-        seed: int = 0,
         channels: int = 1,
     ) -> None:
-        self.volumes, self.mean, self.std = list(volumes), mean, std
-        self.patch, self.seed, self.channels = patch, seed, channels
+        self.drawing, self.patch, self.channels = drawing, patch, channels
         self.log_sigma = math.log(sigma_range[0]), math.log(sigma_range[1])
-        shares = np.array([v.share for v in volumes])
-        self.shares = shares / shares.sum()
-        self.bounds = np.cumsum(self.shares)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor, np.float32]:
-        rng = np.random.default_rng((self.seed, i))
-        v = min(int(np.searchsorted(self.bounds, rng.random(), "right")), len(self.volumes) - 1)
-        window = self.volumes[v].window(self.drawn(v, i))
-        brick = self.volumes[v].bricks[window[rng.integers(len(window))]]
-        grey = random_patch(brick, self.patch, rng, self.channels)
-        x = (grey.astype(np.float32) - self.mean) / self.std
+        brick, rng = self.drawing.brick(i)
+        x = self.drawing.normalised(random_patch(brick, self.patch, rng, self.channels))
         sigma = np.float32(math.exp(rng.uniform(*self.log_sigma)))
         noise = rng.standard_normal(x.shape, dtype=np.float32)
         middle = self.channels // 2
@@ -131,9 +193,24 @@ class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
             sigma,
         )
 
-    def drawn(self, v: int, i: int) -> int:
-        """Patches that volume v has given before number i, on average."""
-        return int(i * self.shares[v])
+
+class TiltedSlices(Dataset[tuple[Tensor, Tensor]]):
+    """Endless slices x, (1, thickness, width), and unit noise of their sinograms, (views, bins).
+
+    Args:
+        drawing: where slices come from.
+        conditions: of the tilt series.
+    """
+
+    def __init__(self, drawing: Drawing, conditions: Conditions) -> None:
+        self.drawing, self.geometry = drawing, conditions.geometry
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        g = self.geometry
+        brick, rng = self.drawing.brick(i)
+        x = self.drawing.normalised(random_slice(brick, (g.thickness, g.width), rng))
+        noise = rng.standard_normal((g.views, g.bins), dtype=np.float32)
+        return torch.from_numpy(x[None]), torch.from_numpy(noise)
 
 
 class SequentialBatches(Sampler[list[int]]):

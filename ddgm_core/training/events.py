@@ -37,8 +37,9 @@ class Validated:
 
     Attributes:
         step: updates done.
-        errors: noise level σ → mean ‖ε - ε̂‖² per pixel.
-        mse: of DDGM on validation slices, normalised units; NaN where it was not run.
+        errors: noise level σ → mean ‖ε - ε̂‖² per pixel; none of a network that restores.
+        mse: of DDGM, or of what the network restores, on validation slices, normalised units; NaN
+            where neither was run.
         ratio: that over gradient descent's on the same measurements.
         pictures: name → (rows, columns, height, width) images, normalised.
     """

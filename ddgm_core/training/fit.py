@@ -20,10 +20,11 @@ from ddgm.core.errors import DdgmError, Stopped
 from ddgm.core.networks.prior import Prior
 from ddgm.core.networks.unet import Architecture, UNet, parameter_count
 from ddgm.core.process_memory import keep_freed_memory
+from ddgm.core.training import restoring
 from ddgm.core.training.callbacks import SIGNALS, LoaderSignals, TrainingCallback, TrainingError
-from ddgm.core.training.data import NoisyPatches, SequentialBatches
+from ddgm.core.training.data import NoisyPatches, SequentialBatches, TiltedSlices
 from ddgm.core.training.events import Observer, Started, Validated
-from ddgm.core.training.module import NoisePrediction
+from ddgm.core.training.module import AveragedNetwork, NoisePrediction
 from ddgm.core.training.recipe import Recipe, RuntimeOptions
 from ddgm.core.training.validation import validate
 
@@ -31,7 +32,9 @@ from ddgm.core.training.validation import validate
 class Patches(lightning.LightningDataModule):
     """Feeds the loop, from the pair on where a resumed training stands."""
 
-    def __init__(self, pairs: NoisyPatches, recipe: Recipe, options: RuntimeOptions) -> None:
+    def __init__(
+        self, pairs: NoisyPatches | TiltedSlices, recipe: Recipe, options: RuntimeOptions
+    ) -> None:
         super().__init__()
         self.pairs, self.recipe, self.options = pairs, recipe, options
         self.signals = LoaderSignals()
@@ -58,7 +61,7 @@ class Patches(lightning.LightningDataModule):
 
 def fit(
     recipe: Recipe,
-    pairs: NoisyPatches,
+    pairs: NoisyPatches | TiltedSlices,
     folder: Path,
     options: RuntimeOptions | None = None,
     validation: Tensor | None = None,
@@ -96,7 +99,8 @@ def fit(
     if not torch.cuda.is_available():
         keep_freed_memory()
     lightning.seed_everything(recipe.seed, verbose=False)
-    module = NoisePrediction(recipe, start)
+    learns = restoring.Restoration if recipe.restores else NoisePrediction
+    module = learns(recipe, start)
     callback = TrainingCallback(
         checkpoint,
         options.save_every,
@@ -158,12 +162,14 @@ def _trainer(
 
 def _validator(
     recipe: Recipe, options: RuntimeOptions, patches: Tensor | None
-) -> Callable[[NoisePrediction, int], Validated] | None:
+) -> Callable[[AveragedNetwork, int], Validated] | None:
     if patches is None:
         return None
 
-    def work(module: NoisePrediction, step: int) -> Validated:
+    def work(module: AveragedNetwork, step: int) -> Validated:
         on_device = patches.to(module.device)
+        if recipe.restores:
+            return restoring.validate(module.averaged, recipe, on_device, step)
         return validate(module.averaged, recipe.precision, on_device, step, options.slices)
 
     return work

@@ -1,4 +1,4 @@
-"""The training objective (Eq. 1), its optimiser, and the averaged weights that are kept."""
+"""A network that learns, its optimiser, and the averaged weights that are kept; and Eq. 1."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def optimizer(recipe: Recipe, network: UNet) -> Optimizer:
     return Muon(matrices, (p for p in network.parameters() if id(p) not in kept), recipe.lr)
 
 
-class NoisePrediction(lightning.LightningModule):
-    """Minimises ‖ε - ε̂(x + σε)‖² (Eq. 1, weighted) and averages the weights.
+class AveragedNetwork(lightning.LightningModule):
+    """A network that learns, and the average of its weights; a subclass has the loss.
 
     The average's memory grows with the steps, up to 1 / (1 - `average`) of them, so that the
     first ones are forgotten.
@@ -64,11 +64,6 @@ class NoisePrediction(lightning.LightningModule):
         if self.device.type == "cuda":
             self._predict = torch.compile(self.network)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        noisy, noise = (t.contiguous(memory_format=torch.channels_last) for t in batch[:2])
-        errors = torch.mean((self._predict(noisy) - noise) ** 2, dim=(1, 2, 3))
-        return torch.mean(errors * (1 + 10 * batch[2]) ** self.recipe.weighting)
-
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One update of the weights and of their average: a checkpoint has both or neither."""
         super().optimizer_step(*args, **kwargs)
@@ -85,3 +80,12 @@ class NoisePrediction(lightning.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+class NoisePrediction(AveragedNetwork):
+    """Minimises ‖ε - ε̂(x + σε)‖² (Eq. 1, weighted)."""
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        noisy, noise = (t.contiguous(memory_format=torch.channels_last) for t in batch[:2])
+        errors = torch.mean((self._predict(noisy) - noise) ** 2, dim=(1, 2, 3))
+        return torch.mean(errors * (1 + 10 * batch[2]) ** self.recipe.weighting)

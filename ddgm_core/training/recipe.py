@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ddgm.core.networks.conditions import Conditions
 from ddgm.core.networks.unet import Architecture
 
 Schedule = Literal["constant", "cosine"]
@@ -34,6 +35,7 @@ class Recipe:
         average: decay of the averaged weights, which are what is kept; 0 keeps the last.
         precision: of the network's products.
         seed: of the first weights and of all that is drawn.
+        restores: the tilt series to learn to restore; by default the network learns to denoise.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
@@ -51,6 +53,7 @@ class Recipe:
     average: float = 0.999
     precision: Precision = "bfloat16"
     seed: int = 0
+    restores: Conditions | None = None
 
 
 @dataclass(frozen=True)

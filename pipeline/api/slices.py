@@ -13,12 +13,13 @@ from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Method
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
+from ddgm.core.networks.restorer import check_restorer, restorer_card
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.paper import TILT_NOISE
 from ddgm.core.projectors import Projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import numbered_origins
-from ddgm.pipeline.block.denoising import check_neighbours, slice_denoiser
+from ddgm.pipeline.block.denoising import check_prior, slice_denoiser, slice_restorer
 from ddgm.pipeline.block.solver import Solver, cached_projector
 from ddgm.pipeline.spec.model import BlockSpec, Spec
 from ddgm.pipeline.spec.plan import nearly_equal
@@ -168,9 +169,13 @@ def reconstruct(
     block = {"slices": batch, "batch": batch, "halo": 0}
     spec = _spec(tilts={"noise": noise}, method=chosen, prior=network, block=block)
     _check_aspect(spec, loaded, geometry)
-    check_neighbours(spec, loaded.card)
+    check_prior(spec, loaded.card)
     backend, device = BatchedProjector(_backend(geometry), at_once), default_device()
-    solver = Solver(spec, backend, slice_denoiser(loaded, spec.prior, device), device)
+    if restorer := slice_restorer(spec, device):
+        name = str(spec.prior.restorer)
+        check_restorer(name, restorer_card(name), loaded.card, geometry, noise)
+    denoise = slice_denoiser(loaded, spec.prior, device)
+    solver = Solver(spec, backend, denoise, device, restore=restorer)
     return like(solver.reconstruct(sinograms, numbered_origins(len(sinograms))), y)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError
+from ddgm.core.networks.restorer import load_restorer
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 
@@ -37,14 +40,37 @@ def slice_denoiser(
     return TiledDenoiser(network, card.patch, spec.stride, spec.bump, channels)
 
 
-def check_neighbours(spec: Spec, card: PriorCard) -> None:
-    """Refuse a prior that sees neighbouring slices for a method that solves each alone.
+def slice_restorer(
+    spec: Spec, device: torch.device, pooled: Callable[[Spec], Denoiser] | None = None
+) -> TiledDenoiser | RowDenoiser | None:
+    """The spec's network that restores, over slices of any size; None where the method has none.
+
+    Args:
+        pooled: makes a denoiser that runs the network of a spec's prior elsewhere.
 
     Raises:
-        PriorError: it does, or is to do it in float8, for which there are no such kernels.
+        PriorError: there is no such network, or it does not restore.
     """
-    if not spec.method.evaluations:
+    if "restorer" not in spec.method.networks:
+        return None
+    p = spec.prior
+    assert p.restorer is not None  # checked with the spec
+    as_prior = p.model_copy(update={"weights": p.restorer, "sha256": p.restorer_sha256})
+    elsewhere = pooled(spec.model_copy(update={"prior": as_prior})) if pooled else None
+    restorer = load_restorer(p.restorer, p.restorer_sha256)
+    return slice_denoiser(restorer, as_prior, device, elsewhere)
+
+
+def check_prior(spec: Spec, card: PriorCard) -> None:
+    """Refuse a network that a method cannot have for its prior.
+
+    Raises:
+        PriorError: it restores tilt series; or it sees neighbouring slices, and the method solves
+            each alone, or it is to do it in float8, for which there are no such kernels.
+    """
+    if "denoiser" not in spec.method.networks:
         return
+    card.check_denoises("prior.weights")
     if not spec.method.couples_slices:
         remedy = "set method.planes: alternate, or choose another prior"
         card.check_alone("prior.weights", remedy)

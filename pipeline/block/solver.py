@@ -27,7 +27,7 @@ from ddgm.core.projectors import DataStep, Projector, Spectral, projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.projectors.simulated import simulated
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
-from ddgm.pipeline.block.denoising import slice_denoiser
+from ddgm.pipeline.block.denoising import slice_denoiser, slice_restorer
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 from ddgm.pipeline.spec.plan import Block, Plan
 
@@ -55,6 +55,7 @@ class Solver:
     denoise: TiledDenoiser | RowDenoiser
     device: torch.device
     whole: Projector | None = None
+    restore: TiledDenoiser | RowDenoiser | None = None
 
     @property
     def all_views(self) -> Projector:
@@ -210,7 +211,8 @@ class Solver:
         return seams
 
     def _problem(self, y: Tensor, noise: Callable[[int], Tensor]) -> Problem:
-        return Problem(self.projector, self._kept(y), self.denoise, noise, self.spec.tilts.noise)
+        a, sigma = self.projector, self.spec.tilts.noise
+        return Problem(a, self._kept(y), self.denoise, noise, sigma, restore=self.restore)
 
     def _kept(self, sinograms: Tensor) -> Tensor:
         """Those of the views that reconstruct."""
@@ -257,7 +259,9 @@ def cached_solver(plan: Plan, calls: bool = False) -> Solver:
         whole = of(plan.geometry) if spec.tilts.hold_out else None
         pooled = pooled_denoiser(spec) if calls else None
         denoise = slice_denoiser(prior, spec.prior, device, pooled)
-        return Solver(spec, of(plan.kept), denoise, device, whole)
+        pool = pooled_denoiser if calls else None
+        restore = slice_restorer(spec, device, pool)
+        return Solver(spec, of(plan.kept), denoise, device, whole, restore)
 
     parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block", "pool"})
     key = "solver", parts, plan.geometry.digest, str(device), calls

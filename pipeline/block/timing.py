@@ -71,9 +71,11 @@ def _call_and_step(plan: Plan, solver: Solver) -> tuple[float, float]:
     data = _seconds(lambda: data_step(x))
     if not spec.method.evaluations:
         return 0.0, data
-    sides = images.batch, solver.denoise.channels, images.height, images.width
+    network = solver.denoise if "denoiser" in spec.method.networks else solver.restore
+    assert network is not None
+    sides = images.batch, network.channels, images.height, images.width
     x = torch.randn(sides, device=solver.device)
-    return _seconds(lambda: solver.denoise(x)), data
+    return _seconds(lambda: network(x)), data
 
 
 def _without_float8(spec: Spec) -> Spec:

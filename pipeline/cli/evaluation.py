@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.cli.options import Detector, Precision, Run, parsed_box
+from ddgm.core.paper import TILT_NOISE, TILT_RANGE, VIEWS
+from ddgm.pipeline.cli.options import Detector, Precision, Run, parsed_box, parsed_degrees
 from ddgm.pipeline.terminal import console
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ Simulate = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="of patches, tilts and samplers")]
 Batch = Annotated[int, typer.Option(help="slices that are solved at once")]
+Restorer = Annotated[
+    str, typer.Option(help="a network that restores, for restore and restored-ddx-3")
+]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="created if missing")]
 
 
@@ -66,6 +70,15 @@ def benchmark(
     seed: Seed = 0,
     batch: Batch = 16,
     simulate: Simulate = None,
+    noise: Annotated[float, typer.Option(help="of the tilts, normalised units")] = TILT_NOISE,
+    views: Annotated[int, typer.Option(help="how many tilts")] = VIEWS,
+    degrees: Annotated[
+        str, typer.Option(metavar="FIRST,LAST", help="of the tilts")
+    ] = "{:g},{:g}".format(*TILT_RANGE),
+    restorer: Restorer = "",
+    any_tilts: Annotated[
+        bool, typer.Option("--any-tilts", help="also tilts that it was not trained on")
+    ] = False,
     out: Out = Path("benchmark"),
 ) -> None:
     """Compare reconstruction methods on the same simulated tilts.
@@ -77,13 +90,19 @@ def benchmark(
     Example: `ddgm benchmark precomputed://file:///data/em --methods ddgm-50,ddx-10,cgls`
 
     Example: `ddgm benchmark em.npy --methods ddgm-50,ddgm:steps=20:gradient_steps=40 --patches 16`
+
+    Example: `ddgm benchmark em.npy --methods restore,restored-ddx-3 --restorer restore`
     """
     from ddgm.pipeline.evaluation.compare import benchmark as compare
     from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
     from ddgm.pipeline.evaluation.methods import PRESETS, parse_method
     from ddgm.pipeline.progress_bar import counted
 
-    usual = [m for m in PRESETS if m not in ("dps-1000", "diffpir-50")]
+    usual = [
+        m
+        for m, method in PRESETS.items()
+        if m not in ("dps-1000", "diffpir-50") and (restorer or "restorer" not in method.networks)
+    ]
     chosen = {m: parse_method(m) for m in (methods.split(",") if methods else usual)}
     request = ComparisonRequest(
         data,
@@ -94,8 +113,13 @@ def benchmark(
         prior,
         precision,
         seed,
+        tilt_noise=noise,
         batch=batch,
         simulate=_acquisition(simulate),
+        restorer=restorer,
+        views=views,
+        degrees=parsed_degrees(degrees),
+        any_tilts=any_tilts,
     )
     with counted(console, "methods") as progress:
         compare(request, chosen, out, progress)
@@ -129,6 +153,7 @@ def tune(
             "predicted, not by MSE",
         ),
     ] = False,
+    restorer: Restorer = "",
     workers: Annotated[int, typer.Option(help="processes on this machine")] = 2,
     threads: Annotated[int, typer.Option(help="of each process")] = 1,
     scheduler: Annotated[
@@ -164,6 +189,7 @@ def tune(
         batch=batch,
         simulate=_acquisition(simulate),
         hold_out=HOLD_OUT if without_truth else None,
+        restorer=restorer,
     )
     cluster = _cluster(workers, threads, scheduler)
     with counted(console, "points") as progress:

@@ -44,6 +44,14 @@ OtherVersions = Annotated[
 ]
 
 
+def parsed_degrees(text: str) -> tuple[float, float]:
+    """The first tilt and the last, from FIRST,LAST."""
+    numbers = re.fullmatch(r"(-?\d+\.?\d*),(-?\d+\.?\d*)", text)
+    if numbers is None:
+        raise DdgmError(f"--degrees: {text!r} must be FIRST,LAST, as in -60,60")
+    return float(numbers[1]), float(numbers[2])
+
+
 def parsed_box(text: str | None) -> Box | None:
     """A box from z0:z1,y0:y1,x0:x1, and none from none."""
     from ddgm.pipeline.volumes.box import Box

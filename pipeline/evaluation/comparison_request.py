@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ddgm.core import paper
 from ddgm.core.errors import DdgmError
-from ddgm.core.geometry import Detector
+from ddgm.core.geometry import Detector, TiltGeometry
 from ddgm.core.methods.method import Method
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import Prior, load_prior
+from ddgm.core.networks.restorer import check_restorer, restorer_card, settled_restorer
 from ddgm.core.simulation.acquisition import Acquisition
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.evaluation.methods import label
@@ -44,6 +45,10 @@ class ComparisonSettings:
         data: digest of the patches.
         simulate: how the tilts are made, if not with the projector that reconstructs.
         hold_out: every nth view is left out of the reconstruction, and predicted; None for none.
+        restorer: a network that restores, for methods that call one; empty for none.
+        restorer_digest: SHA-256 of its weights.
+        views: how many tilts.
+        degrees: the first and the last.
     """
 
     detector: Detector
@@ -56,12 +61,23 @@ class ComparisonSettings:
     data: str
     simulate: Acquisition | None = None
     hold_out: int | None = None
+    restorer: str = ""
+    restorer_digest: str = ""
+    views: int = paper.VIEWS
+    degrees: tuple[float, float] = paper.TILT_RANGE
+
+    def geometry(self, thickness: int, width: int) -> TiltGeometry:
+        """Slices of these sides, and the tilts."""
+        return TiltGeometry.uniform(thickness, width, self.views, self.degrees, self.detector)
 
     def described(self, shape: tuple[int, ...]) -> str:
         """Description for the head of a table; `shape` is that of all patches."""
+        restorer = f"restorer {self.restorer} ({self.restorer_digest[:12]}…), "
+        low, high = self.degrees
         return (
             f"{shape[0]} slices of {shape[1]} x {shape[2]}, detector {self.detector}, "
-            f"σ_y = {self.tilt_noise:g}, prior {self.prior} ({self.digest[:12]}…, "
+            f"{self.views} views from {low:g} to {high:g} degrees, σ_y = {self.tilt_noise:g}, "
+            f"{restorer if self.restorer else ''}prior {self.prior} ({self.digest[:12]}…, "
             f"{self.precision}), seed {self.seed}, {self.batch} slices at once"
             + (f", simulated with {self.simulate.described}" if self.simulate else "")
             + (f", every {self.hold_out}th view held out" if self.hold_out else "")
@@ -85,6 +101,10 @@ class ComparisonRequest:
         batch: slices that are solved at once.
         simulate: how the tilts are made, if not with the projector that reconstructs.
         hold_out: every nth view is left out of the reconstruction, and predicted; None for none.
+        restorer: a shipped network that restores, or a weights file, for methods that call one.
+        views: how many tilts.
+        degrees: the first and the last.
+        any_tilts: whether the restorer may be given other tilt series than it was trained on.
     """
 
     url: str
@@ -99,14 +119,23 @@ class ComparisonRequest:
     batch: int = 16
     simulate: Acquisition | None = None
     hold_out: int | None = None
+    restorer: str = ""
+    views: int = paper.VIEWS
+    degrees: tuple[float, float] = paper.TILT_RANGE
+    any_tilts: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("patches", "batch"):
+        for name in ("patches", "batch", "views"):
             if getattr(self, name) < 1:
                 raise BenchmarkError(f"--{name}: {getattr(self, name)}; give at least 1")
         if self.tilt_noise <= 0:
             raise BenchmarkError(
                 f"--noise: {self.tilt_noise:g}; give the noise of the tilts, above 0"
+            )
+        low, high = self.degrees
+        if not -90 < low <= high < 90:
+            raise BenchmarkError(
+                f"--degrees: {low:g},{high:g}; give the first tilt and the last, within -90 and 90"
             )
 
     @cached_property
@@ -117,6 +146,7 @@ class ComparisonRequest:
             PriorError: no such prior, or one that sees neighbouring slices.
         """
         prior = load_prior(self.prior)
+        prior.card.check_denoises(f"--prior: {self.prior}")
         prior.card.check_alone(f"--prior: {self.prior}", "choose another prior")
         return prior
 
@@ -152,6 +182,9 @@ class ComparisonRequest:
             hashlib.sha256(self.normalised.numpy().tobytes()).hexdigest(),
             self.simulate,
             self.hold_out,
+            *(settled_restorer(self.restorer) if self.restorer else ("", "")),
+            self.views,
+            self.degrees,
         )
 
     def check(self, method: Method) -> None:
@@ -159,8 +192,11 @@ class ComparisonRequest:
 
         Raises:
             BenchmarkError: it was not trained at all of a method's noise levels, or the method
-                needs neighbouring slices.
+                needs neighbouring slices, or a network that restores and is not given.
+            PriorError: the network that restores was trained on other tilt series.
         """
+        if "restorer" in method.networks:
+            self._check_restorer(method)
         if method.couples_slices:
             raise BenchmarkError(
                 f"{label(method)}: it couples neighbouring slices, and these are drawn one by one; "
@@ -173,6 +209,18 @@ class ComparisonRequest:
                 f"{label(method)}: noise levels from {max(levels):g} to {min(levels):g}; prior "
                 f"{self.prior} was trained at {low:g} to {high:g}"
             )
+
+    def _check_restorer(self, method: Method) -> None:
+        if not self.restorer:
+            raise BenchmarkError(
+                f"{label(method)}: it calls a network that restores tilt series; name one with "
+                "--restorer"
+            )
+        if self.any_tilts:
+            return
+        prior, theirs = self.weights.card, restorer_card(self.restorer)
+        tilts = self.comparison.geometry(prior.patch, prior.patch)
+        check_restorer(self.restorer, theirs, prior, tilts, self.tilt_noise)
 
 
 def _check_cubes(volume: Volume) -> None:

@@ -26,6 +26,7 @@ from ddgm.core.metrics.realism import radial_power, spectrum_distance
 from ddgm.core.metrics.uncertainty import measured_part
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import load_prior
+from ddgm.core.networks.restorer import load_restorer
 from ddgm.core.process_memory import peak_bytes
 from ddgm.core.process_work import tell, watch, work
 from ddgm.core.projectors import Projector, Spectral, projector
@@ -172,8 +173,12 @@ def solve(
     device = default_device()
     prior = load_prior(comparison.prior, comparison.digest)
     denoise = NetworkDenoiser(prior.network, comparison.precision, device)
+    restore = None
+    if "restorer" in method.networks:
+        restorer = load_restorer(comparison.restorer, comparison.restorer_digest)
+        restore = NetworkDenoiser(restorer.network, comparison.precision, device)
     thickness, width = patches.shape[1:]
-    whole = TiltGeometry.uniform(thickness, width, detector=comparison.detector)
+    whole = comparison.geometry(thickness, width)
     every = comparison.hold_out
     out = list(held_out_views(whole.views, every)) if every else []
     kept = [view for view in range(whole.views) if view not in out]
@@ -190,7 +195,7 @@ def solve(
             c = comparison
             y = simulated(all_views, truth, c.tilt_noise, c.seed, origins, c.simulate)
             problem = replace(
-                _problem(a, y[:, kept], denoise, comparison, origins, method),
+                _problem(a, y[:, kept], denoise, restore, comparison, origins, method),
                 progress=lambda n, _, passed=passed: step(passed + n),
             )
             start = time.perf_counter()
@@ -245,6 +250,7 @@ def _problem(
     a: Projector,
     y: Tensor,
     denoise: NetworkDenoiser,
+    restore: NetworkDenoiser | None,
     comparison: ComparisonSettings,
     origins: Sequence[SliceOrigin],
     method: Method,
@@ -255,7 +261,7 @@ def _problem(
     def noise(n: int) -> Tensor:
         return draws.batch(shape, origins, n).to(y)
 
-    return Problem(a, y, denoise, noise, comparison.tilt_noise)
+    return Problem(a, y, denoise, noise, comparison.tilt_noise, restore=restore)
 
 
 def _peak(device: torch.device) -> int:

@@ -13,6 +13,7 @@ from ddgm.core.methods.diffusion import Ddgm, Ddrm, Ddx, Dps
 from ddgm.core.methods.method import Method, MethodError, Step
 from ddgm.core.methods.posterior import SplitGibbs
 from ddgm.core.methods.registry import METHODS, method_class
+from ddgm.core.methods.restoration import Restore
 from ddgm.core.numbers import NumberError
 
 PRESETS: dict[str, Method] = {
@@ -32,6 +33,9 @@ PRESETS: dict[str, Method] = {
     "ddx-50": Ddx(steps=50, rho=5.0),
     "split-gibbs": SplitGibbs(),
     "split-gibbs-8": SplitGibbs(samples=8),  # the mean of eight
+    "restore": Restore(),
+    "restored-ddx-2": Ddx(start="restored", steps=2, sigma=(0.3, 0.1)),
+    "restored-ddx-3": Ddx(start="restored", steps=3, sigma=(0.5, 0.1)),
 }
 
 TABLE_1: dict[str, tuple[float, float]] = {  # the paper's MSE and SSIM

@@ -10,11 +10,12 @@ from ddgm.core.device import default_device
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks import gpu
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, settled
+from ddgm.core.networks.restorer import check_restorer, restorer_card, settled_restorer
 from ddgm.core.projectors import Spectral
 from ddgm.core.projectors.spectral import check_basis
 from ddgm.pipeline.block.calibration import conditions_of, load_calibration, whole_name
 from ddgm.pipeline.block.code import code_digest
-from ddgm.pipeline.block.denoising import check_neighbours
+from ddgm.pipeline.block.denoising import check_prior
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
@@ -147,12 +148,16 @@ def check_card(plan: Plan) -> None:
 
     Raises:
         PriorError: it was trained on other voxels, or at other noise levels, or sees neighbouring
-            slices that the method does not have.
+            slices that the method does not have; or a restorer was trained on other tilt series.
     """
     card = read_card(plan.spec.prior.weights)
-    check_neighbours(plan.spec, card)
+    check_prior(plan.spec, card)
     _check_sides(plan, card)
     _check_sigma(plan.spec, card)
+    prior = plan.spec.prior
+    if prior.restorer is not None and "restorer" in plan.spec.method.networks:
+        theirs = restorer_card(prior.restorer)
+        check_restorer(prior.restorer, theirs, card, plan.kept, plan.spec.tilts.noise)
 
 
 def _settled(spec: Spec) -> Spec:
@@ -161,7 +166,12 @@ def _settled(spec: Spec) -> Spec:
     Workers look from other folders than ours, and refuse any other weights.
     """
     weights, digest = settled(spec.prior.weights)
-    found = {"weights": weights, "sha256": spec.prior.sha256 or digest}
+    found: dict[str, str | None] = {"weights": weights, "sha256": spec.prior.sha256 or digest}
+    found |= {"restorer": None, "restorer_sha256": None}
+    if spec.prior.restorer is not None and "restorer" in spec.method.networks:
+        restorer, digest = settled_restorer(spec.prior.restorer)
+        digest = spec.prior.restorer_sha256 or digest
+        found |= {"restorer": restorer, "restorer_sha256": digest}
     parts = {
         "source": spec.source.model_copy(update={"url": whole_url(spec.source.url)}),
         "prior": spec.prior.model_copy(update=found),

@@ -57,6 +57,12 @@ class PriorSpec(StrictModel):
         description="a shipped prior's name, a .safetensors file, or another package's prior",
     )
     sha256: str | None = Field(default=None, description="refuse any other weights")
+    restorer: Url | None = Field(
+        default=None,
+        description="a network that restores such tilt series, by name or file, for the method "
+        "`restore`, and for `ddx` with start: restored",
+    )
+    restorer_sha256: str | None = Field(default=None, description="refuse any other restorer")
     any_voxel_size: bool = Field(
         default=False,
         description="use the prior, which was trained on cubes, on slices whose pixels are not "
@@ -186,6 +192,16 @@ class Spec(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _restorer_is_there(self) -> Spec:
+        if "restorer" in self.method.networks and self.prior.restorer is None:
+            raise ValueError(
+                f"prior.restorer: method {self.method.name} calls a network that restores tilt "
+                "series, and none is given; give a shipped one's name or a file that `ddgm train` "
+                "made, or choose a method without it, as ddx"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _halo_is_in_proportion(self) -> Spec:
         block = self.block
         if self.method.couples_slices and block.halo > block.slices:
@@ -218,7 +234,7 @@ class Spec(StrictModel):
         """
         nowhere: Any = {
             "output": {"path", "also"},
-            "prior": {"weights", "sha256", "any_voxel_size"},
+            "prior": {"weights", "sha256", "any_voxel_size", "restorer"},
         }
         where = {"cluster": True, "pool": True, "limits": True, "calibration": True, **nowhere}
         parts = self.model_dump(mode="json", exclude=where)
@@ -227,6 +243,8 @@ class Spec(StrictModel):
         for name in ("simulate", "hold_out"):  # likewise
             if getattr(self.tilts, name) is None:
                 del parts["tilts"][name]
+        if self.prior.restorer_sha256 is None:
+            del parts["prior"]["restorer_sha256"]
         if not self.method.couples_slices:
             del parts["block"]["halo"]
         if self.source.resample is None:  # likewise

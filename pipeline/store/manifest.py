@@ -60,7 +60,7 @@ DECIDING = (
 )  # parts of a run.json that its digest is of
 NOT_DECIDING = (
     "cluster", "pool", "limits", "output.path", "output.also", "prior.weights", "prior.sha256",
-    "prior.any_voxel_size", "calibration",
+    "prior.any_voxel_size", "prior.restorer is", "calibration",
 )  # fmt: skip
 NAMED = 6  # keys in a message
 

@@ -19,12 +19,20 @@ from ddgm.core.intensity import Intensity
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.callbacks import LOOK_STEPS
-from ddgm.core.training.data import AXES, NoisyPatches, PatchSource, planes
+from ddgm.core.training.data import (
+    AXES,
+    Drawing,
+    NoisyPatches,
+    PatchSource,
+    TiltedSlices,
+    planes,
+    slice_axes,
+)
 from ddgm.core.training.statistics import Moments
 from ddgm.pipeline.progress_bar import Bar
 from ddgm.pipeline.spec.plan import nearly_equal, sides_in_words
 from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
-from ddgm.pipeline.training.spec import Region, TrainingSpec
+from ddgm.pipeline.training.spec import Region, TrainingRegion, TrainingSpec
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.coordinates import Point
 from ddgm.pipeline.volumes.opening import open_volume
@@ -61,6 +69,8 @@ def open_region(spec: TrainingSpec, region: Region, field: str) -> tuple[Volume,
         raise DdgmError(f"{field}.box: {box} reaches outside the volume, {bounds}; make it smaller")
     try:
         planes(box.shape, spec.training.patch, spec.network.channels)
+        if spec.restore and isinstance(region, TrainingRegion):
+            slice_axes(box.shape, (spec.training.patch, spec.restore.width))
     except DdgmError as error:
         raise DdgmError(f"{field}: {error}") from error
     return volume, box
@@ -149,10 +159,8 @@ def intensity(spec: TrainingSpec, volumes: Sequence[TrainingVolume], console: Co
     return measured
 
 
-def noisy_patches(
-    spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Intensity
-) -> NoisyPatches:
-    """The noisy patches that the network learns from."""
+def drawing(spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Intensity) -> Drawing:
+    """The volumes that patches are drawn from."""
     names = [f"{v.bricks.volume.url} (mip {v.bricks.volume.mip})" for v in volumes]
     drawn = [
         PatchSource(name, v.bricks, v.share, v.schedule)
@@ -161,9 +169,15 @@ def noisy_patches(
     if phantom := spec.data.phantom:
         made = neuropil((phantom.side, phantom.side, phantom.side), phantom.seed)
         drawn.append(PatchSource("phantom", [made], phantom.share))
+    return Drawing(tuple(drawn), normal.mean, normal.std, spec.training.seed)
+
+
+def training_pairs(spec: TrainingSpec, source: Drawing) -> NoisyPatches | TiltedSlices:
+    """What the network learns from: noisy patches, or slices and the noise of their tilts."""
     t = spec.training
-    channels = spec.network.channels
-    return NoisyPatches(drawn, normal.mean, normal.std, t.patch, t.sigma, t.seed, channels)
+    if conditions := spec.recipe().restores:
+        return TiltedSlices(source, conditions)
+    return NoisyPatches(source, t.patch, t.sigma, spec.network.channels)
 
 
 def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:

@@ -15,12 +15,16 @@ LIGHT = "#86bce0"  # OURS, paler
 LABELS = {
     "denoised": ("clean", "σ = 0.3", "denoised", "σ = 1", "denoised", "σ = 3", "denoised"),
     "samples": ("real", "generated"),
+    "restored": ("clean", "Tikhonov", "restored"),
 }
 
 
 def curves(losses: Rows, validations: Rows) -> bytes:
     """The loss; the noise error by σ as it was and is; DDGM's error on validation slices."""
-    return plots([_loss(losses), _errors(validations), _reconstruction(validations)])
+    denoises = any(name.startswith("error_") for row in validations for name in row)
+    errors = [_errors(validations)] if denoises else []
+    line = _reconstruction(validations, "DDGM" if denoises else "restored")
+    return plots([_loss(losses), *errors, line])
 
 
 def picture(name: str, images: np.ndarray, step: int) -> bytes:
@@ -49,10 +53,10 @@ def _errors(rows: Rows) -> Plot:
     return Plot("Noise error, validation", ("σ", "‖ε − ε̂‖² per pixel"), lines, ("log", "log"))
 
 
-def _reconstruction(rows: Rows) -> Plot:
+def _reconstruction(rows: Rows, what: str) -> Plot:
     scored = [row for row in rows if "ratio" in row]
-    line = Curve("DDGM", OURS, _column(scored, "step"), _column(scored, "ratio"))
-    return Plot("DDGM's MSE over gradient descent's", ("update", "ratio"), [line])
+    line = Curve(what, OURS, _column(scored, "step"), _column(scored, "ratio"))
+    return Plot(f"MSE over gradient descent's: {what}", ("update", "ratio"), [line])
 
 
 def _column(rows: Rows, name: str) -> np.ndarray:

@@ -29,13 +29,7 @@ class TrainingProgress(ProgressBar):
             self.bar.update(self.task, completed=event.step, description=f"updates, {what}")
             self.log(lambda: self._line(event.step, what))
         elif isinstance(event, Validated):
-            errors = ", ".join(f"{e:.4g} at {sigma:g}" for sigma, e in event.errors.items())
-            scores = (
-                ""
-                if math.isnan(event.mse)
-                else (f"; DDGM MSE {event.mse:.4f}, {event.ratio:.3f} of gradient descent's")
-            )
-            self.console.print(f"update {event.step}: noise error {errors}{scores}")
+            self.console.print(f"update {event.step}: {_scores(event)}")
 
     def _start(self, event: Started) -> None:
         self.steps, self.first = event.steps, event.step
@@ -49,3 +43,11 @@ class TrainingProgress(ProgressBar):
     def _line(self, step: int, what: str) -> str:
         eta = self.eta(step - self.first, self.steps - step)
         return f"{step}/{self.steps} updates, {what}, {eta}"
+
+
+def _scores(event: Validated) -> str:
+    compared = f"MSE {event.mse:.4f}, {event.ratio:.3f} of gradient descent's"
+    if not event.errors:
+        return compared
+    errors = "noise error " + ", ".join(f"{e:.4g} at {s:g}" for s, e in event.errors.items())
+    return errors if math.isnan(event.mse) else f"{errors}; DDGM {compared}"

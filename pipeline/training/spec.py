@@ -6,9 +6,18 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from ddgm.core import paper
+from ddgm.core.geometry import Detector
 from ddgm.core.intensity import Intensity
+from ddgm.core.networks.conditions import Conditions
 from ddgm.core.networks.unet import Architecture
-from ddgm.core.training.recipe import Optimizer, Precision, Recipe, RuntimeOptions, Schedule
+from ddgm.core.training.recipe import (
+    Optimizer,
+    Precision,
+    Recipe,
+    RuntimeOptions,
+    Schedule,
+)
 from ddgm.pipeline.spec.base import Axis, StrictModel, check_box
 from ddgm.workers.urls import Url
 
@@ -120,6 +129,16 @@ class Network(StrictModel):
         return self
 
 
+class TiltSeries(StrictModel):
+    """The tilt series that a network learns to restore; slices are as thick as a patch."""
+
+    detector: Detector = "perpendicular"
+    width: int = Field(default=paper.PATCH, ge=8, description="of a slice, in pixels")
+    views: int = Field(default=paper.VIEWS, ge=1, description="tilts")
+    degrees: tuple[float, float] = Field(default=paper.TILT_RANGE, description="first and last")
+    noise: float = Field(default=paper.TILT_NOISE, gt=0, description="σ_y, normalised units")
+
+
 class Training(StrictModel):
     """The updates; the defaults are the paper's."""
 
@@ -165,6 +184,11 @@ class TrainingSpec(StrictModel):
         description="a prior to begin with, by name or path; its network may have fewer channels; "
         "default: random weights",
     )
+    restore: TiltSeries | None = Field(
+        default=None,
+        description="the tilt series to learn to restore, for prior.restorer; by default the "
+        "network learns to denoise",
+    )
     training: Training = Training()
     devices: int = Field(default=1, ge=1, description="GPUs; or processes that share the CPU")
     loaders: int = Field(default=1, ge=1, description="processes to a device that make patches")
@@ -196,7 +220,11 @@ class TrainingSpec(StrictModel):
         fields = self.training.model_dump()
         sigma_range = fields.pop("sigma")
         architecture = Architecture(**self.network.model_dump())
-        return Recipe(architecture=architecture, sigma_range=sigma_range, **fields)
+        fields |= {"architecture": architecture, "sigma_range": sigma_range}
+        if t := self.restore:
+            slices = self.training.patch, t.width
+            fields["restores"] = Conditions(t.detector, *slices, t.views, t.degrees, t.noise)
+        return Recipe(**fields)
 
     def runtime_options(self) -> RuntimeOptions:
         """The options that do not change the weights, but for rounding."""

@@ -16,7 +16,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior, save_prior
 from ddgm.core.networks.unet import UNet
-from ddgm.core.training.data import NoisyPatches
+from ddgm.core.training.data import Drawing
 from ddgm.core.training.events import Observer
 from ddgm.core.training.fit import fit
 from ddgm.core.training.start import begin_with
@@ -25,9 +25,10 @@ from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.training.bricks import BrickPrefetcher
 from ddgm.pipeline.training.data import (
     TrainingVolume,
+    drawing,
     intensity,
-    noisy_patches,
     open_region,
+    training_pairs,
     training_volumes,
     validation_patches,
 )
@@ -68,13 +69,14 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     claim(folder, spec)  # after what can be wrong with the spec, which is then put right in place
     normal = intensity(spec, volumes, console)
     console.print(f"x = (grey - {normal.mean:.2f}) / {normal.std:.2f}")
-    pairs = noisy_patches(spec, volumes, normal)
+    source = drawing(spec, volumes, normal)
     validation = validation_patches(spec, normal)
     with ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(console))
         observers: list[Observer] = [TrainingLog(folder), progress]
-        observers.append(stack.enter_context(prefetcher(spec, volumes, pairs)))
+        observers.append(stack.enter_context(prefetcher(spec, volumes, source)))
         options = spec.runtime_options()
+        pairs = training_pairs(spec, source)
         network = fit(spec.recipe(), pairs, folder, options, validation, observers, start)
     weights = folder / WEIGHTS
     if first:
@@ -136,11 +138,11 @@ def differences(a: TrainingSpec, b: TrainingSpec) -> list[str]:
 
 
 def prefetcher(
-    spec: TrainingSpec, volumes: Sequence[TrainingVolume], pairs: NoisyPatches
+    spec: TrainingSpec, volumes: Sequence[TrainingVolume], source: Drawing
 ) -> BrickPrefetcher:
     """The prefetcher of the volumes' bricks."""
     scheduled = [(v.bricks, v.schedule) for v in volumes]
-    return BrickPrefetcher(scheduled, pairs.drawn, spec.training.batch, spec.data.cache.processes)
+    return BrickPrefetcher(scheduled, source.drawn, spec.training.batch, spec.data.cache.processes)
 
 
 def card(
@@ -166,4 +168,5 @@ def card(
             **begun,
             **spec.training.model_dump(mode="json"),
         },
+        restores=recipe.restores,
     )

@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ddgm.core.networks.conditions import Conditions
 from ddgm.core.training.brick_schedule import BrickSchedule
 from ddgm.core.training.data import (
+    Drawing,
     NoisyPatches,
     PatchError,
     PatchSource,
     SequentialBatches,
+    TiltedSlices,
     random_patch,
+    random_slice,
 )
 from tests.ddgm_core.training.trainings import grey, patches
 
@@ -28,8 +32,8 @@ def flat(value: int) -> np.ndarray:
 
 def flat_patches(seed: int = 0) -> NoisyPatches:
     """Of flat volumes at 0 and 100, three to one, so that noise and image can be told apart."""
-    volumes = [PatchSource(str(v), [flat(v)], s) for v, s in ((0, 3.0), (100, 1.0))]
-    return NoisyPatches(volumes, mean=0.0, std=1.0, patch=8, seed=seed)
+    volumes = tuple(PatchSource(str(v), [flat(v)], s) for v, s in ((0, 3.0), (100, 1.0)))
+    return NoisyPatches(Drawing(volumes, mean=0.0, std=1.0, seed=seed), patch=8)
 
 
 def same(a: tuple[Tensor, Tensor, np.float32], b: tuple[Tensor, Tensor, np.float32]) -> bool:
@@ -106,7 +110,7 @@ def test_noise_is_normal_and_of_log_uniform_levels_and_volumes_have_their_shares
 
 
 def test_patches_are_normalised() -> None:
-    drawn = NoisyPatches([PatchSource("", [flat(140)])], mean=100.0, std=20.0, patch=8)
+    drawn = NoisyPatches(Drawing((PatchSource("", [flat(140)]),), mean=100.0, std=20.0), patch=8)
     noisy, noise, sigma = drawn[0]
     torch.testing.assert_close(
         noisy - float(sigma) * noise, torch.full((1, 8, 8), 2.0), atol=1e-4, rtol=0
@@ -117,7 +121,8 @@ def test_a_volume_that_rotates_is_drawn_from_the_bricks_of_its_turn() -> None:
     """By its share: half of the patches are its own, so its turns take twice as many."""
     schedule = BrickSchedule(count=6, resident=2, turnover=10)
     rotating = PatchSource("rotating", [flat(10 * k) for k in range(1, 7)], 0.5, schedule)
-    drawn = NoisyPatches([rotating, PatchSource("", [flat(200)], 0.5)], 0.0, 1.0, patch=8)
+    volumes = rotating, PatchSource("", [flat(200)], 0.5)
+    drawn = NoisyPatches(Drawing(volumes, 0.0, 1.0), patch=8)
     seen: set[int] = set()
     for i in range(200):
         noisy, noise, sigma = drawn[i]
@@ -158,9 +163,36 @@ def test_neighbours_are_those_of_the_volume_in_all_orientations() -> None:
 
 
 def test_the_noise_is_the_middle_ones() -> None:
-    noisy, noise, sigma = NoisyPatches(
-        [PatchSource("flat", [flat(0)])], mean=0.0, std=1.0, patch=8, channels=3
-    )[0]
+    source = Drawing((PatchSource("flat", [flat(0)]),), mean=0.0, std=1.0)
+    noisy, noise, sigma = NoisyPatches(source, patch=8, channels=3)[0]
     assert (noisy.shape, noise.shape) == ((3, 8, 8), (1, 8, 8))
     assert torch.allclose(noisy[1:2], float(sigma) * noise)
     assert not torch.allclose(noisy[0], noisy[2])
+
+
+def test_slices_take_any_two_axes_and_may_be_flipped() -> None:
+    z, y, x = np.indices((6, 9, 12))
+    volume = (10_000 * z + 100 * y + x).astype(np.int32)
+    rng = np.random.default_rng(0)
+    drawn = [random_slice(volume, (5, 9), rng) for _ in range(300)]
+    assert {p.shape for p in drawn} == {(5, 9)}
+    steps = {tuple(int(np.diff(p, axis=a).flat[0]) for a in range(2)) for p in drawn}
+    fitting = [(10_000, 100), (10_000, 1), (100, 1)]  # 5 of z or y, 9 of y or x
+    assert steps == {(a * s, b * t) for a, b in fitting for s, t in product((1, -1), repeat=2)}
+    with pytest.raises(PatchError, match="z 6, y 9, x 12 voxels holds no slice of 7 x 13"):
+        random_slice(volume, (7, 13), rng)
+
+
+def test_tilted_slices_come_with_unit_noise_of_their_sinograms() -> None:
+    conditions = Conditions("lateral", thickness=8, width=16, views=5)
+    source = Drawing((PatchSource("", [grey(10, 20, 20)]),), mean=100.0, std=20.0)
+    drawn = TiltedSlices(source, conditions)
+    x, noise = drawn[3]
+    assert x.shape == (1, 8, 16)
+    assert noise.shape == (5, conditions.geometry.bins)
+    levels = x * 20 + 100
+    assert torch.allclose(levels, levels.round(), atol=1e-4)
+    everything = torch.cat([drawn[i][1].flatten() for i in range(40)])
+    assert float(everything.std()) == pytest.approx(1, abs=0.03)
+    assert torch.equal(drawn[3][1], noise)
+    assert not torch.equal(drawn[4][1], noise)

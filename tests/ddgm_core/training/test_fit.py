@@ -19,7 +19,7 @@ from torch import Tensor
 from ddgm.core.errors import Stopped
 from ddgm.core.networks.unet import UNet, parameter_count
 from ddgm.core.training.callbacks import TrainingError
-from ddgm.core.training.data import NoisyPatches, PatchSource
+from ddgm.core.training.data import Drawing, NoisyPatches, PatchSource
 from ddgm.core.training.events import Event, Saved, Started, Stepped
 from ddgm.core.training.fit import fit, multiply_adds
 from ddgm.core.training.module import NoisePrediction
@@ -247,10 +247,16 @@ def test_weights_that_are_no_numbers_are_never_saved(
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_flat_patches_among_others_do_no_harm(tmp_path: Path, precision: str) -> None:
     flat = np.full((20, 20, 20), 77, np.uint8)
-    volumes = [PatchSource("flat", [flat]), PatchSource("noise", [grey(20, 20, 20)])]
+    volumes = PatchSource("flat", [flat]), PatchSource("noise", [grey(20, 20, 20)])
     recipe: Recipe = RECIPES["bfloat16"] if precision == "bfloat16" else RECIPE
     listener = Listener()
-    fit(recipe, NoisyPatches(volumes, 77.0, 30.0, 16), tmp_path, RUNNING, observers=[listener])
+    fit(
+        recipe,
+        NoisyPatches(Drawing(volumes, 77.0, 30.0), 16),
+        tmp_path,
+        RUNNING,
+        observers=[listener],
+    )
     assert np.isfinite(list(listener.losses().values())).all()
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ddgm.core.networks.unet import Architecture
 from ddgm.core.training.callbacks import TrainingError
-from ddgm.core.training.data import NoisyPatches, PatchError, PatchSource
+from ddgm.core.training.data import Drawing, NoisyPatches, PatchError, PatchSource
 from ddgm.core.training.events import Event, Observer, Stepped
 from ddgm.core.training.fit import fit
 from ddgm.core.training.recipe import Recipe, RuntimeOptions
@@ -64,8 +64,9 @@ def grey(*shape: int, seed: int = 0) -> np.ndarray:
 
 def patches(recipe: Recipe = RECIPE) -> NoisyPatches:
     """Of two volumes of noise."""
-    volumes = [PatchSource("a", [grey(20, 24, 28)]), PatchSource("b", [grey(16, 16, 16, seed=1)])]
-    return NoisyPatches(volumes, 127.5, 74.0, recipe.patch, recipe.sigma_range, recipe.seed)
+    volumes = PatchSource("a", [grey(20, 24, 28)]), PatchSource("b", [grey(16, 16, 16, seed=1)])
+    source = Drawing(volumes, 127.5, 74.0, recipe.seed)
+    return NoisyPatches(source, recipe.patch, recipe.sigma_range)
 
 
 def train(
@@ -102,8 +103,7 @@ if __name__ == "__main__":
         case ["killed", folder]:
             train(Path(folder), observers=[die])
         case ["failed", folder]:
-            pairs = patches()
-            pairs.volumes[0] = PatchSource("a", Spoilt())
+            pairs = NoisyPatches(Drawing((PatchSource("a", Spoilt()),), 127.5, 74.0), RECIPE.patch)
             try:
                 fit(RECIPE, pairs, Path(folder), RuntimeOptions(loaders=2))
             except TrainingError as error:

@@ -14,7 +14,7 @@ import pytest
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.training.brick_schedule import BrickSchedule
-from ddgm.core.training.data import NoisyPatches, PatchSource
+from ddgm.core.training.data import Drawing, NoisyPatches, PatchSource
 from ddgm.core.training.events import Started, Stepped
 from ddgm.core.training.statistics import Moments
 from ddgm.pipeline.training import bricks as brick_files
@@ -178,11 +178,13 @@ def test_the_prefetcher_keeps_what_is_drawn_from_and_no_more(
     turnover, batch = 20, 10
     schedule = BrickSchedule(len(bricks), resident=1, turnover=turnover)
     whole = [part(data, box) for box in bricks.boxes]
-    expected = NoisyPatches([PatchSource("", whole, 1.0, schedule)], 128.0, 70.0, patch=16)
-    pairs = NoisyPatches([PatchSource("", bricks, 1.0, schedule)], 128.0, 70.0, patch=16)
+    of_whole = Drawing((PatchSource("", whole, 1.0, schedule),), 128.0, 70.0)
+    expected = NoisyPatches(of_whole, patch=16)
+    source = Drawing((PatchSource("", bricks, 1.0, schedule),), 128.0, 70.0)
+    pairs = NoisyPatches(source, patch=16)
     room = (1 + AHEAD) * (prod(bricks.boxes[0].shape) + HEADER)
     seen: list[set[int]] = []
-    with BrickPrefetcher([(bricks, schedule)], pairs.drawn, batch, processes=1) as prefetcher:
+    with BrickPrefetcher([(bricks, schedule)], source.drawn, batch, processes=1) as prefetcher:
         for step in range(2 * len(bricks) * turnover // batch):
             prefetcher(stepped(step) if step else started())
             for i in (batch * step, batch * step + batch - 1):

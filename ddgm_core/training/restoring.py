@@ -1,0 +1,89 @@
+"""A network that learns to restore tilt series, and its validation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddgm.core import paper
+from ddgm.core.methods.least_squares import gradient_descent
+from ddgm.core.methods.restoration import restored, tikhonov
+from ddgm.core.metrics.scores import mse
+from ddgm.core.networks.conditions import Conditions
+from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.prior import Prior
+from ddgm.core.networks.unet import UNet
+from ddgm.core.projectors import Projector, Spectral, projector
+from ddgm.core.projectors.dense import DenseProjector
+from ddgm.core.simulation.noise import numbered_origins
+from ddgm.core.simulation.tilt_series import tilt_series
+from ddgm.core.training.events import Validated
+from ddgm.core.training.module import AveragedNetwork
+from ddgm.core.training.recipe import Recipe
+
+ERROR_SCALE = 0.4  # of a Tikhonov reconstruction's error: what unit noise is scaled to at the start
+SHOWN = 6  # columns of a picture
+
+
+class Restoration(AveragedNetwork):
+    """Minimises ‖z - R(z) - x‖² for the Tikhonov reconstruction z (see `methods.restoration`).
+
+    Of a slice wider than a patch one tile at random is learnt from.
+    """
+
+    def __init__(self, recipe: Recipe, start: Prior | None = None) -> None:
+        super().__init__(recipe, start)
+        assert recipe.restores is not None
+        self.conditions: Conditions = recipe.restores
+        if start is not None and start.card.restores is None:
+            with torch.no_grad():
+                for p in (*self.network.head.parameters(), *self.averaged.head.parameters()):
+                    p.mul_(ERROR_SCALE)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, noise, sigma = batch[0][:, 0], batch[1], self.conditions.tilt_noise
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            a = exact_projector(self.conditions, str(self.device))
+            z = tikhonov(a.proximal(a.forward(x) + sigma * noise), x, sigma)
+        rng = np.random.default_rng((self.recipe.seed, self.global_step))
+        column = int(rng.integers(x.shape[-1] - self.recipe.patch + 1))
+        z, x = (t[..., column : column + self.recipe.patch] for t in (z, x))
+        predicted = self._predict(z[:, None].contiguous(memory_format=torch.channels_last))[:, 0]
+        return torch.mean((z - predicted - x) ** 2)
+
+
+@cache
+def exact_projector(conditions: Conditions, device: str) -> Projector:
+    """A of some conditions, with exact proximal steps, built once per process."""
+    geometry = conditions.geometry
+    a = projector(geometry, device=torch.device(device))
+    return a if isinstance(a, Spectral) else DenseProjector(geometry, device=torch.device(device))
+
+
+@torch.no_grad()
+def validate(network: UNet, recipe: Recipe, patches: Tensor, step: int) -> Validated:
+    """MSE, also over that of gradient descent, and a picture, of slices as wide as a patch.
+
+    Args:
+        network: as it is after `step` updates.
+        recipe: with the tilt series.
+        patches: (B, 1, patch, patch) clean and never trained on, on the network's device.
+        step: updates done.
+    """
+    assert recipe.restores is not None
+    was_training, truth = network.training, patches[:, 0]
+    conditions = replace(recipe.restores, width=recipe.patch)
+    a, noise = exact_projector(conditions, str(patches.device)), conditions.tilt_noise
+    y = tilt_series(a.forward, truth, noise, 0, numbered_origins(len(truth)))
+    solve = a.proximal(y)
+    x = restored(solve, NetworkDenoiser(network, recipe.precision, patches.device), truth, noise)
+    descended = gradient_descent(a, y, paper.STEP / a.norm**2, paper.DESCENT_STEPS)
+    ours, theirs = (float(mse(image, truth).mean()) for image in (x, descended))
+    rows = torch.stack([image[:SHOWN] for image in (truth, tikhonov(solve, truth, noise), x)])
+    network.train(was_training)
+    pictures = {"restored": rows.float().cpu().numpy()}
+    return Validated(step, {}, ours, ours / theirs, pictures)

@@ -1,0 +1,119 @@
+"""Networks that restore: their cards, and what they are refused for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddgm.core.geometry import TiltGeometry
+from ddgm.core.networks.conditions import Conditions, conditions_of
+from ddgm.core.networks.prior import PriorCard, PriorError, load_prior, read_card, save_prior
+from ddgm.core.networks.restorer import check_restorer, load_restorer
+from ddgm.core.networks.unet import Architecture
+from tests.ddgm_core.sample_networks import random_network
+
+PAPER = Conditions("perpendicular")
+LATERAL = Conditions("lateral")
+CARD = PriorCard(Architecture(width=8, levels=2, convolutions=2), 128.0, 34.0, 16.0, patch=16)
+
+
+def saved(folder: Path, restores: Conditions | None) -> str:
+    path = folder / f"{'restorer' if restores else 'denoiser'}.safetensors"
+    save_prior(path, random_network(CARD.architecture), replace(CARD, restores=restores))
+    return str(path)
+
+
+def test_a_card_keeps_the_tilt_series(tmp_path: Path) -> None:
+    conditions = Conditions("lateral", 16, 48, views=7, degrees=(-50.0, 40.0), tilt_noise=2.5)
+    assert read_card(saved(tmp_path, conditions)).restores == conditions
+    assert load_restorer(saved(tmp_path, conditions)).card.restores == conditions
+    assert read_card(saved(tmp_path, None)).restores is None
+
+
+def test_a_denoisers_card_is_as_it_was(tmp_path: Path) -> None:
+    """So that its file has the same bytes as before there were networks that restore."""
+    assert b"restores" not in Path(saved(tmp_path, None)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"width": 0}, "restores.width: 0 is not from 1 to 65536"),
+        ({"views": 2.5}, "restores.views: 2.5 is not from 1"),
+        ({"detector": "round"}, "restores.detector: 'round' is none"),
+        ({"degrees": [60.0, -60.0]}, "degrees must rise within -90 and 90"),
+        ({"tilt_noise": 0.0}, "the noise be above 0"),
+    ],
+)
+def test_a_card_of_no_possible_tilt_series_is_refused(changed: dict[str, Any], said: str) -> None:
+    fields = {"detector": "lateral", "thickness": 16, "width": 48, "views": 7}
+    fields |= {"degrees": [-60.0, 60.0], "tilt_noise": 4.1}
+    with pytest.raises(ValueError, match=re.escape(said)):
+        conditions_of(fields | changed)
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "noise", "said"),
+    [
+        (PAPER, TiltGeometry.uniform(128, 128), 4.1, None),
+        (PAPER, TiltGeometry.uniform(128, 129), 4.1, "width 128, not 129"),
+        (PAPER, TiltGeometry.uniform(127, 128), 4.1, "thickness 128, not 127"),
+        (PAPER, TiltGeometry.uniform(128, 128), 8.2, "noise 4.1, not 8.2"),
+        (PAPER, TiltGeometry.uniform(128, 128, views=64), 4.1, "views 128, not 64"),
+        (
+            PAPER,
+            TiltGeometry.uniform(128, 128, degrees=(-50, 50)),
+            4.1,
+            "degrees -60 to 60, not -50 to 50",
+        ),
+        (
+            PAPER,
+            TiltGeometry.uniform(128, 128, detector="lateral"),
+            4.1,
+            "detector perpendicular, not lateral",
+        ),
+        (PAPER, TiltGeometry.uniform(128, 128, aspect=2.5), 4.1, "aspect 1, not 2.5"),
+        (LATERAL, TiltGeometry.uniform(128, 1568, detector="lateral"), 4.1, None),
+    ],
+)
+def test_other_tilt_series_are_named_with_both_values(
+    trained: Conditions, given: TiltGeometry, noise: float, said: str | None
+) -> None:
+    assert trained.difference(given, noise) == said
+
+
+def test_uneven_tilts_are_others() -> None:
+    angles = list(PAPER.geometry.angles)
+    angles[5] += 0.01
+    uneven = replace(PAPER.geometry, angles=tuple(angles))
+    assert PAPER.difference(uneven, 4.1) == "evenly spaced tilts, not uneven ones"
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    card, tilts = replace(CARD, restores=PAPER), PAPER.geometry
+    check_restorer("mine", card, CARD, tilts, 4.1)
+    with pytest.raises(PriorError, match=r"prior.restorer: mine was trained to restore noise 4.1"):
+        check_restorer("mine", card, CARD, tilts, 4.0)
+    with pytest.raises(PriorError, match=r"mean 128 and standard deviation 34, and prior.weights"):
+        check_restorer("mine", card, replace(CARD, mean=100.0), tilts, 4.1)
+    with pytest.raises(PriorError, match=r"voxels of 16 nm, and prior.weights on 8 nm"):
+        check_restorer("mine", card, replace(CARD, voxel_size_nm=8.0), tilts, 4.1)
+
+
+def test_a_network_of_the_other_task_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PriorError, match=r"prior.restorer: .* is a prior, which denoises"):
+        load_restorer(saved(tmp_path, None))
+    restorer = load_prior(saved(tmp_path, PAPER))
+    with pytest.raises(PriorError, match=r"prior.weights: its network restores tilt series"):
+        restorer.card.check_denoises("prior.weights")
+
+
+def test_a_restorer_that_is_not_there_is_named_by_its_field(tmp_path: Path) -> None:
+    with pytest.raises(PriorError, match=r"prior.restorer: 'nowhere' is neither a shipped prior"):
+        load_restorer("nowhere")
+    with pytest.raises(PriorError, match=r"prior.restorer_sha256: .* the spec wants 00"):
+        load_restorer(saved(tmp_path, PAPER), "00")

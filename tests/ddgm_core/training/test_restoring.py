@@ -1,0 +1,65 @@
+"""Trainings of networks that restore tilt series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ddgm.core.networks.conditions import Conditions
+from ddgm.core.networks.prior import Prior, PriorCard
+from ddgm.core.training.data import Drawing, PatchSource, TiltedSlices
+from ddgm.core.training.events import Validated
+from ddgm.core.training.fit import fit
+from ddgm.core.training.recipe import Recipe
+from ddgm.core.training.restoring import ERROR_SCALE, Restoration
+from tests.ddgm_core.sample_networks import random_network
+from tests.ddgm_core.training.trainings import RECIPE, RUNNING, TINY, Killed, Listener, grey
+
+CONDITIONS = Conditions("lateral", thickness=16, width=24, views=7, tilt_noise=0.5)
+RESTORING = replace(RECIPE, restores=CONDITIONS, steps=12)
+DRAWING = Drawing((PatchSource("a", [np.kron(grey(5, 6, 7), np.ones((6, 6, 6)))]),), 127.5, 74.0)
+
+
+def trained(
+    folder: Path, recipe: Recipe = RESTORING, observers: tuple[Listener, ...] = ()
+) -> dict[str, torch.Tensor]:
+    pairs = TiltedSlices(DRAWING, CONDITIONS)
+    validation = torch.from_numpy(DRAWING.normalised(grey(6, 16, 16, seed=3)))[:, None]
+    options = replace(RUNNING, validate_every=recipe.steps)
+    return fit(recipe, pairs, folder, options, validation, observers).state_dict()
+
+
+@pytest.mark.train
+def test_the_error_falls_and_is_validated(tmp_path: Path) -> None:
+    listener = Listener()
+    trained(tmp_path, replace(RESTORING, steps=60, lr=1e-2), (listener,))
+    losses = listener.losses()
+    assert losses[60] < 0.8 * losses[10]
+    (event,) = (e for e in listener.events if isinstance(e, Validated))
+    assert not event.errors
+    assert event.pictures["restored"].shape == (3, 6, 16, 16)
+    truth, _, restored = event.pictures["restored"]
+    assert event.mse == pytest.approx(np.mean((restored - truth) ** 2), rel=1e-4)
+
+
+@pytest.mark.train
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole")
+    with pytest.raises(Killed):
+        trained(tmp_path / "parts", observers=(Listener(until=10),))
+    resumed = trained(tmp_path / "parts")
+    assert all(torch.equal(resumed[name], w) for name, w in whole.items())
+
+
+def test_a_start_that_denoises_is_scaled_to_the_error(tmp_path: Path) -> None:
+    card = PriorCard(TINY, mean=0.0, std=1.0, voxel_size_nm=16.0, patch=16)
+    start = Prior(random_network(TINY), card, "0" * 64)
+    module, x = Restoration(RESTORING, start), torch.randn(2, 1, 16, 16)
+    for network in (module.network, module.averaged):
+        assert torch.allclose(network(x), ERROR_SCALE * start.network(x), atol=1e-6)
+    again = replace(start, card=replace(card, restores=CONDITIONS))
+    assert torch.equal(Restoration(RESTORING, again).network(x), start.network(x))
