@@ -21,6 +21,7 @@ from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
 FORMAT = "ddgm-calibration-1"
 NOWHERE = {  # in spec.tilts, prior and method: changes no slice, or only the noise in it
     "tilts.seed", "prior.weights", "prior.sha256", "prior.any_voxel_size", "prior.batch",
+    "prior.restorer",
     "method.seed",
 }  # fmt: skip
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
