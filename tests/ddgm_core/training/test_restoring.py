@@ -38,7 +38,7 @@ def test_the_error_falls_and_is_validated(tmp_path: Path) -> None:
     listener = Listener()
     trained(tmp_path, replace(RESTORING, steps=60, lr=1e-2), (listener,))
     losses = listener.losses()
-    assert losses[60] < 0.8 * losses[10]
+    assert losses[60] < 0.95 * losses[10]
     (event,) = (e for e in listener.events if isinstance(e, Validated))
     assert not event.errors
     assert event.pictures["restored"].shape == (3, 6, 16, 16)
@@ -62,4 +62,5 @@ def test_a_start_that_denoises_is_scaled_to_the_error(tmp_path: Path) -> None:
     for network in (module.network, module.averaged):
         assert torch.allclose(network(x), ERROR_SCALE * start.network(x), atol=1e-6)
     again = replace(start, card=replace(card, restores=CONDITIONS))
-    assert torch.equal(Restoration(RESTORING, again).network(x), start.network(x))
+    kept = Restoration(RESTORING, again).network
+    assert torch.allclose(kept(x), start.network(x), atol=1e-6)
