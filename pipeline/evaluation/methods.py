@@ -34,8 +34,9 @@ PRESETS: dict[str, Method] = {
     "split-gibbs": SplitGibbs(),
     "split-gibbs-8": SplitGibbs(samples=8),  # the mean of eight
     "restore": Restore(),
-    "restored-ddx-2": Ddx(start="restored", steps=2, sigma=(0.3, 0.1)),
-    "restored-ddx-3": Ddx(start="restored", steps=3, sigma=(0.5, 0.1)),
+    "restored-ddx-2": Ddx(start="restored", steps=2, sigma=(0.3, 0.1), rho=30.0),
+    "restored-ddx-3": Ddx(start="restored", steps=3, sigma=(0.5, 0.1), rho=30.0),
+    "restored-ddx-9": Ddx(start="restored", steps=9, sigma=(0.7, 0.1), rho=15.0),
 }
 
 TABLE_1: dict[str, tuple[float, float]] = {  # the paper's MSE and SSIM
