@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import RESULTS
-from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Method, Problem
 from ddgm.core.metrics.scores import mse
 from ddgm.core.networks.denoiser import NetworkDenoiser
@@ -80,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(1)
     request = ComparisonRequest(a.array, box=parsed_box(a.box), patches=DRAWN)
     truth = request.normalised[: a.slices]
-    projector = DenseProjector(TiltGeometry.uniform(*truth.shape[1:], detector=request.detector))
+    projector = DenseProjector(request.comparison.geometry(*truth.shape[1:]))
     denoise = NetworkDenoiser(request.weights.network, request.precision)
     origins = numbered_origins(len(truth))
     y = tilt_series(projector.forward, truth, request.tilt_noise, request.seed, origins)
@@ -100,8 +99,8 @@ def main() -> None:
 
         for c in range(method.chains):
             chains.append(torch.cat([solved(first, c) for first in range(0, len(truth), BATCH)]))
-            x = torch.stack(chains)
-            print(Calibration.of(x, truth).row(text), flush=True)
+            print(Calibration.of(torch.stack(chains), truth).row(text), flush=True)
+        x = torch.stack(chains)
         FOLDER.mkdir(exist_ok=True)
         (FOLDER / f"{method.name}.png").write_bytes(picture(x, truth))
 

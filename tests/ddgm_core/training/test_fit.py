@@ -202,7 +202,7 @@ def test_a_loss_that_is_no_number_stops_it_and_the_last_good_checkpoint_is_kept(
             return (noisy * np.nan if i // RECIPE.batch == 6 else noisy), noise, sigma
 
     clean = patches()
-    pairs = Poisoned(clean.volumes, clean.mean, clean.std, clean.patch)
+    pairs = Poisoned(clean.drawing, clean.patch)
     with pytest.raises(TrainingError, match="the loss is nan at update 7; the last good") as caught:
         fit(RECIPE, pairs, tmp_path, RUNNING)
     assert "\n" not in str(caught.value)

@@ -51,9 +51,7 @@ def restorer(url: str, tiny_prior: Path, tmp_path_factory: pytest.TempPathFactor
 def trained_for(spec: Spec, prior: Path, folder: Path, **changed: Any) -> Path:
     """A network whose card says that it was trained for the tilts of a spec, but for a change."""
     g, tilts = make_plan(spec).geometry, spec.tilts
-    conditions = Conditions(
-        g.detector, g.thickness, g.width, g.views, tuple(tilts.range), tilts.noise
-    )
+    conditions = Conditions(g.detector, g.thickness, g.width, g.views, tilts.range, tilts.noise)
     begun = load_prior(str(prior))
     network = begun.network
     assert isinstance(network, UNet)

@@ -13,11 +13,12 @@ from rich.console import Console
 from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
 from ddgm.core.training.callbacks import LOOK_STEPS
-from ddgm.core.training.data import planes
+from ddgm.core.training.data import NoisyPatches, planes
 from ddgm.pipeline.training.bricks import AHEAD, fetch
 from ddgm.pipeline.training.data import (
+    drawing,
     intensity,
-    noisy_patches,
+    training_pairs,
     training_volumes,
     validation_patches,
 )
@@ -94,8 +95,7 @@ def test_shares_are_of_voxels_or_as_given_beside_the_phantoms(tmp_path: Path) ->
     spec = training_spec(a, tmp_path / "out", both)
     found = training_volumes(spec)
     assert [p.share for p in found] == pytest.approx([0.2, 0.6])
-    pairs = noisy_patches(spec, found, UNIT)
-    assert pairs.shares == pytest.approx([0.2, 0.6, 0.2])
+    assert drawing(spec, found, UNIT).shares == pytest.approx([0.2, 0.6, 0.2])
 
 
 def test_bricks_take_turns_only_where_they_do_not_fit(tmp_path: Path) -> None:
@@ -187,7 +187,8 @@ def test_patches_come_from_the_volumes(tmp_path: Path) -> None:
     for one in found:
         fetch(one.bricks, 0, keep=True)
     assert spec.data.intensity is not None
-    pairs = noisy_patches(spec, found, spec.data.intensity)
+    pairs = training_pairs(spec, drawing(spec, found, spec.data.intensity))
+    assert isinstance(pairs, NoisyPatches)
     levels = []
     for i in range(300):
         noisy, noise, sigma = pairs[i]
