@@ -8,12 +8,14 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from ddgm.core.networks.prior import PriorCard, save_prior
+from ddgm.core.networks.conditions import Conditions
+from ddgm.core.networks.prior import PriorCard, load_prior, save_prior
 from ddgm.core.networks.unet import Architecture
 from tests.ddgm_core.sample_networks import random_network
 from tests.kinds import (  # noqa: F401  hooks and fixtures, which pytest finds here
@@ -91,5 +93,15 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch=32,
         training={"origin": "random weights, never trained"},
     )
+    save_prior(path, network, card)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_restorer(tiny_prior: Path) -> Path:
+    """Weights of such a network that is said to restore the paper's tilt series, untrained."""
+    path = tiny_prior.with_name("tiny-restorer.safetensors")
+    network = random_network(Architecture(width=8, levels=3, convolutions=2))
+    card = replace(load_prior(str(tiny_prior)).card, restores=Conditions("perpendicular"))
     save_prior(path, network, card)
     return path

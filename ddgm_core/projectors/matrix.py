@@ -17,6 +17,7 @@ from ddgm.core.projectors.cache import Arrays, cached
 from ddgm.core.projectors.conjugate_gradients import conjugate_gradients
 from ddgm.core.projectors.protocol import DataStep, ProximalStep, checked_step
 
+POWER_STEPS = 20  # of the norm's power iteration, where the first already finds it
 CG_STEPS = 30  # of a proximal step; 12 cost a tenth of the quality (see docs/decisions.md)
 
 
@@ -74,16 +75,27 @@ class MatrixProjector:
 
 
 def _build(geometry: TiltGeometry) -> Arrays:
-    from scipy.sparse.linalg import svds
-
     with work(f"building the matrix for slices of {geometry.thickness} x {geometry.width}, once"):
         a = projection_matrix(geometry)
-        # A has no negative entry, so its first singular vector has none: ones is a good start
-        start = np.ones(min(geometry.views * geometry.bins, geometry.thickness * geometry.width))
-        options: Any = {"v0": start, "tol": 1e-5, "return_singular_vectors": False}
         return {
             "indptr": np.asarray(a.indptr, np.int32),
             "indices": np.asarray(a.indices, np.int32),
             "data": np.asarray(a.data),
-            "norm": np.asarray(svds(a, k=1, **options)[0]),
+            "norm": np.asarray(_norm(a)),
         }
+
+
+def _norm(a: Any) -> float:
+    """‖A‖₂ of a sparse matrix without negative entries."""
+    from scipy.sparse.linalg import ArpackError, svds
+
+    # its first singular vector has no negative entry: ones is a good start
+    start = np.ones(min(a.shape))
+    options: Any = {"v0": start, "tol": 1e-5, "return_singular_vectors": False}
+    try:
+        return float(svds(a, k=1, **options)[0])
+    except ArpackError:  # nothing to iterate on: of one view, ones is the singular vector itself
+        v = start if a.shape[1] == len(start) else a.T @ start
+        for _ in range(POWER_STEPS):
+            v = a.T @ (a @ (v / np.linalg.norm(v)))
+        return float(np.linalg.norm(v)) ** 0.5

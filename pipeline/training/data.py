@@ -173,7 +173,7 @@ def drawing(spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Inten
 
 
 def training_pairs(spec: TrainingSpec, source: Drawing) -> NoisyPatches | TiltedSlices:
-    """Pairs to learn from: noisy patches and their noise, or slices and the noise of their tilts."""
+    """Pairs to learn from: noisy patches and noise, or slices and the noise of their tilts."""
     t = spec.training
     if conditions := spec.recipe().restores:
         return TiltedSlices(source, conditions)

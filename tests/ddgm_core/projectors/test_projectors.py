@@ -119,3 +119,10 @@ def test_fft_lengths_are_even_and_smooth(n: int) -> None:
         while rest % p == 0:
             rest //= p
     assert rest == 1
+
+
+def test_one_view_has_a_norm(tmp_path: Path) -> None:
+    """Of one view at 0 degrees A adds up columns, so ‖A‖₂² is their length."""
+    for width in (40, 4000):
+        geometry = TiltGeometry.uniform(24, width, 1, (0, 0), "perpendicular")
+        assert MatrixProjector(geometry, tmp_path).norm == pytest.approx(24**0.5, rel=1e-4)

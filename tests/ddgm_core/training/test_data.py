@@ -177,7 +177,7 @@ def test_slices_take_any_two_axes_and_may_be_flipped() -> None:
     drawn = [random_slice(volume, (5, 9), rng) for _ in range(300)]
     assert {p.shape for p in drawn} == {(5, 9)}
     steps = {tuple(int(np.diff(p, axis=a).flat[0]) for a in range(2)) for p in drawn}
-    fitting = [(10_000, 100), (10_000, 1), (100, 1)]  # 5 of z or y, 9 of y or x
+    fitting = [(10_000, 100), (10_000, 1), (100, 1), (1, 100)]  # 5 of any axis, 9 of y or x
     assert steps == {(a * s, b * t) for a, b in fitting for s, t in product((1, -1), repeat=2)}
     with pytest.raises(PatchError, match="z 6, y 9, x 12 voxels holds no slice of 7 x 13"):
         random_slice(volume, (7, 13), rng)

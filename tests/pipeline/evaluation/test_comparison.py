@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ddgm.core.metrics import scores as metrics
 from ddgm.core.metrics.fourier import resolutions
 from ddgm.core.metrics.realism import radial_power, spectrum_distance
 from ddgm.core.metrics.uncertainty import measured_part
-from ddgm.core.networks.prior import load_prior
+from ddgm.core.networks.prior import file_digest, load_prior
 from ddgm.core.process_work import Work, watched
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Spectral
 from ddgm.core.projectors.dense import DenseProjector
@@ -51,10 +52,12 @@ def comparison(prior: Path, detector: Detector = "lateral") -> ComparisonSetting
 )
 @pytest.mark.parametrize("detector", ["lateral", "perpendicular"])
 def test_every_method_solves_every_slice_with_either_detector(
-    tiny_prior: Path, name: str, detector: Detector
+    tiny_prior: Path, tiny_restorer: Path, name: str, detector: Detector
 ) -> None:
     patches = torch.randn(2, 16, 16)
-    result, images = solve(PRESETS[name], comparison(tiny_prior, detector), patches)
+    settings = replace(comparison(tiny_prior, detector), restorer=str(tiny_restorer))
+    settings = replace(settings, restorer_digest=file_digest(tiny_restorer))
+    result, images = solve(PRESETS[name], settings, patches)
     assert np.isfinite(images).all()
     assert images.shape == (2, 16, 16)
     assert result.mse == pytest.approx(metrics.mse(torch.from_numpy(images), patches).tolist())

@@ -254,7 +254,8 @@ def test_the_example_names_every_method_and_layer_and_the_schema_for_editors() -
     text = files("ddgm.deploy.specs").joinpath("example.yaml").read_text("utf-8")
     assert text.startswith("# yaml-language-server: $schema=")
     parts = [YAML(typ="safe").load(line) for line in re.findall(r"(?m)^# (method: {.*})", text)]
-    places = {"source": {"url": "a"}, "output": {"path": "b"}}
+    prior = {"restorer": "restore-perpendicular"}
+    places = {"source": {"url": "a"}, "output": {"path": "b"}, "prior": prior}
     named = {Spec.model_validate(places | part).method.name for part in ({}, *parts)}
     assert named == {name for name, method in METHODS.items() if not method.comparison_only}
     assert [layer for layer in get_args(Layer) if not re.search(rf"\b{layer}\b", text)] == []
