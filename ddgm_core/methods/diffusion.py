@@ -156,6 +156,10 @@ class Ddx(VolumeDiffusion):
         return self.steps
 
     @property
+    def settings(self) -> str:
+        return super().settings + (", from a restored image" if self._before else "")
+
+    @property
     def _before(self) -> int:
         """Evaluations before the first noise level."""
         return int(self.start == "restored")
