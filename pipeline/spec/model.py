@@ -197,7 +197,7 @@ class Spec(StrictModel):
             raise ValueError(
                 f"prior.restorer: method {self.method.name} calls a network that restores tilt "
                 "series, and none is given; give a shipped one's name or a file that `ddgm train` "
-                "made, or choose a method without it, as ddx"
+                "made, or choose a method that calls none"
             )
         return self
 
