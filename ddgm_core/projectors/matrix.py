@@ -93,7 +93,8 @@ def _norm(a: Any) -> float:
     start = np.ones(min(a.shape))
     options: Any = {"v0": start, "tol": 1e-5, "return_singular_vectors": False}
     try:
-        return float(svds(a, k=1, **options)[0])
+        values: Any = svds(a, k=1, **options)
+        return float(values[0])
     except ArpackError:  # nothing to iterate on: of one view, ones is the singular vector itself
         v = start if a.shape[1] == len(start) else a.T @ start
         for _ in range(POWER_STEPS):
