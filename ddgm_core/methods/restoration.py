@@ -31,8 +31,10 @@ def restored(proximal: ProximalStep, restore: Denoiser, like: Tensor, tilt_noise
     problems in imaging", 2017).
 
     Args:
-        proximal, like, tilt_noise: as of `tikhonov`.
+        proximal: as of `tikhonov`.
         restore: R, on (B, 1, thickness, width).
+        like: (B, thickness, width), for its shape and device.
+        tilt_noise: σ_y.
 
     Returns:
         Normalised slices, (B, thickness, width).
