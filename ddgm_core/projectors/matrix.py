@@ -95,7 +95,7 @@ def _norm(a: Any) -> float:
     try:
         values: Any = svds(a, k=1, **options)
         return float(values[0])
-    except ArpackError:  # nothing to iterate on: of one view, ones is the singular vector itself
+    except ArpackError:  # it can give up on one view, whose singular vector is the start itself
         v = start if a.shape[1] == len(start) else a.T @ start
         for _ in range(POWER_STEPS):
             v = a.T @ (a @ (v / np.linalg.norm(v)))
