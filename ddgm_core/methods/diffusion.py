@@ -134,8 +134,8 @@ class Ddx(VolumeDiffusion):
     )
     start: Literal["zero", "restored"] = number(
         "zero",
-        "restored: from what prior.restorer makes of the data, with σ_1 and N lowered to 0.3 and 2 "
-        "or 3, for one evaluation more",
+        "restored: from what prior.restorer makes of the data, for one evaluation more; with 3 "
+        "steps, sigma from 0.5 and rho 30",
     )
 
     def __post_init__(self) -> None:

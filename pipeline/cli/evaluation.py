@@ -91,7 +91,8 @@ def benchmark(
 
     Example: `ddgm benchmark em.npy --methods ddgm-50,ddgm:steps=20:gradient_steps=40 --patches 16`
 
-    Example: `ddgm benchmark em.npy --methods restore,restored-ddx-3 --restorer restore`
+    Example: `ddgm benchmark em.npy --methods restore,restored-ddx-3
+    --restorer restore-perpendicular`
     """
     from ddgm.pipeline.evaluation.compare import benchmark as compare
     from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
