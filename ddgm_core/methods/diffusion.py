@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -178,7 +179,7 @@ class Ddx(VolumeDiffusion):
             progress=lambda n, x: p.progress(n + self._before, x),
             planes=self.planes_of_levels,
             gamma=self.gamma,
-            start=restored_start(p) if self._before else None,
+            start=partial(restored_start, p) if self._before else None,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:

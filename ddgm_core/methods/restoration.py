@@ -43,12 +43,12 @@ def restored(proximal: ProximalStep, restore: Denoiser, like: Tensor, tilt_noise
     return z - restore(z[:, None])[:, 0]
 
 
-def restored_start(problem: Problem) -> Tensor:
+def restored_start(problem: Problem, proximal: ProximalStep) -> Tensor:
     """`restored` of a problem's measurements, which is the first of a method's evaluations."""
     p, g = problem, problem.projector.geometry
     assert p.restore is not None  # see `Method.networks`
     like = p.y.new_zeros(len(p.y), g.thickness, g.width)
-    x = restored(p.projector.proximal(p.y), p.restore, like, p.tilt_noise)
+    x = restored(proximal, p.restore, like, p.tilt_noise)
     p.progress(0, x)
     return x
 
@@ -75,7 +75,7 @@ class Restore(Method):
         return 0
 
     def solve(self, problem: Problem) -> Tensor:
-        return restored_start(problem)
+        return restored_start(problem, problem.projector.proximal(problem.y))
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:
         solve = problem.projector.proximal(problem.y)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ddgm.core.methods.smoothing import smoothed
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.networks.planes import Plane, predicted_noise
-from ddgm.core.projectors import Projector, Spectral
+from ddgm.core.projectors import Projector, ProximalStep, Spectral
 
 Noise = Callable[[int], Tensor]
 Progress = Callable[[int, Tensor], None]
@@ -105,7 +105,7 @@ def ddx(
     progress: Progress | None = None,
     planes: Sequence[Plane] | None = None,
     gamma: float = 0.0,
-    start: Tensor | None = None,
+    start: Callable[[ProximalStep], Tensor] | None = None,
 ) -> Tensor:
     """Diffusive denoising with exact data steps, and all of the noise removed.
 
@@ -130,13 +130,14 @@ def ddx(
         progress: called as progress(n, x) after each noise level.
         planes: in which the stack is denoised at each level; by default in that of the slices.
         gamma: γ, what is taken away of the smoothed noise in addition, over what is added.
-        start: x before the first data step; by default 0, the mean of normalised tissue.
+        start: makes x before the first data step, of the proximal step; by default x is 0, the
+            mean of normalised tissue.
 
     Returns:
         Normalised slices, (B, thickness, width).
     """
     solve, g = projector.proximal(y), projector.geometry
-    x = y.new_zeros(len(y), g.thickness, g.width) if start is None else start
+    x = y.new_zeros(len(y), g.thickness, g.width) if start is None else start(solve)
     planes = _planes(planes, sigmas)
     for n, (sigma, plane) in enumerate(zip(sigmas, planes, strict=True)):
         x = solve(x, proximal_weight(tilt_noise, rho, sigma))

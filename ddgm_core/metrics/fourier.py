@@ -19,7 +19,6 @@ Along = Literal["width", "thickness"]
 
 HALF_ANGLE = 45.0  # degrees: each frequency belongs to the axis that it is nearer to
 AGAINST_TRUTH = 0.5  # correlation at which resolution is read off: one image is without noise
-BETWEEN_HALVES = 0.143  # and of two reconstructions, each from half of the data
 
 
 def ring_correlation(
@@ -92,7 +91,7 @@ def resolution(correlation: Tensor, threshold: float, side: int, pixel_nm: float
 
     Args:
         correlation: (..., rings), of `ring_correlation`.
-        threshold: `AGAINST_TRUTH`, or `BETWEEN_HALVES`.
+        threshold: `AGAINST_TRUTH`; 0.143 between two reconstructions, each from half of the data.
         side: the images' shorter side in pixels, which the rings are counted by.
         pixel_nm: width of a pixel.
 
