@@ -22,7 +22,6 @@ from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.view import browser
 from ddgm.pipeline.view.browser import find_browser, picture
-from ddgm.pipeline.view.scene import PANELS
 from ddgm.pipeline.view.server import serving
 from ddgm.pipeline.view.show import viewing
 from tests.pipeline.cli.words import one_line
@@ -59,11 +58,17 @@ def seen_in(viewer: Any) -> np.ndarray:
     return np.asarray(picture(viewer, (1200, 900)).image_pixels)[..., :3].astype(float)
 
 
-def panels(pixels: np.ndarray) -> dict[str, np.ndarray]:
+def shown_in(viewer: Any) -> list[list[str]]:
+    """The layer of each panel, by rows."""
+    return [[panel.layers[0] for panel in row.children] for row in viewer.state.layout.children]
+
+
+def panels(pixels: np.ndarray, shown: list[list[str]]) -> dict[str, np.ndarray]:
     """The middle of each panel of a picture."""
     return {
         name: pixels[300 * r + 90 : 300 * r + 210, 600 * c + 150 : 600 * c + 450]
-        for (r, c), name in zip(product(range(3), range(2)), PANELS, strict=True)
+        for r, row in enumerate(shown)
+        for c, name in enumerate(row)
     }
 
 
@@ -82,12 +87,11 @@ def test_each_layer_is_told_from_the_next_and_a_failed_block_is_red(root: str) -
         with viewer.txn() as state:
             state.selected_layer.visible = False
         with browser.browsing(viewer.get_viewer_url()):
-            whole = seen_in(viewer)
+            seen = panels(whole := seen_in(viewer), shown_in(viewer))
             box = next(iter(viewer.state.layers["failed blocks"].layer.annotations))
             with viewer.txn() as state:
                 state.position = (np.asarray(box.point_a) + np.asarray(box.point_b)) / 2
             failed = seen_in(viewer)
-    seen = panels(whole)
     grey = {name: pixels.mean(axis=2) for name, pixels in seen.items()}
     for name in ("reconstruction", "truth", "algebraic", "source"):
         red, _, blue = np.moveaxis(seen[name], 2, 0)
@@ -110,9 +114,7 @@ def test_each_layer_is_told_from_the_next_and_a_failed_block_is_red(root: str) -
 def test_the_width_lies_to_the_right_and_the_thickness_down(root: str) -> None:
     with viewing(root) as viewer:
         axes = Rotation.from_quat(viewer.state.cross_section_orientation).as_matrix().T
-        shown = [
-            [panel.layers[0] for panel in row.children] for row in viewer.state.layout.children
-        ]
+        shown = shown_in(viewer)
     right, down = axes[:2].round(6).tolist()
     assert (right, down) == ([0, 1, 0], [0, 0, 1])  # y and z, in Neuroglancer's order x, y, z
     assert shown == [["reconstruction", "truth"], ["algebraic", "spread"], ["measured", "source"]]
