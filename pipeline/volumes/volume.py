@@ -54,7 +54,15 @@ class SourceError(DdgmError):
 
 @dataclass(frozen=True)
 class VolumeInfo:
-    """Metadata of a volume at one mip, or as it is resampled; triples are in z, y, x order."""
+    """Metadata of a volume at one mip, or as it is resampled; triples are in z, y, x order.
+
+    A measured tilt series has the info of the volume that it is reconstructed to: the bounds are
+    the slab's (thickness along z, tilt axis along y, width along x), `dtype` is float32.
+
+    Attributes:
+        views: of a measured tilt series: (angle in degrees, noise) of each view that is used, in
+            the order of the stack; noise is a standard deviation in the units of `tilts.noise`.
+    """
 
     bounds: Box
     voxel_size_nm: tuple[float, float, float]
@@ -64,6 +72,7 @@ class VolumeInfo:
     mip: int
     origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the corner of voxel 0, 0, 0
     stored_size_nm: tuple[float, float, float] | None = None  # of the source's, if resampled
+    views: tuple[tuple[float, float], ...] | None = None
 
     @property
     def stored_voxels(self) -> float:
@@ -71,10 +80,11 @@ class VolumeInfo:
         return prod(self.voxel_size_nm) / prod(self.stored_size_nm or self.voxel_size_nm)
 
     def fields(self) -> dict[str, Any]:
-        """All of it by name, as `of` takes it; without a stored size where there is none."""
+        """All of it by name, as `of` takes it; without a stored size or views where it has none."""
         found = asdict(self)
-        if self.stored_size_nm is None:  # as before a volume could be resampled
-            del found["stored_size_nm"]
+        for name in ("stored_size_nm", "views"):  # none of which there was at first
+            if found[name] is None:
+                del found[name]
         return found
 
     @classmethod
@@ -83,6 +93,8 @@ class VolumeInfo:
         triples: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
         }
+        if triples.get("views") is not None:
+            triples["views"] = tuple(tuple(view) for view in triples["views"])
         corners = triples.pop("bounds")
         return cls(bounds=Box(tuple(corners["start"]), tuple(corners["stop"])), **triples)
 

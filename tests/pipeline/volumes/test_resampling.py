@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.coordinates import Point
@@ -117,7 +120,14 @@ def test_info_is_that_of_the_new_grid(stored: str) -> None:
     assert info.origin_nm == own.origin_nm
     assert info.stored_voxels == pytest.approx(16**3 / 800)
     assert info.of(info.fields()) == info
-    assert "stored_size_nm" not in own.fields()
+    assert not {"stored_size_nm", "views"} & own.fields().keys()
+
+
+def test_views_come_back_from_json(stored: str) -> None:
+    info = replace(open_volume(stored).info, views=((-60.0, 4.1), (0.5, 3)))
+    told = json.dumps(info.fields())
+    assert info.of(json.loads(told)) == info
+    assert TypeAdapter(type(info)).validate_json(told, strict=True) == info
 
 
 @pytest.mark.parametrize("start", [(-2, 2, 2), (-1, 2, 1)])
