@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,9 +36,12 @@ class TiltGeometry:
         aspect: a pixel's side along the thickness over its side along the width; 1 for squares,
             10 for voxels of 40 nm in depth and 4 nm across. A sum along a beam is in units of the
             former: at tilt 0 it is the sum over rows, whatever the sides.
+        noise: of a measured series, whose perpendicular detector was stretched to a lateral one:
+            each view's, over that of the data once they are whitened (`FourierProjector`); empty
+            where all bins have the same.
 
     Raises:
-        GeometryError: `aspect` is not above 0.
+        GeometryError: `aspect`, or a view's noise, is not above 0.
 
     Examples:
         >>> geometry = ddgm.TiltGeometry.uniform(128, 512, views=61, degrees=(-60, 60))
@@ -52,10 +55,15 @@ class TiltGeometry:
     detector: Detector
     bins: int
     aspect: float = 1.0
+    noise: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.aspect < math.inf:
             raise GeometryError(f"aspect: {self.aspect} must be above 0, as is a ratio of sides")
+        if self.noise and len(self.noise) != self.views:
+            raise GeometryError(f"noise: {len(self.noise)} values for {self.views} views; give one")
+        if wrong := [noise for noise in self.noise if not 0 < noise < math.inf]:
+            raise GeometryError(f"noise: {wrong[0]} must be above 0, as is a standard deviation")
 
     @classmethod
     def uniform(
@@ -80,7 +88,8 @@ class TiltGeometry:
 
     def of_views(self, views: Sequence[int]) -> TiltGeometry:
         """The geometry of some of the views, by their numbers, with all bins."""
-        return replace(self, angles=tuple(self.angles[i] for i in views))
+        noise = tuple(self.noise[i] for i in views) if self.noise else ()
+        return replace(self, angles=tuple(self.angles[i] for i in views), noise=noise)
 
     @property
     def views(self) -> int:
@@ -100,9 +109,22 @@ class TiltGeometry:
         return tuple(math.atan(self.aspect * math.tan(a)) for a in self.angles)
 
     @property
+    def is_paired(self) -> bool:
+        """True if views come in pairs ±θ of the same noise: AᵀA is the same for mirrored slices."""
+        views = sorted(zip(self.angles, self.noise or (1.0,) * self.views, strict=True))
+        return np.allclose(views, sorted((-angle, noise) for angle, noise in views))
+
+    def fields(self) -> dict[str, Any]:
+        """All of it by name; without the noise of views where there is none."""
+        found = asdict(self)
+        if not self.noise:  # as before there were measured series
+            del found["noise"]
+        return found
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all fields; names what was built for this geometry."""
-        fields = asdict(self)
+        fields = self.fields()
         if self.aspect == 1:  # as before there were other pixels than squares
             del fields["aspect"]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()

@@ -17,6 +17,7 @@ from ddgm.core.projectors.protocol import (
     ProximalStep,
     Spectral,
     StepError,
+    Whitening,
     checked_step,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "ProximalStep",
     "Spectral",
     "StepError",
+    "Whitening",
     "checked_step",
     "projector",
 ]
@@ -59,7 +61,8 @@ def projector(
         name: of the backend; default: by the detector.
 
     Raises:
-        ProjectorError: there is no such backend, or it is not for this geometry.
+        ProjectorError: there is no such backend, or it is not for this geometry, or takes no
+            account of its views' noise.
         PluginError: another package's cannot be imported.
     """
     name = name or ("fourier" if geometry.detector == "lateral" else "matrix")
@@ -69,6 +72,12 @@ def projector(
         known = ", ".join([*BACKENDS, *plugins.names("ddgm.projectors")])
         raise ProjectorError(f"tilts.projector: {name!r} is none; choose of {known}") from None
     try:
-        return backend(geometry, cache, device)
+        made = backend(geometry, cache, device)
     except ValueError as error:
         raise ProjectorError(f"tilts.projector: {name}: {error}; choose another one") from error
+    if geometry.noise and not isinstance(made, Whitening):
+        raise ProjectorError(
+            f"tilts.projector: {name} weighs all views alike, and those of a measured series "
+            "differ in their noise; leave the key out"
+        )
+    return made

@@ -9,6 +9,9 @@ matrix G per frequency. K gradient steps become a single product per frequency,
 both from G's eigenvectors. The slab is extended to the length of the FFT; what lies outside
 of it starts at zero at each call and is free to move within, so near the lateral edges this
 is gradient descent on a wider slab, cropped (measured, see docs/results/projectors.md).
+
+With the noise of views in the geometry, A and the data are whitened (`whitening.py`). A weight per
+view and frequency is a filter along the bins, so that whitened sinograms fill the FFT's length.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,12 +29,17 @@ from ddgm.core.projectors import spectral
 from ddgm.core.projectors.astra_matrix import projection_matrix
 from ddgm.core.projectors.cache import Arrays, cached
 from ddgm.core.projectors.protocol import DataStep, ProximalStep, checked_step
+from ddgm.core.projectors.whitening import weights
 
 CHUNK = 16  # depths, or frequencies, that are worked on in double precision at once
 
 
 class FourierProjector:
-    """Batched small products over lateral frequencies; see `Projector`."""
+    """Batched small products over lateral frequencies; see `Projector`.
+
+    Attributes:
+        bins: of sinograms: the geometry's, or the FFT's length where they are whitened.
+    """
 
     def __init__(
         self,
@@ -46,7 +53,11 @@ class FourierProjector:
         self.geometry = geometry
         self.length = fast_length(geometry.bins)
         kept = cached("fourier", geometry, lambda: _build(geometry), cache)
-        self._a = transfer(torch.from_numpy(kept["kernel"]), self.length).to(device)
+        found = weights(geometry, self.length)
+        self._weights = None if found is None else found.float().to(device)
+        self.bins = geometry.bins if found is None else self.length
+        self._a = _whitened(transfer(torch.from_numpy(kept["kernel"]), self.length), found)
+        self._a = self._a.to(device)
         self._at = self._a.mH
         self._eigenvalues = torch.from_numpy(kept["eigenvalues"])
         self._eigenvectors = torch.from_numpy(kept["eigenvectors"])
@@ -57,7 +68,13 @@ class FourierProjector:
         self.norm = float(kept["eigenvalues"].max()) ** 0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._from_frequencies(self._a @ self._slices(x))[..., : self.geometry.bins]
+        return self._from_frequencies(self._a @ self._slices(x))[..., : self.bins]
+
+    def whiten(self, y: Tensor) -> Tensor:
+        """See `Whitening`; as they are where the geometry names no noise."""
+        if self._weights is None:
+            return y
+        return self._from_frequencies(self._weights * self._to_frequencies(y))
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self._crop(self._at @ self._to_frequencies(y))
@@ -143,6 +160,10 @@ def transfer(kernel: Tensor, length: int) -> Tensor:
     return out
 
 
+def _whitened(a: Tensor, weights: Tensor | None) -> Tensor:
+    return a if weights is None else a.mul_(weights.float())
+
+
 def _product(m: Tensor, x: Tensor) -> Tensor:
     """Batched m @ x; a real m takes the real and imaginary columns of x in one real product."""
     if m.is_complex():
@@ -159,8 +180,9 @@ def _build(geometry: TiltGeometry) -> Arrays:
     column = replace(geometry, width=1, bins=1 + 2 * geometry.reach)
     shape = (geometry.views, column.bins, geometry.thickness)
     kernel = projection_matrix(column).toarray().reshape(shape)
-    a = transfer(torch.from_numpy(kernel), fast_length(geometry.bins))
-    real = np.allclose(geometry.angles, [-angle for angle in reversed(geometry.angles)])
+    length = fast_length(geometry.bins)
+    a = _whitened(transfer(torch.from_numpy(kernel), length), weights(geometry, length))
+    real = geometry.is_paired
     found, parts = [], a.split(CHUNK)
     with work(spectral.building(geometry), len(parts)) as step:
         for part in parts:

@@ -93,6 +93,19 @@ class Spectral(Projector, Protocol):
         ...
 
 
+@runtime_checkable
+class Whitening(Projector, Protocol):
+    """A projector W A of a geometry with `noise`, W making the noise of all data the same.
+
+    Its sinograms are whitened ones, (B, views, ·): those of `forward`, and all that it takes. There
+    are no data in some directions of them, where they are zero.
+    """
+
+    def whiten(self, y: Tensor) -> Tensor:
+        """Sinograms (B, views, bins) → whitened ones, Wy."""
+        ...
+
+
 def checked_step(step: float, norm: float, field: str = "method.step") -> float:
     """The step itself, if gradient descent converges with it.
 

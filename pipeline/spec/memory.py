@@ -108,9 +108,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     frequencies = g.bins // 2 + 1
     if g.detector == "lateral":
         maps = 2 if "algebraic" in spec.output.layers else 1  # each is P and its series
-        paired = np.allclose(g.angles, [-angle for angle in reversed(g.angles)])  # then all real
         numbers = (1 + 2 * maps) * frequencies * g.thickness**2  # with the eigenvectors
-        steps = numbers * FLOAT * (1 if paired else 2)
+        steps = numbers * FLOAT * (1 if g.is_paired else 2)  # then all are real
         # A, and its adjoint while it is multiplied with
         projector = 2 * frequencies * g.views * g.thickness * 2 * FLOAT + steps
     else:

@@ -36,7 +36,7 @@ def describe(plan: Plan, prior: Prior, code: str, calibration: str | None = None
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "spec": plan.spec.model_dump(mode="json"),
         "source": info,
-        "geometry": asdict(plan.geometry),
+        "geometry": plan.geometry.fields(),
         "weights": {"sha256": prior.digest, "card": asdict(prior.card)},
         "code": code,
         **given,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ddgm.core.geometry import TiltGeometry, held_out_views, reach
+from ddgm.core.geometry import GeometryError, TiltGeometry, held_out_views, reach
 from ddgm.core.projectors.astra_matrix import projection_matrix
 
 BASE = TiltGeometry.uniform(16, 24, 9, detector="lateral")
@@ -82,6 +82,21 @@ def test_the_digest_of_squares_is_what_it_was_before_there_were_other_pixels() -
     assert one.digest == hashlib.sha256(text).hexdigest()
 
 
+def test_views_are_paired_by_angle_and_noise_in_any_order() -> None:
+    noise = (1.0, 2.0, 3.0, 4.0, 5.0, 4.0, 3.0, 2.0, 1.0)
+    assert BASE.is_paired
+    assert replace(BASE, noise=noise).is_paired
+    assert replace(BASE, noise=noise).of_views([4, 8, 1, 0, 7]).is_paired
+    assert not replace(BASE, noise=noise[1:] + noise[:1]).is_paired
+    assert not BASE.of_views([0, 1, 8]).is_paired
+
+
+@pytest.mark.parametrize("noise", [(1.0,) * 8, (0.0,) * 9, (math.inf,) * 9])
+def test_every_view_has_a_noise_above_0(noise: tuple[float, ...]) -> None:
+    with pytest.raises(GeometryError, match="noise: "):
+        replace(BASE, noise=noise)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -92,6 +107,7 @@ def test_the_digest_of_squares_is_what_it_was_before_there_were_other_pixels() -
         {"detector": "perpendicular"},
         {"bins": BASE.bins + 1},
         {"aspect": 10.0},
+        {"noise": (1.0,) * 9},
     ],
     ids=lambda change: next(iter(change)),
 )
