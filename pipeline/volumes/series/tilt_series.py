@@ -111,6 +111,7 @@ class TiltSeries:
             chunk_shape=(self.thickness, 1, columns),
             channels=1,
             mip=0,
+            views=tuple((view.angle, view.noise) for view in self.used),
         )
 
     def read(self, start: int, stop: int) -> np.ndarray:
