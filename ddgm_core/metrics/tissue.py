@@ -168,6 +168,9 @@ def load_tissue(prior: str) -> Tissue:
         powers = {name: tuple(map(float, found[name])) for name in ("volume", "slices")}
         if not all(len(p) > SIDE // 2 and min(p) > 0 and max(p) < 1e12 for p in powers.values()):
             raise ValueError("powers that are not above 0")
+        numbers = "skewness", "detail_skewness", "voxel_size_nm"
+        if not all(isinstance(found[n], float) and abs(found[n]) < 1e12 for n in numbers):
+            raise ValueError(f"{', '.join(numbers)} must be numbers")
         return Tissue(**{**found, **powers})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TissueError(f"{path}: is no statistics of tissue ({error}); restore it") from error
