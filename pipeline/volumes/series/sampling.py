@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import affine_transform
@@ -75,7 +76,8 @@ def sampled(
     if part is None:
         return np.zeros(size), np.zeros(size)
     origin = np.array([s.start for s in part])
-    values = affine_transform(raw(*part), matrix, corner - origin, count, mode="reflect")
+    offset: Any = corner - origin  # scipy's types know one number alone
+    values = affine_transform(raw(*part), matrix, offset, count, mode="reflect")
     values = values.reshape(size[0], grid.binning, -1).mean(axis=1)
     windows = np.lib.stride_tricks.sliding_window_view(values, len(taps), axis=1)
     values = windows[:, ::fine] @ taps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -137,20 +136,23 @@ class TiltSeries:
             out[:, place] = np.where(inside > 0, (values - view.offset) / view.gain * inside, 0)
         return out
 
-    def aligned(self, start: int, stop: int) -> Iterator[np.ma.MaskedArray]:
-        """Rows of each used view, aligned and binned, but as measured and seen perpendicularly.
+    def aligned(self, start: int, stop: int) -> np.ndarray:
+        """Rows of the used views, aligned and binned, but as measured and seen perpendicularly.
 
-        Of a transmitted signal, -ln of what was measured. What lies beside a view is masked.
+        Of a transmitted signal, -ln of what was measured.
 
         Args:
             start, stop: rows of the aligned, binned views.
 
-        Yields:
-            (rows, columns), float64, view by view.
+        Returns:
+            (used views, rows, columns), float64; NaN beside a view.
+
+        Raises:
+            SourceError: as of `read`.
         """
-        for view in self.used:
-            values, inside = self._sampled(view, self._grid(start, stop, self.shape[1], 1.0))
-            yield np.ma.masked_array(values, inside < 1)
+        grid = self._grid(start, stop, self.shape[1], 1.0)
+        seen = (self._sampled(view, grid) for view in self.used)
+        return np.stack([np.where(inside < 1, np.nan, values) for values, inside in seen])
 
     def _grid(self, start: int, stop: int, bins: int, step: float) -> Grid:
         rows = self.shape[0]
