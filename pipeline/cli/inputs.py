@@ -1,9 +1,10 @@
-"""The commands about what a run starts from: a volume, and a spec."""
+"""The commands about what a run starts from: a volume or a tilt series, and a spec."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -15,6 +16,7 @@ from ddgm.pipeline.terminal import console
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(ingest)
+    app.command("import")(import_stack)
     app.command()(spec)
 
 
@@ -66,6 +68,85 @@ def ingest(
 
 def _words(numbers: Sequence[float]) -> str:
     return " ".join(f"{n:.9g}" for n in numbers)
+
+
+def import_stack(
+    stack: Annotated[Path, typer.Argument(metavar="STACK", help="MRC, .npy, TIFF or zarr")],
+    angles: Annotated[Path | None, typer.Option(metavar="FILE", help=".tlt or .rawtlt")] = None,
+    xf: Annotated[Path | None, typer.Option(metavar="FILE", help="IMOD's alignment")] = None,
+    aln: Annotated[Path | None, typer.Option(metavar="FILE", help="AreTomo's alignment")] = None,
+    tilt_com: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="how IMOD's tilt was run")
+    ] = None,
+    edf: Annotated[Path | None, typer.Option(metavar="FILE", help="etomo's settings")] = None,
+    mdoc: Annotated[Path | None, typer.Option(metavar="FILE", help="SerialEM's notes")] = None,
+    axis: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DEGREES",
+            help="of the tilt axis from the columns, counterclockwise with row 0 at the bottom; 90 "
+            "for one along the rows",
+        ),
+    ] = None,
+    exclude: Annotated[
+        str, typer.Option(metavar="VIEWS", help="to leave out, counted from 1, as in 1,2,70-77")
+    ] = "",
+    binning: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=64, help="pixels to a voxel")
+    ] = None,
+    thickness: Annotated[
+        int | None, typer.Option(metavar="N", min=11, help="of the slab, in voxels")
+    ] = None,
+    voxel_size: Annotated[
+        float | None, typer.Option(metavar="NM", help="side of a voxel, after binning")
+    ] = None,
+    signal: Annotated[
+        Literal["linear", "transmitted"] | None,
+        typer.Option(help="linear in density, or transmitted intensities, whose -ln is taken"),
+    ] = None,
+    stain: Annotated[
+        Literal["dark", "bright"], typer.Option(help="in the stack: bright in a dark field")
+    ] = "dark",
+    method: Annotated[str, typer.Option(metavar="NAME", help="that the spec names")] = "ddx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="SPEC", help="default: beside the stack, by its name")
+    ] = None,
+) -> None:
+    """Make a spec of a measured tilt series, and the table of its views.
+
+    What lies beside the stack is found by its name: .tlt or .rawtlt, .xf or .aln, tilt.com, .edf,
+    .mdoc. What was found is printed, and what was assumed; nothing is replaced.
+
+    Examples: `ddgm import TS_01.st`, `ddgm import TS_01.mrc --aln TS_01.aln --binning 4`,
+    `ddgm import HAADF.mrc --axis 90 --voxel-size 1 --stain bright --method cgls`
+    """
+    from ddgm.pipeline.importing.beside import Beside
+    from ddgm.pipeline.importing.import_series import import_series
+    from ddgm.pipeline.importing.request import Request
+    from ddgm.pipeline.importing.text_files import numbered_list
+    from ddgm.pipeline.progress_bar import counted
+
+    request = Request(
+        stack=stack,
+        given=Beside(angles, xf, aln, tilt_com, edf, mdoc),
+        axis=axis,
+        exclude=list(numbered_list(Path("--exclude"), 0, exclude)),
+        binning=binning,
+        thickness=thickness,
+        voxel_size_nm=voxel_size,
+        signal=signal,
+        stain=stain,
+        method=method,
+        out=out,
+    )
+    with counted(console, "views") as progress:
+        made = import_series(request, progress)
+    for title, lines in (("found", made.found), ("assumed", made.assumed)):
+        console.print(f"{title}:")
+        for line in lines:
+            console.print(f"  {line}")
+    console.print(f"wrote {made.table} and {made.spec}; look at what a run would do by")
+    console.print(f"  ddgm plan {quote(str(made.spec))}")
 
 
 def spec(

@@ -27,7 +27,8 @@ class Series:
         thickness: of the slab, in raw pixels; None: nobody says.
         log: True if IMOD took a logarithm of the views.
         axis: where the tilt axis's angle is from; None: it was not said, and is 0.
-        remarks: what was found, and what was assumed, a sentence each.
+        found: what the files say, a line each.
+        assumed: what they do not, a line each.
     """
 
     views: list[View]
@@ -35,7 +36,8 @@ class Series:
     thickness: float | None = None
     log: bool = False
     axis: str | None = None
-    remarks: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
 
 
 def gather(
@@ -59,7 +61,7 @@ def gather(
     etomo = read_edf(files.edf) if files.edf else Etomo()
     mdoc = read_mdoc(files.mdoc) if files.mdoc else None
     series = Series([], log=com.log is not None, thickness=com.thickness)
-    series.remarks += [f"read {file}" for file in files.all]
+    series.found += [f"read {file}" for file in files.all]
     angles = _angles(path, stack, files, aln, mdoc, series)
     transforms = _transforms(path, stack, files, aln, series)
     if transforms is None:
@@ -78,7 +80,7 @@ def gather(
         angle += com.offset
         if abs(angle) > STEEPEST and place not in left_out:
             left_out.add(place)
-            series.remarks.append(f"view {place + 1} is left out: {angle:g} degrees are too steep")
+            series.assumed.append(f"view {place + 1} is left out: {angle:g} degrees are too steep")
         moved = com.moved(transform, angle)
         series.views.append(View(place, angle, int(place not in left_out), *moved))
     if unknown := [place for place in left_out if place >= len(angles)]:
@@ -86,7 +88,7 @@ def gather(
         raise ImportFault(f"{counts}; correct the list of excluded views, which counts from 1")
     if left_out:
         numbers = ", ".join(str(place + 1) for place in sorted(left_out))
-        series.remarks.append(f"left out, counted from 1: {numbers}")
+        series.found.append(f"left out, counted from 1: {numbers}")
     series.pixel_nm = _pixel(path, stack, etomo, mdoc, files, series)
     return series
 
@@ -112,7 +114,7 @@ def _angles(
         fault = f"{source}: {len(found)} angles, and stack {path} has {count} views ({sizes})"
         raise ImportFault(f"{fault}; give the angles of this stack by --angles FILE")
     if stack.volume:
-        series.remarks.append("its header says volume, and there are angles: taken for a stack")
+        series.assumed.append("its header says volume, and there are angles: taken for a stack")
     return found
 
 
@@ -133,7 +135,7 @@ def _transforms(
     if aln is not None:
         series.axis = str(files.aln)
         if aln.local:
-            series.remarks.append("AreTomo's local alignment is not used, but its global one is")
+            series.assumed.append("AreTomo's local alignment is not used, but its global one is")
         still = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
         return [aln.views[place][1] if place in aln.views else still for place in range(count)]
     if files.xf is None:
@@ -163,7 +165,7 @@ def _axis(
     for degrees, source in told:
         if degrees is not None:
             series.axis = source
-            series.remarks.append(f"tilt axis: {degrees:g} degrees from the columns, by {source}")
+            series.found.append(f"tilt axis: {degrees:g} degrees from the columns, by {source}")
             return degrees
     return 0.0
 
@@ -175,8 +177,8 @@ def _rotation(degrees: float) -> Transform:
 
 
 def turned(view: View, degrees: float) -> View:
-    """A view whose axis lies at an angle, with no shift."""
-    a11, a12, a21, a22, _, _ = _rotation(degrees)
+    """A view whose axis lies so far counterclockwise from the columns."""
+    a11, a12, a21, a22, *_ = _rotation(degrees)
     return replace(view, a11=a11, a12=a12, a21=a21, a22=a22)
 
 
@@ -184,7 +186,7 @@ def _note_tilt_com(path: Path | None, com: TiltCom, series: Series) -> None:
     if com.offset or com.axis or any(com.shift):
         x, z = com.shift
         moves = f"OFFSET {com.offset:g} {com.axis:g}, SHIFT {x:g} {z:g}"
-        series.remarks.append(f"angles and slab are moved by {path}: {moves}")
+        series.found.append(f"angles and slab are moved by {path}: {moves}")
     if com.log:
         fault = f"{path}: LOG {com.log:g} adds to the views before the logarithm"
         raise ImportFault(f"{fault}; add it to the stack itself, and give a tilt.com with LOG 0")
@@ -200,6 +202,6 @@ def _pixel(
     )
     for size, source in told:
         if size:
-            series.remarks.append(f"pixels of {size:.4g} nm, by {source}")
+            series.found.append(f"pixels of {size:.4g} nm, by {source}")
             return size
     return None
