@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +33,7 @@ class Request:
     """
 
     stack: Path
-    given: Beside = Beside()
+    given: Beside = field(default_factory=Beside)
     axis: float | None = None
     exclude: Sequence[int] = ()
     binning: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddgm.pipeline.importing.imod import Transform
@@ -76,10 +76,10 @@ def read_tilt_com(path: Path) -> TiltCom:
             names.append(words[0])
         elif key in ("EXCLUDELIST", "EXCLUDELIST2", "EXCLUDE") and len(words) > 1:
             views = frozenset(numbered_list(path, number, ",".join(words[1:])))
-            found = _with(found, excluded=found.excluded | views)
+            found = replace(found, excluded=found.excluded | views)
         elif key in _NUMBERS and len(words) > 1:
-            found = _with(found, **_NUMBERS[key](numbers(path, number, _split(words[1:]))))
-    return _with(found, projections=names[0] if names else "")
+            found = replace(found, **_NUMBERS[key](numbers(path, number, _split(words[1:]))))
+    return replace(found, projections=names[0] if names else "")
 
 
 _NUMBERS = {
@@ -89,10 +89,6 @@ _NUMBERS = {
     "SHIFT": lambda n: {"shift": (n[0], n[1] if len(n) > 1 else 0.0)},
     "LOG": lambda n: {"log": n[0]},
 }
-
-
-def _with(found: TiltCom, **changed: object) -> TiltCom:
-    return TiltCom(**{**found.__dict__, **changed})
 
 
 def _split(words: Sequence[str]) -> list[str]:
