@@ -13,7 +13,7 @@ from ddgm.pipeline.importing.text_files import ImportFault, lines_of, numbers
 
 @dataclass(frozen=True)
 class Aln:
-    """What an .aln says of a series.
+    """A series as an .aln has it.
 
     Attributes:
         size: columns, rows and views of the stack that was aligned; None: not said.

@@ -1,4 +1,4 @@
-"""What lies beside a stack, found by its name."""
+"""The files that lie beside a stack, found by its name."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_aligned(stack: Path) -> bool:
 
 
 def find_beside(stack: Path, given: Beside) -> Beside:
-    """What was given, and what is found where it was not.
+    """The files that were given, and those that are found where none was.
 
     The given alignment alone counts where there is one, and none is looked for beside a stack
     that is aligned already.

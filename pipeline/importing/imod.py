@@ -18,7 +18,7 @@ Transform = tuple[float, float, float, float, float, float]  # a11, a12, a21, a2
 
 @dataclass(frozen=True)
 class Etomo:
-    """What an .edf says of a series.
+    """A series as an .edf has it.
 
     Attributes:
         rotation: of the tilt axis, in degrees from the columns, counterclockwise; None: not said.

@@ -32,7 +32,7 @@ FITS = 1.25  # times the prior's voxel, or its share, to which tissue still look
 
 @dataclass(frozen=True)
 class Imported:
-    """What `import_series` wrote, and why.
+    """The files that `import_series` wrote, and why.
 
     Attributes:
         spec, table: the files.

@@ -23,7 +23,7 @@ PLAIN = 2.0  # times as much change along the axis as across it: it lies elsewhe
 
 @dataclass(frozen=True)
 class Looked:
-    """What the pixels of the used views show.
+    """A summary of the pixels of the used views.
 
     Attributes:
         small: thumbnails of all views, (views, rows, columns); NaN where one was not looked at.
@@ -77,7 +77,7 @@ def _shrink(part: np.ndarray, factor: int, out: np.ndarray) -> None:
 
 
 def across_over_along(looked: Looked, views: Sequence[View]) -> float:
-    """How much less views change with tilt along the axis than across it.
+    """The change of views with tilt across the axis, over that along it.
 
     All that a slice emits is in a view's row at every tilt, so a profile along the axis changes
     least. Above 1 where the axis is where the views' transforms have it; 1 / x of it at 90 degrees.

@@ -13,7 +13,7 @@ AXIS = re.compile(r"tilt axis (?:angle|rotation)\s*=\s*(-?[\d.]+)", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Mdoc:
-    """What an .mdoc says of a series.
+    """A series as an .mdoc has it.
 
     Attributes:
         angles: in degrees, in the order of the stack.

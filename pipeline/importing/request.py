@@ -1,4 +1,4 @@
-"""What `ddgm import` is asked for."""
+"""The request that `ddgm import` is made."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class TiltCom:
-    """What of a tilt.com says where the slab lies; lengths in pixels of the unbinned stack.
+    """The place of a slab, as a tilt.com has it; lengths in pixels of the unbinned stack.
 
     Attributes:
         projections: name of the aligned stack.

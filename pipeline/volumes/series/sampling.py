@@ -25,7 +25,7 @@ EDGE = 8  # binned pixels in which a view fades out beyond its border
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a view is sampled, in pixels of the aligned and binned view.
+    """The places where a view is sampled, in pixels of the aligned and binned view.
 
     Attributes:
         rows: of the aligned view.

@@ -184,5 +184,5 @@ class TiltSeries:
 
 
 def is_turned(views: tuple[View, ...]) -> bool:
-    """Whether the tilt axis lies along the raw rows rather than across them."""
+    """True if the tilt axis lies along the raw rows rather than across them."""
     return sum(abs(v.a12) + abs(v.a21) - abs(v.a11) - abs(v.a22) for v in views) > 0
