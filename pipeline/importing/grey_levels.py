@@ -3,76 +3,84 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ddgm.core.metrics.levels import LevelsError, fit_levels
+from ddgm.core.metrics.levels import Levels, LevelsError, fit_levels
 from ddgm.core.metrics.tissue import Tissue
-from ddgm.pipeline.volumes.series.tilt_series import Signal, TiltSeries
-from ddgm.pipeline.volumes.series.views import View, write_views
+from ddgm.pipeline.volumes.series.tilt_series import TiltSeries
+from ddgm.pipeline.volumes.series.views import View
 
 ROWS = 64  # that a plain estimate looks at, in the middle
 ALIKE = 3.0  # voxels along a beam over which tissue is much the same
 
 
-def with_levels(
-    stack: Path,
-    views: Sequence[View],
-    thickness: int,
-    binning: int,
-    signal: Signal,
-    tissue: Tissue,
-    polarity: int,
-) -> tuple[list[View], list[str]]:
-    """The views with their grey levels, and what a user should know of these.
+@dataclass(frozen=True)
+class Grey:
+    """Grey levels of views.
+
+    Attributes:
+        views: all of them, with theirs.
+        found: the fit in words; empty where there is none.
+        remarks: what a user should know of them.
+    """
+
+    views: list[View]
+    found: list[str]
+    remarks: list[str]
+
+
+def with_levels(series: TiltSeries, tissue: Tissue, polarity: int) -> Grey:
+    """The views of a series with their grey levels.
 
     They are fitted to what tissue of the prior looks like; where none stands out, a plain estimate
     from the spread of the views stands in.
 
     Args:
-        stack: whose views they are.
-        views: all of them; their offsets are rough ones.
-        thickness: of the slab, in voxels.
-        binning: of the stack.
-        signal: what is measured.
+        series: whose table has rough offsets.
         tissue: the prior's.
         polarity: sign of the gain.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "views.csv"
-        write_views(table, views)
-        series = TiltSeries(
-            str(stack), str(table), thickness, tissue.voxel_size_nm, binning, signal
+    used, found, remarks = series.used, [], []
+    angles = [math.radians(view.angle) for view in used]
+    try:
+        levels = fit_levels(
+            series.aligned, series.shape[0], angles, series.thickness, tissue, polarity
         )
-        angles = [math.radians(view.angle) for view in series.used]
-        rows, remarks = series.shape[0], []
-        try:
-            levels = fit_levels(series.aligned, rows, angles, thickness, tissue, polarity)
-            fitted = zip(levels.gain, levels.offset, levels.noise, strict=True)
-            remarks += levels.remarks
-        except LevelsError as error:
-            fitted = _plain(series, thickness, polarity)
-            remarks.append(f"grey levels are rough, from the views' spread alone: {error}")
-        used = dict(zip((view.view for view in series.used), fitted, strict=True))
-    return [
-        replace(view, gain=float(g), offset=float(o), noise=float(n))
-        for view in views
-        for g, o, n in [used.get(view.view, (1.0, 0.0, 1.0))]
-    ], remarks
+        fitted = list(zip(levels.gain, levels.offset, levels.noise, strict=True))
+        remarks += levels.remarks
+        found.append(_in_words(levels))
+    except LevelsError as error:
+        fitted = _plain(series, polarity)
+        remarks.append(f"grey levels are rough, from the views' spread alone: {error}")
+    for_view = dict(zip((view.view for view in used), fitted, strict=True))
+    views = []
+    for view in series.table:
+        gain, offset, noise = map(float, for_view.get(view.view, (1.0, 0.0, 1.0)))
+        views.append(replace(view, gain=gain, offset=offset, noise=noise))
+    return Grey(views, found, remarks)
 
 
-def _plain(series: TiltSeries, thickness: int, polarity: int) -> list[tuple[float, float, float]]:
+def _in_words(levels: Levels) -> str:
+    """Medians over the views, each with its standard error."""
+    parts = (
+        ("gain", levels.gain, levels.gain_error),
+        ("offset", levels.offset, levels.offset_error),
+        ("noise", levels.noise, levels.noise_error),
+    )
+    words = [f"{name} {np.median(n):.4g} ± {np.median(e):.2g}" for name, n, e in parts]
+    return f"grey levels of a view, fitted to the prior's tissue: {', '.join(words)}"
+
+
+def _plain(series: TiltSeries, polarity: int) -> list[tuple[float, float, float]]:
     """Gain, offset and noise of each view from its middle rows, one gain for all."""
     middle = series.shape[0] // 2
     start, stop = max(0, middle - ROWS // 2), min(series.shape[0], middle + ROWS // 2)
     seen = series.aligned(start, stop)
     offsets = np.nanmean(seen, axis=(1, 2))
     spread = math.sqrt(float(np.nanmean((seen - offsets[:, None, None]) ** 2)))
-    gain = max(spread, 1e-30) / math.sqrt(ALIKE * thickness)
+    gain = max(spread, 1e-30) / math.sqrt(ALIKE * series.thickness)
     # what is left by the mask (1 -2 1) along both axes is noise; its squares sum to 36
     left = seen[:, 1:-1] * 2 - seen[:, :-2] - seen[:, 2:]
     left = left[..., 1:-1] * 2 - left[..., :-2] - left[..., 2:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ddgm.pipeline.importing.text_files import ImportFault
 from ddgm.pipeline.spec.model import PriorSpec
 from ddgm.pipeline.spec.yaml_file import check_spec
 from ddgm.pipeline.volumes.series.stack import Stack, open_stack
-from ddgm.pipeline.volumes.series.tilt_series import Signal
+from ddgm.pipeline.volumes.series.tilt_series import Signal, TiltSeries
 from ddgm.pipeline.volumes.series.views import write_views
 
 FITS = 1.25  # times the prior's voxel, or its share, to which tissue still looks alike
@@ -74,12 +75,15 @@ def import_series(request: Request, progress: Callable[[int, int], None]) -> Imp
         replace(view, offset=_rough(looked.small[view.view], signal)) for view in series.views
     ]
     polarity = 1 if (signal == "linear") == (request.stain == "dark") else -1
-    series.views, remarks = with_levels(
-        path, series.views, thickness, binning, signal, tissue, polarity
-    )
-    series.assumed += [f"stain is {request.stain} in the stack, by --stain", *remarks]
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "views.csv"
+        write_views(table, series.views)
+        rough = TiltSeries(str(path), str(table), thickness, voxel, binning, signal)
+        grey = with_levels(rough, tissue, polarity)
+    series.found += grey.found
+    series.assumed += [f"stain is {request.stain} in the stack, by --stain", *grey.remarks]
     text = _spec(request, thickness, binning, voxel, signal)
-    write_views(request.table, series.views, [*series.found, *series.assumed])
+    write_views(request.table, grey.views, [*series.found, *series.assumed])
     create_whole(request.spec, text.encode())
     return Imported(request.spec, request.table, tuple(series.found), tuple(series.assumed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import affine_transform
@@ -36,7 +37,7 @@ def raw_views(aligned: np.ndarray, views: Sequence[View], shape: tuple[int, int]
         # rows and columns of the aligned view, of a place in the raw one
         matrix = np.array([[view.a22, view.a21], [view.a12, view.a11]])
         camera, middle = (np.array([(n - 1) / 2 for n in s]) for s in (shape, image.shape))
-        offset = middle + np.array([view.dy, view.dx]) - matrix @ camera
+        offset: Any = middle + np.array([view.dy, view.dx]) - matrix @ camera
         seen = affine_transform(image, matrix, offset, shape, order=5, mode="nearest")
         out.append(view.gain * seen + view.offset)
     return np.stack(out)

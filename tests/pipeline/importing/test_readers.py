@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import alnfile
 import etomofiles
-import mdocfile
 import mrcfile
 import numpy as np
 import pytest
+from mdocfile.data_models import Mdoc
 
 from ddgm.pipeline.importing.aretomo import read_aln
 from ddgm.pipeline.importing.imod import read_angles, read_edf, read_xf
@@ -87,7 +88,7 @@ def etomo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_etomo_folder_is_read_as_etomofiles_reads_it(etomo: Path) -> None:
-    table = etomofiles.read(etomo)
+    table: Any = etomofiles.read(etomo)
     assert read_angles(etomo / "TS.tlt") == table["tlt"].tolist()
     assert read_angles(etomo / "TS.rawtlt") == table["rawtlt"].tolist()
     ours = np.array(read_xf(etomo / "TS.xf"))
@@ -103,7 +104,7 @@ def test_an_etomo_folder_is_read_as_etomofiles_reads_it(etomo: Path) -> None:
 def test_an_aln_is_read_as_alnfile_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "TS.aln"
     path.write_text(ALN)
-    table = alnfile.read(path)
+    table: Any = alnfile.read(path)
     found = read_aln(path)
     assert found.size == (400, 380, 4)
     assert [place + 1 for place in found.views] == table["sec"].tolist()
@@ -118,7 +119,7 @@ def test_an_aln_is_read_as_alnfile_reads_it(tmp_path: Path) -> None:
 def test_an_mdoc_in_latin_1_is_read_as_mdocfile_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "TS.mrc.mdoc"
     path.write_bytes(MDOC.encode("latin-1"))
-    table = mdocfile.data_models.Mdoc.from_string(MDOC).to_dataframe()
+    table = Mdoc.from_string(MDOC).to_dataframe()
     found = read_mdoc(path)
     assert list(found.angles) == table["TiltAngle"].tolist()
     assert found.pixel_nm == pytest.approx(table["PixelSpacing"].iloc[0] / 10)
