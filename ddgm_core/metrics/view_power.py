@@ -75,6 +75,8 @@ def look(band: np.ndarray) -> Look:
         np.array([power(tile[v]) for tile in tiles if np.isfinite(tile[v]).all()])
         for v in range(len(band))
     ]
+    whole = -1, height * (side // 2 + 1)  # a view without any tile has as many frequencies
+    powers = [found.reshape(whole) for found in powers]
     there = np.isfinite(band)
     sums = np.where(there, band, 0).sum(axis=(1, 2), dtype=np.float64)
     return Look((height, side), powers, there.sum(axis=(1, 2)), sums)

@@ -118,7 +118,8 @@ def import_stack(
     .mdoc. What was found is printed, and what was assumed; nothing is replaced.
 
     Examples: `ddgm import TS_01.st`, `ddgm import TS_01.mrc --aln TS_01.aln --binning 4`,
-    `ddgm import HAADF.mrc --axis 90 --voxel-size 1 --stain bright --method cgls`
+    `ddgm import HAADF.mrc --axis 90 --voxel-size 1 --stain bright --method
+    gradient_descent`
     """
     from ddgm.pipeline.importing.beside import Beside
     from ddgm.pipeline.importing.import_series import import_series

@@ -13,6 +13,7 @@ from ddgm.pipeline.volumes.series.tilt_series import TiltSeries
 from ddgm.pipeline.volumes.series.views import View
 
 ROWS = 64  # that a plain estimate looks at, in the middle
+EMPTY = 0.25  # share of pixels at one end of all from which on they are a void
 ALIKE = 3.0  # voxels along a beam over which tissue is much the same
 
 
@@ -74,19 +75,31 @@ def _in_words(levels: Levels) -> str:
 
 
 def _plain(series: TiltSeries, polarity: int) -> list[tuple[float, float, float]]:
-    """Gain, offset and noise of each view from its middle rows, one gain for all."""
+    """Gain, offset and noise of each view from its middle rows, one gain for all.
+
+    The offset is a view's mean; or, of things that stand in a void, the void's level.
+    """
     middle = series.shape[0] // 2
     start, stop = max(0, middle - ROWS // 2), min(series.shape[0], middle + ROWS // 2)
     seen = series.aligned(start, stop)
-    offsets = np.nanmean(seen, axis=(1, 2))
+    void = _void(seen, polarity)
+    offsets = np.nanmean(seen, axis=(1, 2)) if void is None else np.full(len(seen), void)
     spread = math.sqrt(float(np.nanmean((seen - offsets[:, None, None]) ** 2)))
     gain = max(spread, 1e-30) / math.sqrt(ALIKE * series.thickness)
-    # what is left by the mask (1 -2 1) along both axes is noise; its squares sum to 36
+    # what the mask (1 -2 1) leaves along both axes is mostly noise; its squares sum to 36
     left = seen[:, 1:-1] * 2 - seen[:, :-2] - seen[:, 2:]
     left = left[..., 1:-1] * 2 - left[..., :-2] - left[..., 2:]
-    noise = 1.4826 * np.nanmedian(np.abs(left), axis=(1, 2)) / 6 / gain
+    noise = np.sqrt(np.nanmean(left**2, axis=(1, 2))) / 6 / gain
     least = 1e-3 * spread / gain  # of views without noise
     return [
         (polarity * gain, float(o), max(float(n), least))
         for o, n in zip(offsets, noise, strict=True)
     ]
+
+
+def _void(seen: np.ndarray, polarity: int) -> float | None:
+    """The level of pixels with nothing in them, where there are many; none of a slab of tissue."""
+    low, high = np.nanquantile(seen, (0.05, 0.95))
+    level = low if polarity < 0 else high
+    near = np.abs(seen - level) < (high - low) / 10  # 7 % of what is normally distributed
+    return float(np.median(seen[near])) if near.sum() > EMPTY * np.isfinite(seen).sum() else None

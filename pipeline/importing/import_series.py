@@ -65,12 +65,14 @@ def import_series(request: Request, progress: Callable[[int, int], None]) -> Imp
     size = f"{views} views of {columns} x {rows} pixels, {np.dtype(stack.array.dtype).name}"
     series.found.insert(0, f"stack {path}: {size}")
     series.found += [f"its header is odd, and was read none the less: {r}" for r in stack.remarks]
-    looked = look(path, stack, series.views, progress)
-    _settle_axis(request, looked, series)
-    signal = _signal(request, looked, series)
+    signal = _signal(request, series)
     tissue = load_tissue(PriorSpec().weights)
     binning, voxel = _voxel(request, stack, series, tissue.voxel_size_nm)
     thickness = _thickness(request, binning, series)
+    text = _spec(request, thickness, binning, voxel, signal)  # before what takes long
+    looked = look(path, stack, series.views, progress)
+    _check_signal(request, signal, looked)
+    _settle_axis(request, looked, series)
     series.views = [
         replace(view, offset=_rough(looked.small[view.view], signal)) for view in series.views
     ]
@@ -82,7 +84,6 @@ def import_series(request: Request, progress: Callable[[int, int], None]) -> Imp
         grey = with_levels(rough, tissue, polarity)
     series.found += grey.found
     series.assumed += [f"stain is {request.stain} in the stack, by --stain", *grey.remarks]
-    text = _spec(request, thickness, binning, voxel, signal)
     write_views(request.table, grey.views, [*series.found, *series.assumed])
     create_whole(request.spec, text.encode())
     return Imported(request.spec, request.table, tuple(series.found), tuple(series.assumed))
@@ -109,18 +110,21 @@ def _settle_axis(request: Request, looked: Looked, series: Series) -> None:
         raise ImportFault(f"{fault}{source} than across; {remedy}")
 
 
-def _signal(request: Request, looked: Looked, series: Series) -> Signal:
-    """What is measured; transmitted intensities must be above 0."""
+def _signal(request: Request, series: Series) -> Signal:
     signal = request.signal or ("transmitted" if series.log else "linear")
     if request.signal is None:
         series.assumed.append(
             "signal: transmitted, as tilt.com takes logarithms" if series.log else "signal: linear"
         )
+    return signal
+
+
+def _check_signal(request: Request, signal: Signal, looked: Looked) -> None:
+    """Refuse intensities that have no logarithm."""
     if signal == "transmitted" and np.nanmin(looked.small) <= 0:
         fault = f"stack {request.stack}: mean intensities down to {np.nanmin(looked.small):.4g}"
         remedy = "add what was taken off, or choose --signal linear"
         raise ImportFault(f"{fault}, of which there is no logarithm; {remedy}")
-    return signal
 
 
 def _voxel(request: Request, stack: Stack, series: Series, prior_nm: float) -> tuple[int, float]:
