@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -33,6 +34,9 @@ NO_PAGES = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
+# workers are forked from one process that has imported everything, in place of importing it each
+FORKED = {"distributed.worker.multiprocessing-method": "forkserver"}
+IMPORTED = "distributed", "torch", "cloudvolume"  # there, beside all of ddgm that is imported here
 
 
 class ClusterError(DdgmError):
@@ -54,7 +58,7 @@ def local_cluster(cluster: Local, pool: PoolSpec, security: Security | None) -> 
 
     with (
         config.set(pristine()),
-        config.set({**settings(), **NO_PAGES}),
+        config.set({**settings(), **NO_PAGES, **FORKED}),
         scratch_folder() as folder,
         config.set({"temporary-directory": folder}),
         _started(cluster, pool, security) as local,
@@ -66,7 +70,10 @@ def local_cluster(cluster: Local, pool: PoolSpec, security: Security | None) -> 
 @contextmanager
 def _started(cluster: Local, pool: PoolSpec, security: Security | None) -> Iterator[SpecCluster]:
     from distributed import Scheduler, SpecCluster
+    from distributed.utils import get_mp_context
 
+    ours = [name for name in sys.modules if name.startswith("ddgm.")]
+    get_mp_context().set_forkserver_preload([*IMPORTED, *ours])
     quiet: Any = logging.INFO if log.isEnabledFor(logging.INFO) else logging.CRITICAL
     scheduler = {
         "host": LOOPBACK,
@@ -139,11 +146,16 @@ def _options(cluster: Local, pool: PoolSpec) -> dict[str, dict[str, Any]]:
     """What is each worker's own, by name."""
     devices = gpus()
     count = len(devices) if pool.workers is None else pool.workers
-    blind = {"env": {"CUDA_VISIBLE_DEVICES": ""}} if count else {}
+
+    def env(visible: str | None) -> dict[str, str]:
+        """This process's environment as it is now: they are forked from an older process."""
+        return {**os.environ} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+
+    blind = {"env": env("" if count else None)}
     workers: dict[str, dict[str, Any]] = {f"cpu-{i}": blind for i in range(cluster.workers)}
     for i in range(count):
-        device = {"env": {"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]}} if devices else {}
-        workers[f"pool-{i}"] = device | {"resources": {RESOURCE: 1}}
+        device = devices[i % len(devices)] if devices else None
+        workers[f"pool-{i}"] = {"env": env(device), "resources": {RESOURCE: 1}}
     return workers
 
 

@@ -143,7 +143,7 @@ def test_ctrl_c_while_a_cluster_starts_is_one_line(
     path.write_text(dump_spec(small_spec(url, tmp_path / "run", tiny_prior)))
     client = ddgm(log, "run", path, start_new_session=True)
     process = psutil.Process(client.pid)
-    wait_for(lambda: any("spawn_main" in " ".join(words(p)) for p in process.children()), client)
+    wait_for(lambda: any("forkserver" in " ".join(words(p)) for p in process.children()), client)
     os.killpg(client.pid, signal.SIGINT)
     assert client.wait(timeout=60) == 130, log.read_text()
     *before, last = log.read_text().splitlines()
