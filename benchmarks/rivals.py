@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ddgm.core import paper
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.methods import deepinv as diffpir
+from ddgm.core.methods.rivals import deepinv as diffpir
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.networks.tiling import bump_1d, tile_starts
 from ddgm.core.projectors import Projector

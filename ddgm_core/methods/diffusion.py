@@ -1,4 +1,4 @@
-"""The methods that diffuse: noise levels from σ_1 down to σ_N, with a denoising at each."""
+"""The methods that diffuse, the paper's and ours: a denoising at each of some noise levels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ddgm.core import paper
 from ddgm.core.methods import samplers
 from ddgm.core.methods.method import PAPER_STEP, Method, MethodError, Network, Problem, Step
 from ddgm.core.methods.restoration import restored_start
-from ddgm.core.methods.schedules import annealed, log_linear
+from ddgm.core.methods.schedules import log_linear
 from ddgm.core.networks.planes import Plane, planes_of_levels
 from ddgm.core.numbers import number
-from ddgm.core.projectors import DataStep, Spectral, checked_step
+from ddgm.core.projectors import DataStep, checked_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,65 +186,3 @@ class Ddx(VolumeDiffusion):
         solve = problem.projector.proximal(problem.y)
         weight = samplers.proximal_weight(problem.tilt_noise, self.rho, sigma)
         return lambda x: solve(x, weight)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ddrm(Diffusion):
-    """Denoising diffusion restoration models (Kawar et al. 2022)."""
-
-    title: ClassVar[str] = "DDRM"
-    spectral: ClassVar[bool] = True
-    needs_noise: ClassVar[bool] = True
-    comparison_only: ClassVar[bool] = True
-    name: Literal["ddrm"] = "ddrm"
-    steps: int = number(10, "N, noise levels", "N", ge=1, le=100_000)
-    sigma: tuple[float, float] = number((30.0, paper.SIGMA[1]), "σ_1 and σ_N", "σ")
-    eta: float = number(1.0, "share of fresh noise where the data say little", "η", gt=0, le=1e6)
-
-    def solve(self, problem: Problem) -> Tensor:
-        p = problem
-        assert isinstance(p.projector, Spectral)  # see `spectral`
-        return samplers.ddrm(
-            p.projector,
-            p.y,
-            p.denoise,
-            p.noise,
-            self.sigmas,
-            p.tilt_noise,
-            self.eta,
-            progress=p.progress,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dps(Diffusion):
-    """Diffusion posterior sampling, with the paper's schedule (Eq. 6)."""
-
-    title: ClassVar[str] = "DPS*"
-    comparison_only: ClassVar[bool] = True
-    name: Literal["dps"] = "dps"
-    zeta: float = number(0.1, "length of a data step", "ζ", gt=0, le=1e6)
-    beta: float = number(paper.BETA, "share of the noise that comes back, anew", "β", gt=0, le=1e6)
-
-    @property
-    def draws(self) -> int:
-        return self.steps + 1  # it begins with noise
-
-    @property
-    def products(self) -> int:
-        return self.steps
-
-    def solve(self, problem: Problem) -> Tensor:
-        p = problem
-        alpha = annealed(*self.sigma, self.steps, self.beta)
-        return samplers.dps(
-            p.projector,
-            p.y,
-            p.denoise,
-            p.noise,
-            self.sigmas,
-            alpha,
-            self.beta,
-            self.zeta,
-            p.progress,
-        )

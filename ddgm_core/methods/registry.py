@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ddgm.core import plugins
 from ddgm.core.methods.classical import Cgls, FilteredBackProjection, GradientDescent
-from ddgm.core.methods.deepinv import DiffPir
-from ddgm.core.methods.diffusion import Ddgm, Ddrm, Ddx, Dps
+from ddgm.core.methods.diffusion import Ddgm, Ddx
 from ddgm.core.methods.method import Method, MethodError
 from ddgm.core.methods.posterior import SplitGibbs
 from ddgm.core.methods.restoration import Restore
+from ddgm.core.methods.rivals.deepinv import DiffPir
+from ddgm.core.methods.rivals.methods import Daps, Ddrm, Dds, Dps, PiGdm, RedDiff
 from ddgm.core.plugins import PluginError
 
 METHODS: dict[str, type[Method]] = {
@@ -23,6 +24,10 @@ METHODS: dict[str, type[Method]] = {
         FilteredBackProjection,
         Ddrm,
         Dps,
+        Dds,
+        PiGdm,
+        RedDiff,
+        Daps,
         DiffPir,
     )
 }

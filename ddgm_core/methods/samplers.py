@@ -1,16 +1,15 @@
-"""Reconstruction by diffusion: pure functions that read as the paper's algorithms."""
+"""Reconstruction by diffusion, the paper's and ours: pure functions that read as algorithms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from ddgm.core.methods.smoothing import smoothed
 from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.networks.planes import Plane, predicted_noise
-from ddgm.core.projectors import Projector, ProximalStep, Spectral
+from ddgm.core.projectors import Projector, ProximalStep
 
 Noise = Callable[[int], Tensor]
 Progress = Callable[[int, Tensor], None]
@@ -158,104 +157,3 @@ def _planes(planes: Sequence[Plane] | None, sigmas: Sequence[float]) -> Sequence
 def proximal_weight(tilt_noise: float, rho: float, sigma: float) -> float:
     """μ of `ddx`'s proximal step: σ_y² over ρσ², the variance of the data over the image's."""
     return tilt_noise**2 / (rho * sigma**2)
-
-
-def ddrm(
-    projector: Spectral,
-    y: Tensor,
-    denoise: Denoiser,
-    noise: Noise,
-    sigmas: Sequence[float],
-    tilt_noise: float,
-    eta: float = 1.0,
-    eta_b: float = 1.0,
-    smallest: float = 1 / 30,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Denoising diffusion restoration models (Kawar et al. 2022, Eq. 7 and 8).
-
-    Args:
-        projector: A, with its singular values s.
-        y: measured sinograms, (B, views, bins).
-        denoise: ε̂, the prior.
-        noise: step n → ε_n, (B, thickness, width), of unit variance.
-        sigmas: noise levels σ_1 … σ_N.
-        tilt_noise: σ_y of y.
-        eta: η, the share of fresh noise where the data say less than x does.
-        eta_b: η_b, the weight of the data where they say more.
-        smallest: singular values below it count as 0 (paper, section 3.4).
-        progress: called as progress(n, x) after each noise level, x being the denoised slices.
-
-    Returns:
-        Normalised slices, (B, thickness, width), denoised at σ_N.
-    """
-    s = projector.singular_values
-    seen = s >= smallest
-    s = s.clamp_min(smallest)
-    pinned, floor = projector.data_coefficients(y) / s**2, tilt_noise / s  # A⁺y, and its noise
-    fresh = projector.coefficients(noise(0).to(y))
-    told = seen & (floor <= sigmas[0])
-    spread = (sigmas[0] ** 2 - floor**2).clamp_min(0).sqrt()
-    c = torch.where(told, pinned + spread * fresh, sigmas[0] * fresh)
-    x = projector.slices(c)
-    for n, sigma in enumerate(sigmas):
-        noisy = projector.slices(c)
-        x = noisy - sigma * denoise(noisy[:, None])[:, 0]
-        if progress is not None:
-            progress(n, x)
-        if n + 1 == len(sigmas):
-            break
-        before, sigma = sigma, sigmas[n + 1]
-        guess, fresh = projector.coefficients(x), projector.coefficients(noise(n + 1).to(x))
-        keep = (1 - eta**2) ** 0.5 * sigma
-        unseen = guess + keep * (c - guess) / before + eta * sigma * fresh
-        faint = guess + keep * (pinned - guess) / floor + eta * sigma * fresh
-        spread = (sigma**2 - (eta_b * floor) ** 2).clamp_min(0).sqrt()
-        clear = (1 - eta_b) * guess + eta_b * pinned + spread * fresh
-        c = torch.where(seen, torch.where(sigma < floor, faint, clear), unseen)
-    return x
-
-
-def dps(
-    projector: Projector,
-    y: Tensor,
-    denoise: Denoiser,
-    noise: Noise,
-    sigmas: Sequence[float],
-    alpha: float,
-    beta: float,
-    zeta: float,
-    progress: Progress | None = None,
-) -> Tensor:
-    """DPS*: Eq. 2 with a normalised, rescaled gradient of the data error (Eq. 6).
-
-    Args:
-        projector: A.
-        y: measured sinograms, (B, views, bins).
-        denoise: ε̂, the prior, through which gradients flow.
-        noise: step n → ε_n, (B, thickness, width), of unit variance; step 0 starts.
-        sigmas: noise levels σ_1 … σ_N, as `schedules.eq2_levels` has them for α and β.
-        alpha: α, the share of the noise that a step takes away.
-        beta: β, how much of it comes back, anew.
-        zeta: ζ, the length of a data step.
-        progress: called as progress(n, x) after each noise level.
-
-    Returns:
-        Normalised slices, (B, thickness, width).
-    """
-    x = sigmas[0] * noise(0).to(y)
-    for n, sigma in enumerate(sigmas):
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            predicted = denoise(x[:, None])[:, 0]
-            guess = x - sigma * predicted
-            error = projector.forward(guess.detach()) - y
-            # ∇‖A guess - y‖², by hand through A: its transpose is exact and needs no graph
-            (gradient,) = torch.autograd.grad(guess, x, 2 * projector.adjoint(error))
-        size = torch.linalg.vector_norm(error, dim=(1, 2), keepdim=True)
-        with torch.no_grad():
-            x = x - alpha * sigma * predicted + (alpha * beta) ** 0.5 * sigma * noise(n + 1).to(x)
-            x = x - zeta * gradient / ((1 + sigma**2) ** 0.5 * size)
-        if progress is not None:
-            progress(n, x)
-    return x.detach()

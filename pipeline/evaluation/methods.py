@@ -8,12 +8,13 @@ from typing import Any
 
 from ddgm.core import plugins
 from ddgm.core.methods.classical import Cgls, FilteredBackProjection, GradientDescent
-from ddgm.core.methods.deepinv import DiffPir
-from ddgm.core.methods.diffusion import Ddgm, Ddrm, Ddx, Dps
+from ddgm.core.methods.diffusion import Ddgm, Ddx
 from ddgm.core.methods.method import Method, MethodError, Step
 from ddgm.core.methods.posterior import SplitGibbs
 from ddgm.core.methods.registry import METHODS, method_class
 from ddgm.core.methods.restoration import Restore
+from ddgm.core.methods.rivals.deepinv import DiffPir
+from ddgm.core.methods.rivals.methods import Daps, Ddrm, Dds, Dps, PiGdm, RedDiff
 from ddgm.core.numbers import NumberError
 
 PRESETS: dict[str, Method] = {
@@ -25,6 +26,10 @@ PRESETS: dict[str, Method] = {
     "dps-50": Dps(),
     "dps-1000": Dps(steps=1000),
     "diffpir-50": DiffPir(),
+    "dds-20": Dds(steps=20, sigma=(2.0, 0.1)),
+    "pigdm-20": PiGdm(steps=20, sigma=(2.0, 0.1)),
+    "red-diff-50": RedDiff(steps=50, sigma=(2.0, 0.1)),
+    "daps-20": Daps(steps=10, sigma=(2.0, 0.1)),
     "ddgm-50": Ddgm(),
     "ddgm-150": Ddgm(steps=150, gradient_steps=15),
     "ddx-5": Ddx(steps=5, rho=15.0),

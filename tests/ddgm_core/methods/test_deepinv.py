@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.methods.deepinv import physics
 from ddgm.core.methods.least_squares import cgls
-from ddgm.core.methods.samplers import dps
+from ddgm.core.methods.rivals.deepinv import physics
+from ddgm.core.methods.rivals.guidance import dps
 from ddgm.core.projectors import FourierProjector, MatrixProjector, Projector
 
 try:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.methods import deepinv as diffpir
-from ddgm.core.methods.deepinv import RANGE, DeepinvError, import_deepinv
+from ddgm.core.methods.rivals import deepinv as diffpir
+from ddgm.core.methods.rivals.deepinv import RANGE, DeepinvError, import_deepinv
 from ddgm.core.projectors import FourierProjector
 
 
