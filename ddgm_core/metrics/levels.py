@@ -83,7 +83,8 @@ def fit_levels(
     lengths = thickness / np.cos(np.asarray(angles, np.float64))
     looks = [look(read(*band)) for band in bands(rows)]
     shape = looks[0].shape
-    unit, frequency = expected_power(shape, tissue), frequencies(shape)
+    unit = expected_power(shape, tissue.volume_power).ravel()  # for each voxel of a beam
+    frequency = frequencies(shape).ravel()
     fits = [
         split(np.concatenate([seen.powers[v] for seen in looks]), length * unit, frequency, v)
         for v, length in enumerate(lengths)

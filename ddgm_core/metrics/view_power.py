@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ddgm.core.errors import DdgmError
-from ddgm.core.metrics.tissue import SIDE, Tissue
+from ddgm.core.metrics.tissue import SIDE
 
 BANDS = 4  # of rows, spread over the stack, that are looked at
 TILES = 15  # of each band, at most
@@ -72,7 +73,7 @@ def look(band: np.ndarray) -> Look:
     starts = np.linspace(0, width - side, min(TILES, 2 * width // side - 1)).round().astype(int)
     tiles = [band[:, :, a : a + side].astype(np.float64) for a in starts]
     powers = [
-        np.array([power(tile[v]) for tile in tiles if np.isfinite(tile[v]).all()])
+        np.array([power(tile[v]).ravel() for tile in tiles if np.isfinite(tile[v]).all()])
         for v in range(len(band))
     ]
     whole = -1, height * (side // 2 + 1)  # a view without any tile has as many frequencies
@@ -88,29 +89,34 @@ def hann(shape: tuple[int, int]) -> np.ndarray:
 
 
 def frequencies(shape: tuple[int, int]) -> np.ndarray:
-    """Lengths of a tile's frequencies, in cycles a voxel, in the order of its powers."""
-    return np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])).ravel()
+    """Lengths of a tile's frequencies, in cycles a voxel, (H, W // 2 + 1)."""
+    return np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
 
 
 def power(tile: np.ndarray) -> np.ndarray:
-    """Power density of a tile under its window; white noise of variance v has v everywhere."""
+    """Power density of a tile under its window, (H, W // 2 + 1); v of white noise of variance v."""
     window = hann(tile.shape)
     found = np.fft.rfft2(window * (tile - (window * tile).sum() / window.sum()))
-    return (np.abs(found) ** 2).ravel() / (window**2).sum()
+    return np.abs(found) ** 2 / (window**2).sum()
 
 
-def expected_power(shape: tuple[int, int], tissue: Tissue) -> np.ndarray:
-    """Power that a tile of tissue has for each voxel of the beam's length, under its window.
+def expected_power(
+    shape: tuple[int, int], density: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Power that a tile of an image has under its window, (H, W // 2 + 1).
 
     The window blurs frequencies, and power falls steeply: what it lets over is counted.
+
+    Args:
+        shape: of the tile.
+        density: power of the image at frequencies in cycles a pixel.
     """
     double = 2 * shape[0], 2 * shape[1]
     frequency = np.hypot(np.fft.fftfreq(double[0])[:, None], np.fft.fftfreq(double[1]))
-    covariance = np.fft.ifft2(tissue.volume_power(frequency)).real
+    covariance = np.fft.ifft2(density(frequency)).real
     window = hann(shape)
     overlap = np.fft.ifft2(np.abs(np.fft.fft2(window, double)) ** 2).real / (window**2).sum()
-    blurred = np.fft.fft2(covariance * overlap).real
-    return blurred[::2, ::2][:, : shape[1] // 2 + 1].ravel()
+    return np.fft.fft2(covariance * overlap).real[::2, ::2][:, : shape[1] // 2 + 1]
 
 
 def split(powers: np.ndarray, tissue: np.ndarray, frequency: np.ndarray, view: int) -> Parts:

@@ -103,7 +103,7 @@ def report(run: Run) -> None:
     """
     from ddgm.pipeline.report.write import write_report
 
-    for name in write_report(run):
+    for name in write_report(run, console.print):
         console.print(f"wrote {run.rstrip('/')}/{name}")
 
 

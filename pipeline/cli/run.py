@@ -227,7 +227,7 @@ def _finish(result: RunResult, spec: Path, loaded: Spec, quiet: bool = False) ->
     if unlisted := result.failures - len(result.failed):
         console.print(f"and {unlisted} more; see the ledger")
     if result.done or result.resumed:
-        write_report(root)
+        write_report(root, silent.print if quiet else console.print)
         if quiet:
             done = plural(result.done + result.resumed, "block")
             console.print(f"{done} done in {duration(result.seconds)}: {root}")

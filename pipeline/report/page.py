@@ -18,7 +18,7 @@ from ddgm.pipeline.report.figures import Plot, Series, ranges
 from ddgm.pipeline.report.gallery import Gallery, number
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, place_of
-from ddgm.pipeline.report.trust import trust_section
+from ddgm.pipeline.report.trust.section import trust_section
 from ddgm.pipeline.report.volume import volume_section
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.yaml_file import dump_spec
@@ -35,8 +35,8 @@ NOISY = (
 NOISELESS = "The views have no noise, so this is the plain mean square of Ax − y."
 
 
-def render_page(run: RunData, views: dict[str, SliceView]) -> str:
-    """Render the page, with pictures of some slices."""
+def render_page(run: RunData, views: dict[str, SliceView], fit: tuple[str, bool]) -> str:
+    """Render the page, with pictures of some slices, and what `prior_fit` says."""
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,  # what a run holds is text, never markup
@@ -63,6 +63,7 @@ def render_page(run: RunData, views: dict[str, SliceView]) -> str:
         galleries=_galleries(run, views),
         plots=_plots(run),
         bodies=bodies_section(run),
+        fit=fit,
         trust=trust_section(run, views["median"]),
         volume=volume_section(run, views["median"]),
         seconds=run.statistics.seconds_each(),

@@ -15,8 +15,8 @@ from ddgm.core.metrics.uncertainty import measured_share
 from ddgm.pipeline.block.calibration import load_calibration
 from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_solver
-from ddgm.pipeline.report.intervals import coverage, coverage_of
 from ddgm.pipeline.report.run_data import load_run_data
+from ddgm.pipeline.report.trust.intervals import coverage, coverage_of
 from ddgm.pipeline.report.write import write_report
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.model import Spec

@@ -84,7 +84,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         raise DdgmError("cluster: a block is to be done again")
 
     monkeypatch.setattr(runner, "connect", connect)
-    monkeypatch.setattr(write, "write_report", lambda root: None)  # `run` writes one every time
+    monkeypatch.setattr(write, "write_report", lambda *_: None)  # `run` writes one every time
     monkeypatch.setattr(lock, "STALE_SECONDS", 0.01)  # a driver of elsewhere is soon taken for dead
 
 

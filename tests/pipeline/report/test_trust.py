@@ -19,7 +19,7 @@ from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import SPARSE, Solver, cached_solver
 from ddgm.pipeline.block.stages import fetch
 from ddgm.pipeline.report.run_data import RunData, load_run_data
-from ddgm.pipeline.report.trust import GROUPS, calibration
+from ddgm.pipeline.report.trust.section import GROUPS, calibration
 from ddgm.pipeline.report.write import write_report
 from ddgm.pipeline.run.preflight import LayerError, prepare
 from ddgm.pipeline.run.runner import run_alone

@@ -9,10 +9,10 @@ import numpy as np
 from ddgm.pipeline.report import figures
 from ddgm.pipeline.report.figures import Plot, Series
 from ddgm.pipeline.report.gallery import Gallery
-from ddgm.pipeline.report.intervals import words_and_plot
 from ddgm.pipeline.report.pictures import trust
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, view_of
+from ddgm.pipeline.report.trust.intervals import words_and_plot
 from ddgm.pipeline.spec.output import ERRORS
 
 SLICES = 8  # that are looked at, evenly spaced: 200,000 pixels each at 128 × 1568
