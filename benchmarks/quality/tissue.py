@@ -1,4 +1,4 @@
-"""What shipped priors know of tissue: the file beside each that says so, made again.
+"""Statistics of tissue, the file beside each shipped prior, made again.
 
 python -m benchmarks.quality.tissue fib25/train_a.npy
 """

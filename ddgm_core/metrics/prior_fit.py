@@ -1,4 +1,4 @@
-"""Whether a prior fits the data that it was used on: what a finished run says without truth.
+"""The fit of a prior to the data that it was used on, as a finished run tells it without truth.
 
 Held-out views and the residual say whether projector and noise explain the data. They do not say
 whether the prior does: in the directions that tilts measure, the data overrule it. So there the
@@ -53,7 +53,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class PriorFit:
-    """What is known of whether a prior fits; None where something could not be found.
+    """All that is known of a prior's fit; None where something could not be found.
 
     Attributes:
         likeness: of the reconstruction to the prior's tissue.
@@ -69,7 +69,7 @@ class PriorFit:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it does not fit, with numbers; empty where nothing speaks against it."""
+        """Reasons why it does not fit, with numbers; none where nothing speaks against it."""
         found = []
         for what, score in (("views", self.residual), ("held-out views", self.held_out)):
             if score is not None and score > EXPLAINED:
@@ -172,7 +172,7 @@ def measured_bands(
 
 
 def preference(denoise: Denoiser, slices: Tensor) -> float:
-    """How much better a prior tells slices from noise than their negatives, from -1 to 1.
+    """A prior's preference for slices over their negatives, in telling them from noise; -1 to 1.
 
     It is the difference of the mean square errors of its ε̂ over their sum, at σ = `SIGMA`.
 

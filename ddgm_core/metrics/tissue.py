@@ -29,7 +29,7 @@ class TissueError(DdgmError):
 
 @dataclass(frozen=True)
 class Tissue:
-    """What was measured on the volumes that a prior was trained on, in normalised units.
+    """Statistics of the volumes that a prior was trained on, in normalised units.
 
     Powers are densities: white noise of variance v has power v at every frequency. Entry k is of
     the frequencies nearest to k / `SIDE` cycles a voxel.

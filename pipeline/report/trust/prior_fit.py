@@ -1,4 +1,4 @@
-"""Whether a run's prior fits its data, by some of its slices and the scores in its ledger."""
+"""The fit of a run's prior to its data, by some slices and the scores in the ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLICES = 8  # that are looked at, evenly spaced
 
 
 def prior_fit(run: RunData) -> tuple[str, bool]:
-    """What is known of whether a run's prior fits its data, in words; and whether it does not."""
+    """All that is known of the prior's fit, in a sentence, and true if it does not fit."""
     try:
         found = _found(run)
     except DdgmError as error:  # weights that have moved, or whose tissue was not measured
