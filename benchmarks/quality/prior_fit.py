@@ -106,7 +106,8 @@ def judged(stack: np.ndarray, text: str, prior: str) -> dict[str, Any]:
     ax = whole.forward(found)
     left = (data_residual(ax[:, v], y[:, v], paper.TILT_NOISE) for v in (kept, out))
     like = likeness(found.numpy(), a.geometry.angles, paper.TILT_NOISE, load_tissue(prior))
-    middle = found[:, None, :, (width - SIDE) // 2 :][..., :SIDE]
+    side = min(SIDE, width // 16 * 16)  # the network halves an image four times
+    middle = found[:, None, :, (width - side) // 2 :][..., :side]
     fit = PriorFit(like, preference(network, middle), *(float(v.mean()) for v in left))
     assert like is not None
     row = {

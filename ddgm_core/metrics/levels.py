@@ -124,9 +124,8 @@ def _gains(
     square, error = float(pooled.mean()), standard_error(pooled)
     if square <= SURE * (error if tiles > 1 else 0.0):
         raise LevelsError(
-            "tilts: nothing in the views stands above their noise as tissue does at this voxel "
-            "size; check source.binning and source.voxel_size_nm, or give gain, offset and noise "
-            "in the table"
+            "tilts: nothing in the views has the spectrum of the prior's tissue; check "
+            "source.binning and source.voxel_size_nm, or give gain, offset and noise in the table"
         )
     gain = math.sqrt(square)
     gains = np.full(len(fits), gain)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
+from ddgm.core.metrics.tissue import save_tissue
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, load_prior, save_prior
 from ddgm.core.networks.unet import UNet
 from ddgm.core.training.data import Drawing
@@ -35,6 +36,7 @@ from ddgm.pipeline.training.data import (
 from ddgm.pipeline.training.log import TrainingLog
 from ddgm.pipeline.training.progress import TrainingProgress
 from ddgm.pipeline.training.spec import TrainingSpec
+from ddgm.pipeline.training.tissue import training_tissue
 
 # may change when a training goes on; the cache's size and bricks decide what is drawn
 FREE: Any = {
@@ -52,7 +54,8 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     """Train, or resume where an earlier start of the same spec stopped; write the weights.
 
     Returns:
-        The weights, `prior.safetensors` in the spec's output.
+        The weights, `prior.safetensors` in the spec's output; beside them are the statistics of its
+        tissue, where the volumes hold cubes of 64 voxels.
 
     Raises:
         DdgmError: data, recipe or output do not make sense, the loss is no number, or the
@@ -82,6 +85,8 @@ def train(spec: TrainingSpec, console: Console) -> Path:
     if first:
         dtype = torch.bfloat16 if spec.weights == "bfloat16" else torch.float32
         save_prior(weights, network, card(spec, volumes, normal, start), dtype)
+        if spec.restore is None and (found := training_tissue(volumes, normal, spec.data.origin)):
+            save_tissue(weights, found)
         if spec.data.cache.folder is None:
             shutil.rmtree(folder / "bricks", ignore_errors=True)
     return weights

@@ -135,7 +135,7 @@ def test_electrons_that_pass_are_absorbed_by_the_slab() -> None:
 
 def test_what_cannot_be_fitted_is_refused() -> None:
     sums, tissue = phantom()
-    with pytest.raises(DdgmError, match="as tissue does at this voxel size"):
+    with pytest.raises(DdgmError, match="has the spectrum of the prior's tissue"):
         fitted(noisy(0 * sums), tissue)
     dead = noisy(sums)
     dead[5] = 3.0
