@@ -76,6 +76,13 @@ class FourierProjector:
             return y
         return self._from_frequencies(self._weights * self._to_frequencies(y))
 
+    def unwhiten(self, y: Tensor) -> Tensor:
+        """See `Whitening`."""
+        if self._weights is None:
+            return y
+        inverse = torch.where(self._weights > 0, 1 / self._weights, 0)
+        return self._from_frequencies(inverse * self._to_frequencies(y))[..., : self.geometry.bins]
+
     def adjoint(self, y: Tensor) -> Tensor:
         return self._crop(self._at @ self._to_frequencies(y))
 

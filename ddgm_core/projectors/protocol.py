@@ -105,6 +105,10 @@ class Whitening(Projector, Protocol):
         """Sinograms (B, views, bins) → whitened ones, Wy."""
         ...
 
+    def unwhiten(self, y: Tensor) -> Tensor:
+        """Whitened sinograms → sinograms (B, views, bins), without the frequencies that W drops."""
+        ...
+
 
 def checked_step(step: float, norm: float, field: str = "method.step") -> float:
     """The step itself, if gradient descent converges with it.

@@ -21,8 +21,8 @@ from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import numbered_origins
 from ddgm.pipeline.block.denoising import check_prior, slice_denoiser, slice_restorer
 from ddgm.pipeline.block.solver import Solver, cached_projector
+from ddgm.pipeline.spec.base import nearly_equal
 from ddgm.pipeline.spec.model import BlockSpec, Spec
-from ddgm.pipeline.spec.plan import nearly_equal
 from ddgm.pipeline.spec.yaml_file import check_spec
 
 SLICE, SINOGRAM = "thickness, width", "views, bins"

@@ -23,7 +23,7 @@ from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.networks.prior import Prior, load_prior
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.process_cache import cached_in_process
-from ddgm.core.projectors import DataStep, Projector, Spectral, projector
+from ddgm.core.projectors import DataStep, Projector, Spectral, Whitening, projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.projectors.simulated import simulated
 from ddgm.core.simulation.noise import NoiseField, SliceOrigin
@@ -48,6 +48,7 @@ class Solver:
     Attributes:
         projector: of the views that reconstruct.
         whole: of all views, where some are held out.
+        out: numbers of those.
     """
 
     spec: Spec
@@ -56,11 +57,17 @@ class Solver:
     device: torch.device
     whole: Projector | None = None
     restore: TiledDenoiser | RowDenoiser | None = None
+    out: tuple[int, ...] = ()
 
     @property
     def all_views(self) -> Projector:
         """The projector of all views."""
         return self.whole or self.projector
+
+    @property
+    def kept(self) -> list[int]:
+        """Numbers of the views that reconstruct."""
+        return [i for i in range(self.all_views.geometry.views) if i not in self.out]
 
     def simulate(self, slices: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         """Tilt series y = Ax + σ_y ε (Eq. 3), or as the spec's `tilts.simulate` says."""
@@ -69,7 +76,7 @@ class Solver:
         def work(x: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
             return simulated(self.all_views, x, t.noise, t.seed, origins, t.simulate)
 
-        return self._in_batches(work, slices, origins)
+        return self.in_batches(work, slices, origins)
 
     def reconstruct(self, sinograms: Tensor, origins: Sequence[SliceOrigin]) -> Tensor:
         """Slices by the spec's method; the mean of its chains."""
@@ -107,12 +114,13 @@ class Solver:
             progress(first + method.rounds)  # of a method that does not say
             return made
 
+        data = self._data(sinograms)
         if method.couples_slices:
             a = BatchedProjector(self.projector, self.spec.block.batch)
             with torch.inference_mode():
-                solved = work(sinograms.to(self.device), origins, a).cpu()
+                solved = work(data.to(self.device), origins, a).cpu()
         else:
-            solved = self._in_batches(lambda y, o: work(y, o, self.projector), sinograms, origins)
+            solved = self.in_batches(lambda y, o: work(y, o, self.projector), data, origins)
         mean, spread = solved.unbind(1)
         return mean, spread
 
@@ -120,13 +128,13 @@ class Solver:
         """The share of slices that lies in what was measured, (n, ·, ·); see `measured_share`."""
         a, noise = self.projector, self.spec.tilts.noise
         assert isinstance(a, Spectral)  # `prepare` has refused the layer otherwise
-        return self._in_batches(lambda x, _: measured_share(a, x, noise), x)
+        return self.in_batches(lambda x, _: measured_share(a, x, noise), x)
 
     def contradicted(self, error: Tensor) -> Tensor:
         """The part of errors, (n, ·, ·), in measured directions; see `measured_part`."""
         a, noise = self.projector, self.spec.tilts.noise
         assert isinstance(a, Spectral)  # as above
-        return self._in_batches(lambda e, _: measured_part(a, e, noise), error)
+        return self.in_batches(lambda e, _: measured_part(a, e, noise), error)
 
     def expected_error(
         self, error_map: ErrorMap, x: Tensor, spread: Tensor, measured: Tensor
@@ -136,16 +144,17 @@ class Solver:
         def work(known: Tensor, _: Sequence[SliceOrigin]) -> Tensor:
             return error_map(pixel_features(*known.unbind(1)))
 
-        return self._in_batches(work, torch.stack((x, spread, measured), 1))
+        return self.in_batches(work, torch.stack((x, spread, measured), 1))
 
     def data_step(self, y: Tensor, sigma: float) -> DataStep:
         """The data step of the spec's method, which comes before a denoising."""
-        return self.spec.method.data_step(self._problem(y, _no_noise), sigma)
+        return self.spec.method.data_step(self._problem(self._data(y), _no_noise), sigma)
 
     def algebraic(self, sinograms: Tensor) -> Tensor:
         """Slices by the classical baseline (Eq. 4)."""
         method = self.spec.algebraic
-        return self._in_batches(lambda y, _: method.solve(self.projector, self._kept(y)), sinograms)
+        data = self._data(sinograms)
+        return self.in_batches(lambda y, _: method.solve(self.projector, y), data)
 
     def score(
         self,
@@ -164,7 +173,7 @@ class Solver:
             block: whose own slices they are; default: a block without a halo.
             pixel_nm: width of a pixel; default: resolutions are in pixels.
         """
-        ax = self._in_batches(lambda part, _: self.all_views.forward(part), x)
+        ax = self.in_batches(lambda part, _: self.all_views.forward(part), x)
         noise = self.spec.tilts.noise
         scores = {
             "mse": metrics.mse(x, truth),
@@ -177,7 +186,7 @@ class Solver:
         of, aspect = slice(None, None, SPARSE), self.projector.geometry.aspect
         found = resolutions(x[of], truth[of], pixel_nm, aspect)  # of the stack: the same for all
         scores |= {name: value.expand(len(x)) for name, value in found.items()}
-        if out := list(self.spec.tilts.held_out):
+        if out := list(self.out):
             scores["held_out"] = metrics.data_residual(ax[:, out], y[:, out], noise)
         return scores | self._split(x, truth) | self._seams(x, truth, block)
 
@@ -212,16 +221,23 @@ class Solver:
 
     def _problem(self, y: Tensor, noise: Callable[[int], Tensor]) -> Problem:
         a, sigma = self.projector, self.spec.tilts.noise
-        return Problem(a, self._kept(y), self.denoise, noise, sigma, restore=self.restore)
+        return Problem(a, y, self.denoise, noise, sigma, restore=self.restore)
+
+    def _data(self, sinograms: Tensor) -> Tensor:
+        """The data y of Ax = y: those of the views that reconstruct, whitened where measured."""
+        a, kept = self.projector, self._kept(sinograms)
+        if not a.geometry.noise:
+            return kept
+        assert isinstance(a, Whitening)  # `projector` has refused others
+        return self.in_batches(lambda y, _: a.whiten(y), kept)
 
     def _kept(self, sinograms: Tensor) -> Tensor:
         """Those of the views that reconstruct."""
-        return sinograms[:, list(self.spec.tilts.kept)] if self.whole else sinograms
+        return sinograms[:, self.kept] if self.whole else sinograms
 
     @torch.inference_mode()
-    def _in_batches(
-        self, work: BatchWork, x: Tensor, origins: Sequence[SliceOrigin] = ()
-    ) -> Tensor:
+    def in_batches(self, work: BatchWork, x: Tensor, origins: Sequence[SliceOrigin] = ()) -> Tensor:
+        """All that `work` makes of x, `block.batch` of it at a time."""
         size = self.spec.block.batch
         everywhere = [*origins, *list(origins[-1:]) * (-len(x) % size)]
         parts = [
@@ -256,12 +272,12 @@ def cached_solver(plan: Plan, calls: bool = False) -> Solver:
     def build() -> Solver:
         prior = cached_prior(spec.prior)
         of = partial(cached_projector, device=device, name=spec.tilts.projector)
-        whole = of(plan.geometry) if spec.tilts.hold_out else None
+        whole = of(plan.solved) if plan.held_out else None
         pooled = pooled_denoiser(spec) if calls else None
         denoise = slice_denoiser(prior, spec.prior, device, pooled)
         pool = pooled_denoiser if calls else None
         restore = slice_restorer(spec, device, pool)
-        return Solver(spec, of(plan.kept), denoise, device, whole, restore)
+        return Solver(spec, of(plan.kept), denoise, device, whole, restore, plan.held_out)
 
     parts = spec.model_dump_json(include={"tilts", "prior", "method", "algebraic", "block", "pool"})
     key = "solver", parts, plan.geometry.digest, str(device), calls

@@ -18,14 +18,16 @@ from ddgm.core.errors import DdgmError
 from ddgm.core.intensity import Intensity
 from ddgm.core.process_memory import peak_bytes
 from ddgm.core.process_work import work
+from ddgm.pipeline.block import measured
 from ddgm.pipeline.block.calibration import parsed
 from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_seconds, worker_name
 from ddgm.pipeline.block.intensity import bound, grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.spec.layout import layout_of
+from ddgm.pipeline.spec.opened import source_volume, tilt_series
 from ddgm.pipeline.spec.output import BOUNDS, ERRORS, GREY, Layer
-from ddgm.pipeline.spec.plan import Block, Plan, source_volume
+from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.run_store import RunStore
@@ -44,11 +46,14 @@ class NumericalError(DdgmError):
 def fetch(plan: Plan, block: Block) -> Cutout:
     """A block's voxels and its halo's as a stack of slices, (n, thickness, width), in grey levels.
 
-    Voxels that the source lacks are counted in the block alone: its neighbours count their own.
+    Voxels that the source lacks are counted in the block alone: its neighbours count their own. Of
+    a measured series these are the slices' sinograms, (n, views, bins).
 
     Raises:
         SourceError: they cannot be read.
     """
+    if plan.is_measured:
+        return Cutout(tilt_series(plan.spec).read(block.stack[0][2], block.stack[-1][2] + 1), 0)
     volume, axis = source_volume(plan.spec), plan.axes[0]
     cutouts = {box: volume.read(box) for box in plan.reads(block)}
     parts = [cutout.data for cutout in cutouts.values()]
@@ -91,19 +96,30 @@ def layers_of(
 
 
 def score(
-    solver: Solver, plan: Plan, block: Block, stacks: dict[Layer, Tensor]
+    solver: Solver,
+    plan: Plan,
+    block: Block,
+    stacks: dict[Layer, Tensor],
+    source: np.ndarray,
 ) -> list[dict[str, float]]:
     """Metrics of each slice: `slice` (its voxel along the tilt axis), those of `Solver.score`, the
     algebraic reconstruction's, prefixed, where there is one, and of intervals `coverage`, the share
     of truth in them, and `width`, their mean. What is no number, as the seam energy of a constant
-    slice, is left out."""
-    truth, y, pixel = stacks["truth"], stacks["sinogram"], plan.sides_nm[1]
-    columns = solver.score(stacks["reconstruction"], truth, y, block, pixel)
+    slice, is left out.
+
+    Of a measured series, whose sinograms `source` are, there is no truth."""
+    pixel = plan.sides_nm[1]
+
+    def scored(x: Tensor) -> dict[str, Tensor]:
+        if plan.is_measured:
+            return measured.scores(solver, x, *measured.sinograms(plan, source, block.origins))
+        return solver.score(x, stacks["truth"], stacks["sinogram"], block, pixel)
+
+    columns = scored(stacks["reconstruction"])
     if "algebraic" in stacks:
-        classical = solver.score(stacks["algebraic"], truth, y, block, pixel)
-        columns |= {f"algebraic_{k}": v for k, v in classical.items()}
+        columns |= {f"algebraic_{k}": v for k, v in scored(stacks["algebraic"]).items()}
     if "low" in stacks:
-        low, high = stacks["low"], stacks["high"]
+        low, high, truth = stacks["low"], stacks["high"], stacks["truth"]
         columns["coverage"] = ((low <= truth) & (truth <= high)).float().mean((1, 2))
         columns["width"] = (high - low).mean((1, 2))
     rows = zip(*(v.tolist() for v in columns.values()), strict=True)
@@ -138,12 +154,17 @@ def fetch_stage(context: RunContext, task: BlockTask) -> StageOutput[Cutout]:
 def simulate_stage(
     context: RunContext, task: BlockTask, cutout: StageOutput[Cutout]
 ) -> StageOutput[np.ndarray]:
-    """A block's tilt series, (n, views, bins)."""
+    """A block's tilt series, (n, views, bins): made of its voxels; or the measured, completed."""
+    plan = context.plan
     with running_stage(context, task, "simulate") as clock:
         solver, grey = load_tools(context, task, clock)
+        if plan.is_measured:
+            with clock("complete"):
+                y, bins = measured.sinograms(plan, cutout.data.data, plan.block(task.block).stack)
+                return StageOutput(measured.completed(solver, y, bins).numpy(), clock.seconds)
         with clock("simulate"):
             truth = torch.from_numpy(grey.normalised(cutout.data.data))
-            y = solver.simulate(truth, context.plan.block(task.block).stack)
+            y = solver.simulate(truth, plan.block(task.block).stack)
         return StageOutput(y.numpy(), clock.seconds)
 
 
@@ -204,10 +225,11 @@ def finish_stage(
         solver, grey = load_tools(context, task, clock)
         source = cutout.data.data[block.own]
         stacks: dict[Layer, Tensor] = {
-            "truth": torch.from_numpy(grey.normalised(source)),
             "sinogram": torch.from_numpy(sinogram.data[block.own]),
             **{layer: torch.from_numpy(stack) for layer, stack in made.data.items()},
         }
+        if not plan.is_measured:
+            stacks["truth"] = torch.from_numpy(grey.normalised(source))
         if "algebraic" in plan.spec.output.layers:
             with clock("algebraic"):
                 stacks["algebraic"] = solver.algebraic(stacks["sinogram"])
@@ -216,7 +238,9 @@ def finish_stage(
             stacks["contradicted"] = solver.contradicted(error)
             stacks["invented"] = error - stacks["contradicted"]
         with clock("score"):
-            metrics = score(solver, plan, block, stacks)
+            metrics = score(solver, plan, block, stacks, source)
+        if plan.is_measured:
+            stacks = measured.cut(plan, block, stacks, source)
         with clock("write"):
             written = store.write(plan, block, layers_of(plan, grey, stacks, source))
         record = Record(

@@ -63,7 +63,7 @@ def time_calls(plan: Plan, calls: bool = False) -> RunTime:
 
 def _call_and_step(plan: Plan, solver: Solver) -> tuple[float, float]:
     """Seconds of a network call, 0 where the method makes none, and of a data step."""
-    spec, g, images = plan.spec, plan.geometry, network_batch(plan)
+    spec, g, images = plan.spec, plan.solved, network_batch(plan)
     torch.set_num_threads(spec.cluster.threads)
     x = torch.zeros(spec.block.batch, g.thickness, g.width, device=solver.device)
     y = torch.zeros(spec.block.batch, g.views, g.bins, device=solver.device)

@@ -100,7 +100,7 @@ def learn(root: str, rate: float) -> Calibration:
     counts = len(teaching), len(scaling), needed_slices(rate)
     truth = "\n".join(record.checksums["truth"] for record in records)
     data = {
-        "source": plan.spec.source.url,
+        "source": plan.spec.source.place,
         "region": str(plan.region),
         "slices": plan.slice_count,
         "truth, SHA-256 of its blocks' checksums": hashlib.sha256(truth.encode()).hexdigest(),

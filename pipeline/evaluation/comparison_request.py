@@ -19,7 +19,7 @@ from ddgm.core.networks.restorer import check_restorer, restorer_card, settled_r
 from ddgm.core.simulation.acquisition import Acquisition
 from ddgm.core.training.data import PatchError
 from ddgm.pipeline.evaluation.methods import label
-from ddgm.pipeline.spec.plan import nearly_equal
+from ddgm.pipeline.spec.base import nearly_equal
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.patches import random_patches

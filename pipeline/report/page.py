@@ -123,7 +123,7 @@ def _provenance(run: RunData) -> dict[str, str]:
     g, tilts, card = plan.geometry, plan.spec.tilts, dict(m["weights"]["card"])
     training = card.pop("training")
     facts = {
-        "Source": plan.spec.source.url,
+        "Source": plan.spec.source.place,
         "Region": f"{plan.region} of mip {plan.info.mip}",
         "Resampled": f"from voxels of {_by(stored)} nm to {_by(plan.info.voxel_size_nm)} nm"
         if (stored := plan.info.stored_size_nm)
@@ -133,7 +133,7 @@ def _provenance(run: RunData) -> dict[str, str]:
         "Pixel": "" if g.aspect == 1 else f"{_by(plan.sides_nm)} nm (along the thickness, across)",
         "Tilts": f"{g.views} views from {tilts.range[0]:g}° to {tilts.range[1]:g}°, "
         f"{g.detector} detector of {g.bins} bins, noise {tilts.noise:g}",
-        "Held out": f"{len(tilts.held_out)} views" if tilts.hold_out else "",
+        "Held out": f"{len(plan.held_out)} views" if plan.held_out else "",
         "Simulated with": tilts.simulate.described if tilts.simulate else "",
         "Created": m["created"],
         "Digest of spec, code and weights": m["digest"],

@@ -16,32 +16,27 @@ from ddgm.core.projectors.spectral import check_basis
 from ddgm.pipeline.block.calibration import conditions_of, load_calibration, whole_name
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.denoising import check_prior
-from ddgm.pipeline.block.intensity import grey_scale
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
+from ddgm.pipeline.run.grey_levels import check_grey
+from ddgm.pipeline.spec.base import sides_in_words
 from ddgm.pipeline.spec.levels import bytes_to_write
 from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.opened import table_digest
 from ddgm.pipeline.spec.output import SPECTRAL
-from ddgm.pipeline.spec.plan import Plan, make_plan, sides_in_words, source_volume
+from ddgm.pipeline.spec.plan import Plan, make_plan
+from ddgm.pipeline.spec.source import Source
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.manifest import describe, levels_of, plan_of
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.opening import whole_url
-from ddgm.pipeline.volumes.volume import SourceError
 from ddgm.workers.specs import Local
 
 DECIDING = "torch", "astra-toolbox", "numpy", "scipy"  # whose versions can change a block's bytes
 
 
 AND = " and "  # between the versions of a run that several had a part in
-
-
-PROBE_SIDE = 64  # side of the box whose grey levels are looked at before a run, in voxels
-
-
-MAX_NORMALISED = 4.0  # normalised mean or std at which they cannot be what the prior learnt
 
 
 class LayerError(DdgmError):
@@ -116,7 +111,7 @@ def check(spec: Spec, overwrite: bool = False, other_versions: bool = False) -> 
         check_basis(solver.projector, spec.method.name)
     if "algebraic" in spec.output.layers:
         spec.algebraic.check(norm)
-    _check_grey(plan, prior)
+    check_grey(plan)
     calibration = _calibration(plan, prior)
     # absolute: workers elsewhere would take a relative path from their own folder
     root = Folder(spec.output.path).local_path() or spec.output.path
@@ -173,11 +168,23 @@ def _settled(spec: Spec) -> Spec:
         digest = spec.prior.restorer_sha256 or digest
         found |= {"restorer": restorer, "restorer_sha256": digest}
     parts = {
-        "source": spec.source.model_copy(update={"url": whole_url(spec.source.url)}),
+        "source": _settled_source(spec.source),
         "prior": spec.prior.model_copy(update=found),
         "calibration": spec.calibration and whole_name(spec.calibration),
     }
     return spec.model_copy(update=parts)
+
+
+def _settled_source(source: Source) -> Source:
+    """The source with whole paths, and the digest of its table of views."""
+    if source.url is not None:
+        return source.model_copy(update={"url": whole_url(source.url)})
+    assert source.tilts is not None
+    assert source.views is not None
+    views = whole_url(source.views)
+    digest = source.views_sha256 or table_digest(views)
+    found = {"tilts": whole_url(source.tilts), "views": views, "views_sha256": digest}
+    return source.model_copy(update=found)
 
 
 def _check_precision(spec: Spec) -> None:
@@ -212,33 +219,6 @@ def _check_sigma(spec: Spec, card: PriorCard) -> None:
             f"method.sigma: [{max(sigmas)}, {min(sigmas)}] is not within {low:g} to {high:g}, the "
             f"noise levels that {spec.prior.weights} was trained at; stay within them"
         )
-
-
-def _check_grey(plan: Plan, prior: Prior) -> None:
-    """One read here, before a hundred thousand fail elsewhere: can it be what the prior knows?"""
-    box = plan.block(0).box
-    middle = [(a + b) // 2 for a, b in zip(box.start, box.stop, strict=True)]
-    start = [max(a, m - PROBE_SIDE // 2) for a, m in zip(box.start, middle, strict=True)]
-    stop = [min(b, m + PROBE_SIDE // 2) for b, m in zip(box.stop, middle, strict=True)]
-    try:
-        voxels = source_volume(plan.spec).read(Box(tuple(start), tuple(stop))).data  # type: ignore[arg-type]
-    except SourceError as error:
-        if error.kind in ("missing", "corrupt", "invalid"):  # of one place: its block says so
-            return
-        raise
-    grey = grey_scale(plan)
-    x = grey.normalised(voxels)
-    mean, std = float(x.mean()), float(x.std())
-    strange = max(abs(mean), std) > MAX_NORMALISED  # NaN is not: the blocks say so themselves
-    if not strange or voxels.min() == voxels.max():  # nor is the emptiness beside a tissue
-        return
-    chosen = plan.spec.source.intensity
-    raise PriorError(
-        f"source.intensity: with mean {grey.mean:.4g} and std {grey.std:.4g} "
-        f"({'the spec' if chosen else plan.spec.prior.weights}'s), the first block's middle is "
-        f"{mean:.3g} ± {std:.3g} where the prior learnt 0 ± 1; give the volume's own mean and std, "
-        f"near {voxels.mean():.4g} and {voxels.std():.3g}"
-    )
 
 
 def _check_space(plan: Plan, store: RunStore) -> None:

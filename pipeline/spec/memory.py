@@ -74,6 +74,9 @@ def fetch_bytes(plan: Plan) -> Fetch:
     """Bytes to fetch, with what chunks that blocks cut through cost."""
     info = plan.info
     item = np.dtype(info.dtype).itemsize
+    if info.views is not None:  # rows of the used views, in pixels of a voxel's size
+        rows = plan.slice_count * len(info.views) * plan.geometry.width * item
+        return Fetch(rows, rows)
     count = plan.block_count
     step = max(1, count // SAMPLED_BLOCKS)
     sample = [plan.block(i) for i in range(0, count, step)]
@@ -92,7 +95,7 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     Args:
         network: whether it runs the network, too.
     """
-    g, spec = plan.geometry, plan.spec
+    g, spec = plan.solved, plan.spec
     card = read_card(spec.prior.weights)
     pixels, measured = g.thickness * g.width, g.views * g.bins
     voxel = np.dtype(plan.info.dtype).itemsize + _resampling_bytes(plan.info)
@@ -199,7 +202,7 @@ def network_batch(plan: Plan) -> NetworkBatch:
 
 def _images(plan: Plan, height: int) -> NetworkBatch:
     """Images of this height, as wide as the slices, that go through the network."""
-    card, prior, width = read_card(plan.spec.prior.weights), plan.spec.prior, plan.geometry.width
+    card, prior, width = read_card(plan.spec.prior.weights), plan.spec.prior, plan.solved.width
     if prior.tiling == "rows":
         sides = whole_sides(height, width, card.architecture.multiple)
         return NetworkBatch(*sides, 1, prior.images_per_call)

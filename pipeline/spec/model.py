@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ddgm.core import paper, plugins
 from ddgm.core.methods.classical import Algebraic
@@ -17,11 +17,12 @@ from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import shipped_priors
 from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
+from ddgm.pipeline.spec import measured
 from ddgm.pipeline.spec.base import Axis, Pixels, StrictModel
 from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.pipeline.spec.output import BOUNDS, Output
 from ddgm.pipeline.spec.source import Source
-from ddgm.pipeline.spec.tilts import Tilts
+from ddgm.pipeline.spec.tilts import Tilts, held_out
 from ddgm.workers.specs import Cluster, Local, PoolSpec
 from ddgm.workers.urls import Url
 
@@ -157,6 +158,19 @@ class Spec(StrictModel):
     limits: Limits = Limits()
 
     @model_validator(mode="after")
+    def _series_is_settled(self) -> Spec:
+        if self.source.is_measured:
+            measured.settle(self)
+        elif self.tilts.hold_out:
+            held_out(self.tilts.count, self.tilts.hold_out)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_its_own(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        parts = handler(self)
+        return measured.without_refused(parts) if self.source.is_measured else parts
+
+    @model_validator(mode="after")
     def _data_have_noise(self) -> Spec:
         if self.method.needs_noise and self.tilts.noise == 0:
             raise ValueError(
@@ -242,13 +256,13 @@ class Spec(StrictModel):
             del parts["tilts"]["projector"]
         for name in ("simulate", "hold_out"):  # likewise
             if getattr(self.tilts, name) is None:
-                del parts["tilts"][name]
+                parts["tilts"].pop(name, None)
         if self.prior.restorer_sha256 is None:
             del parts["prior"]["restorer_sha256"]
         if not self.method.couples_slices:
             del parts["block"]["halo"]
         if self.source.resample is None:  # likewise
-            del parts["source"]["resample"]
+            parts["source"].pop("resample", None)
         if packages := self.packages():
             parts["packages"] = packages
         text = json.dumps({"spec": parts, **others}, sort_keys=True)

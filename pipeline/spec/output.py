@@ -24,6 +24,7 @@ Layer = Literal[
 BOUNDS: tuple[Layer, ...] = "low", "high"  # between which the truth lies, by the calibration
 GREY: tuple[Layer, ...] = "reconstruction", "truth", "algebraic", *BOUNDS  # others are float32
 ERRORS: tuple[Layer, ...] = "invented", "contradicted"  # which add up to the error, in grey levels
+NEED_TRUTH: tuple[Layer, ...] = "truth", *ERRORS, *BOUNDS  # which is there where it is simulated
 SPECTRAL: tuple[Layer, ...] = "measured", *ERRORS  # which need A's singular vectors
 
 

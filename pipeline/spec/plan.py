@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from ddgm.core.errors import DdgmError
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.process_cache import cached_in_process
 from ddgm.core.simulation.noise import SliceOrigin
+from ddgm.pipeline.spec import measured
+from ddgm.pipeline.spec.base import PlanError as PlanError  # others take it from here
+from ddgm.pipeline.spec.base import nearly_equal
 from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.opened import source_info
 from ddgm.pipeline.volumes.box import Box, Triple
-from ddgm.pipeline.volumes.opening import open_volume
-from ddgm.pipeline.volumes.resampling.resampled import ResampledVolume
-from ddgm.pipeline.volumes.volume import Volume, VolumeInfo
+from ddgm.pipeline.volumes.volume import VolumeInfo
 
 AXES = "zyx"
-
-NEARLY_SQUARE = 0.01  # by which sides may differ before a prior is refused
-
-
-class PlanError(DdgmError):
-    """A spec that does not fit its volume."""
-
-
-def nearly_equal(sides: Sequence[float]) -> bool:
-    """True if a prior trained on cubes takes voxels, or pixels, of these sides for such."""
-    return all(abs(side / sides[-1] - 1) <= NEARLY_SQUARE for side in sides)
-
-
-def sides_in_words(sides_nm: Mapping[str, float]) -> str:
-    """Sides by axis, as in "40 nm along z, 4 nm along y and 4 nm along x"."""
-    *others, last = (f"{side:g} nm along {axis}" for axis, side in sides_nm.items())
-    return f"{', '.join(others)} and {last}"
 
 
 @dataclass(frozen=True)
@@ -97,12 +80,39 @@ class Plan:
         """Tilt geometry of every slice, with all its views."""
         s, t = self.spec.slab, self.spec.tilts
         width = s.width or self.box.shape[self.axes[2]]
-        return TiltGeometry.uniform(s.thickness, width, t.count, t.range, t.detector, self.aspect)
+        if self.info.views is None:
+            uniform = t.count, t.range, t.detector, self.aspect
+            return TiltGeometry.uniform(s.thickness, width, *uniform)
+        return measured.geometry(s.thickness, width, self.info.views, t.noise)
+
+    @cached_property
+    def solved(self) -> TiltGeometry:
+        """Tilt geometry of slices as they are solved: with margins, of a measured series.
+
+        Tissue goes on beyond the field, and steep views see it through the field's data.
+        """
+        if self.info.views is None:
+            return self.geometry
+        g = self.geometry
+        wide = g.width + 2 * g.reach
+        return measured.geometry(g.thickness, wide, self.info.views, self.spec.tilts.noise)
+
+    @property
+    def is_measured(self) -> bool:
+        """True of a measured tilt series, of which no truth is known."""
+        return self.info.views is not None
+
+    @cached_property
+    def held_out(self) -> tuple[int, ...]:
+        """Numbers of the views that are held out."""
+        every = self.spec.tilts.hold_out
+        return measured.held_out_by_angle(self.geometry.angles, every) if every else ()
 
     @cached_property
     def kept(self) -> TiltGeometry:
-        """Tilt geometry of the views that reconstruct: all that are not held out."""
-        return self.geometry.of_views(self.spec.tilts.kept)
+        """`solved`, of the views that reconstruct: all that are not held out."""
+        views = range(self.solved.views)
+        return self.solved.of_views([i for i in views if i not in self.held_out])
 
     @property
     def sides_nm(self) -> tuple[float, float]:
@@ -249,14 +259,17 @@ def make_plan(spec: Spec, info: VolumeInfo | None = None) -> Plan:
         PlanError: a box outside the volume, no room for a slab, a slab that is not there, grey
             levels that would be clipped.
     """
-    info = info or source_volume(spec).info
+    info = info or source_info(spec)
     plan = Plan(spec, info)
     if not plan.box.inside(info.bounds):
         raise PlanError(
             f"source.box: {plan.box} is not inside the volume at mip {info.mip}, "
             f"{info.bounds}; correct the box or the mip"
         )
-    if info.dtype != "uint8" and (spec.source.intensity is None or spec.output.dtype == "uint8"):
+    if plan.is_measured:
+        measured.check_cut(plan.box, info.bounds)
+        _ = plan.held_out
+    elif info.dtype != "uint8" and (spec.source.intensity is None or spec.output.dtype == "uint8"):
         raise PlanError(
             f"source.intensity, output.dtype: the volume is {info.dtype}; say which mean and std "
             "normalise it, and write float32, since uint8 cannot hold its grey levels"
@@ -281,14 +294,3 @@ def make_plan(spec: Spec, info: VolumeInfo | None = None) -> Plan:
             f"slab.slabs: {list(plan.slabs)} must name each slab once, and one at least"
         )
     return plan
-
-
-def source_volume(spec: Spec) -> Volume | ResampledVolume:
-    """The spec's volume on the grid that it asks for, with its policies for what is missing or no
-    number; opened once."""
-    s = spec.source
-    missing = None if s.missing == "error" else s.missing
-    invalid = None if s.invalid == "error" else s.invalid
-    fields = (s.url, s.mip, missing, invalid)
-    volume = cached_in_process(("volume", *fields), lambda: open_volume(*fields))
-    return volume if s.size_nm is None else ResampledVolume(volume, s.size_nm)

@@ -1,4 +1,4 @@
-"""The key `tilts` of a spec: the simulated tilt series."""
+"""The key `tilts` of a spec: the simulated tilt series, and what is held out of any."""
 
 from __future__ import annotations
 
@@ -42,30 +42,6 @@ class Tilts(StrictModel):
         "it predicts them",
     )
 
-    @property
-    def held_out(self) -> tuple[int, ...]:
-        """Numbers of the views that are held out."""
-        return held_out_views(self.count, self.hold_out) if self.hold_out else ()
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """Numbers of the views that reconstruct."""
-        return tuple(sorted({*range(self.count)} - {*self.held_out}))
-
-    @model_validator(mode="after")
-    def _some_views_are_held_out_and_some_kept(self) -> Tilts:
-        if self.hold_out and len(self.kept) < 2:
-            raise ValueError(
-                f"hold_out: {self.hold_out} leaves {len(self.kept)} of {self.count} views to "
-                "reconstruct from; give a larger number, such as 8, or leave it out"
-            )
-        if self.hold_out and not self.held_out:
-            raise ValueError(
-                f"hold_out: {self.hold_out} holds out none of {self.count} views; give a smaller "
-                "number, or leave it out"
-            )
-        return self
-
     @model_validator(mode="after")
     def _range_is_a_tilt(self) -> Tilts:
         low, high = self.range
@@ -77,3 +53,23 @@ class Tilts(StrictModel):
         if not -85 <= low <= high <= 85 or (low == high and self.count > 1):
             raise ValueError(f"range: {list(self.range)} must rise and lie within -85 and 85")
         return self
+
+
+def held_out(views: int, every: int) -> tuple[int, ...]:
+    """Numbers of the views that are held out where every nth is, by their angles.
+
+    Raises:
+        ValueError: none would be, or too few would be left.
+    """
+    out = held_out_views(views, every)
+    if views - len(out) < 2:
+        raise ValueError(
+            f"tilts.hold_out: {every} leaves {views - len(out)} of {views} views to reconstruct "
+            "from; give a larger number, such as 8, or leave it out"
+        )
+    if not out:
+        raise ValueError(
+            f"tilts.hold_out: {every} holds out none of {views} views; give a smaller number, or "
+            "leave it out"
+        )
+    return out

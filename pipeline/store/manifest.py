@@ -16,6 +16,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.core.networks.prior import Prior, card_of
 from ddgm.pipeline.spec.levels import Pyramid
 from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.opened import tilt_series
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.volumes.volume import VolumeInfo
 
@@ -40,11 +41,19 @@ def describe(plan: Plan, prior: Prior, code: str, calibration: str | None = None
         "weights": {"sha256": prior.digest, "card": asdict(prior.card)},
         "code": code,
         **given,
+        **_views_of(plan),
         "versions": {"python": platform.python_version(), **_versions()},
         "blocks": plan.block_count,
         "slices": plan.slice_count,
         "levels": Pyramid(plan).levels[-1].number,
     }
+
+
+def _views_of(plan: Plan) -> dict[str, Any]:
+    """The table of a measured series, by the number of each view."""
+    if not plan.is_measured:
+        return {}
+    return {"views": {str(view.view): asdict(view) for view in tilt_series(plan.spec).table}}
 
 
 class ManifestError(DdgmError):
@@ -57,10 +66,11 @@ DECIDING = (
     "weights",
     "code",
     "intervals",
+    "views",
 )  # parts of a run.json that its digest is of
 NOT_DECIDING = (
     "cluster", "pool", "limits", "output.path", "output.also", "prior.weights", "prior.sha256",
-    "prior.any_voxel_size", "prior.restorer is", "calibration",
+    "prior.any_voxel_size", "prior.restorer is", "calibration", "source.views_sha256",
 )  # fmt: skip
 NAMED = 6  # keys in a message
 

@@ -30,7 +30,7 @@ from ddgm.core.training.data import (
 )
 from ddgm.core.training.statistics import Moments
 from ddgm.pipeline.progress_bar import Bar
-from ddgm.pipeline.spec.plan import nearly_equal, sides_in_words
+from ddgm.pipeline.spec.base import nearly_equal, sides_in_words
 from ddgm.pipeline.training.bricks import AHEAD, Bricks, cut, fetchers, moments
 from ddgm.pipeline.training.spec import Region, TrainingRegion, TrainingSpec
 from ddgm.pipeline.volumes.box import Box

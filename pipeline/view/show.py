@@ -102,6 +102,8 @@ def layers_of(spec: Spec, base: str) -> dict[str, str]:
 def source_of(spec: Spec) -> tuple[str, str]:
     """The place of a run's source, and what names its format to Neuroglancer; "" for others."""
     url = spec.source.url
+    if url is None:  # a tilt series, which is no volume
+        return "", ""
     if is_zarr(url):
         place, version = cloud_url(url)
         return place, f"|zarr{version or ''}:"

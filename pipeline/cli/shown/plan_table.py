@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
+from ddgm.pipeline.cli.shown.source_rows import info_or_assumed, source_row, views_row
 from ddgm.pipeline.progress_bar import ProgressBar
 from ddgm.pipeline.run.preflight import check_card
 from ddgm.pipeline.spec.layout import layer_bytes, layout_of
@@ -29,10 +30,8 @@ from ddgm.pipeline.spec.memory import (
     worker_memory,
 )
 from ddgm.pipeline.spec.model import Spec
-from ddgm.pipeline.spec.plan import Plan, make_plan, source_volume
+from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.terminal import Row, duration, plural
-from ddgm.pipeline.volumes.box import Box
-from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
 from ddgm.workers.specs import Local
 
 FULL = 0.95  # share of the network's batches from which on they count as full
@@ -44,7 +43,7 @@ def plan_or_assumed(spec: Spec, console: Console) -> tuple[Plan, bool]:
     Raises:
         DdgmError: the spec does not fit its volume, or the prior is not there.
     """
-    info, answered = _info_or_assumed(spec, console)
+    info, answered = info_or_assumed(spec, console)
     return make_plan(spec, info), answered
 
 
@@ -63,35 +62,12 @@ def check_runs(plan: Plan) -> None:
 
 def plan_rows(plan: Plan, answered: bool, timed: bool, console: Console) -> list[Row]:
     """Lines on what a run would do and cost."""
-    rows = [_source_row(plan, answered), *_shape_rows(plan), *_cost_rows(plan)]
+    rows = [source_row(plan, answered), *_shape_rows(plan), *_cost_rows(plan)]
     if timed:
         with ProgressBar(console, "timing"):
             cost = time_calls(plan)
         rows += _time_rows(plan, cost)
     return rows
-
-
-def _info_or_assumed(spec: Spec, console: Console) -> tuple[VolumeInfo, bool]:
-    """Metadata of the volume; where it does not answer, as the spec implies them, and False."""
-    try:
-        with console.status("asking the source"):
-            return source_volume(spec).info, True
-    except SourceError as error:
-        box = spec.source.box
-        if error.kind not in ("unreachable", "credentials") or box is None:
-            raise
-        console.print("the source does not answer; assuming uint8, chunks of 64³, box in bounds")
-        start, stop = (tuple(box[a][end] for a in ("z", "y", "x")) for end in (0, 1))
-        side = read_card(spec.prior.weights).voxel_size_nm
-        bounds = Box(start, stop)  # type: ignore[arg-type]
-        size = spec.source.size_nm or (side, side, side)
-        return VolumeInfo(bounds, size, "uint8", (64, 64, 64), 1, spec.source.mip), False
-
-
-def _source_row(plan: Plan, answered: bool) -> Row:
-    source, mip = plan.spec.source, plan.info.mip
-    facts = {"source": source.url, "mip": mip, "source_answers": answered}
-    return Row("source", f"{source.url}, mip {mip}", facts)
 
 
 def _shape_rows(plan: Plan) -> list[Row]:
@@ -104,8 +80,6 @@ def _shape_rows(plan: Plan) -> list[Row]:
         sides += f" nm, resampled from {' x '.join(f'{s:g}' for s in plan.info.stored_size_nm)}"
     odd += "; a run is refused without prior.any_voxel_size: true" if plan.refuses_prior else ""
     pixel = "" if plan.aspect == 1 else " pixels of {:g} x {:g} nm".format(*plan.sides_nm)
-    made = spec.tilts.simulate.described if spec.tilts.simulate else None
-    out = len(spec.tilts.held_out)
     chunk = layout_of(plan, "reconstruction").chunks
     return [
         Row(
@@ -134,14 +108,7 @@ def _shape_rows(plan: Plan) -> list[Row]:
             {"slices": plan.slice_count, "thickness": g.thickness, "width": g.width}
             | {"pixel_nm": plan.sides_nm},
         ),
-        Row(
-            "views",
-            f"{g.views}, {g.bins} bins, {g.detector} detector"
-            + (f", {out} of them held out" if out else "")
-            + (f", simulated with {made}" if made else ""),
-            {"views": g.views, "bins": g.bins, "detector": g.detector}
-            | {"simulated_with": made, "held_out_views": out},
-        ),
+        views_row(plan),
         Row(
             "blocks",
             f"{plan.block_count} of {plural(spec.block.slices, 'slice')}",

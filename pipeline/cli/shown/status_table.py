@@ -36,7 +36,7 @@ def status_rows(root: str) -> list[Row]:
     tally = state["tally"] if live and state is not None else RunStatistics.of(records).summary()
     left = plan.block_count - tally["done"]
     counts = {key: tally[key] for key in ("done", "failed", "failures")}
-    url, mip = plan.spec.source.url, plan.info.mip
+    url, mip = plan.spec.source.place, plan.info.mip
     return [
         Row("source", f"{url}, mip {mip}", {"run": root, "source": url, "mip": mip}),
         Row("started", manifest["created"], {"started": manifest["created"]}),

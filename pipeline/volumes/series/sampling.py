@@ -1,6 +1,7 @@
 """From a raw view to the aligned, binned and stretched one, interpolated once.
 
-A sample is a cubic spline's value in the raw view. There are as many of them as raw pixels, and
+A sample is a cubic spline's value in the raw view, which is made twice as fine beforehand where no
+binning follows. There are as many of them as raw pixels, and
 those of a bin are summed: over rows by their mean, as IMOD's newstack does it; over columns by a
 low pass that ends at the binned pixel's own frequency, so that noise is white up to there and
 there is none above, however the view is stretched.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.fft import dctn, idctn
 from scipy.ndimage import affine_transform
 
 from ddgm.pipeline.volumes.series.views import View
@@ -76,13 +78,40 @@ def sampled(
     if part is None:
         return np.zeros(size), np.zeros(size)
     origin = np.array([s.start for s in part])
+    measured, by = raw(*part), matrix
     offset: Any = corner - origin  # scipy's types know one number alone
-    values = affine_transform(raw(*part), matrix, offset, count, mode="reflect")
+    if grid.binning == 1:
+        measured, by, offset = _twice_as_fine(measured), 2 * matrix, 2 * offset + 0.5
+    values = affine_transform(measured, by, offset, count, mode="reflect")
     values = values.reshape(size[0], grid.binning, -1).mean(axis=1)
     windows = np.lib.stride_tricks.sliding_window_view(values, len(taps), axis=1)
     values = windows[:, ::fine] @ taps
     centre = corner + matrix @ ((grid.binning - 1) / 2, side)
     return values, _inside(shape, matrix * (grid.binning, fine), centre, size, grid)
+
+
+def _twice_as_fine(part: np.ndarray) -> np.ndarray:
+    """Four samples for each of a part's, by its cosine series: pixel j lies at (j + 0.5) / 2 - 0.5.
+
+    A cubic spline alone halves the amplitude of a pixel's own frequency, of noise and tissue alike;
+    of samples twice as fine it keeps 99 %.
+    """
+    rows, columns = part.shape
+    series: Any = dctn(part, norm="forward")
+    fine: Any = idctn(np.pad(series, ((0, rows), (0, columns))), norm="forward")
+    return fine
+
+
+def covered(shape: tuple[int, int], view: View, grid: Grid) -> np.ndarray:
+    """True where the centre of a grid's bin lies in a raw view, (rows, bins)."""
+    inverse = np.array([[view.a11, -view.a21], [-view.a12, view.a22]]) / view.determinant
+    rows = (np.arange(grid.start, grid.stop) - (grid.rows - 1) / 2) * grid.binning - view.dy
+    columns = (np.arange(grid.bins) - (grid.bins - 1) / 2) * grid.binning * grid.step - view.dx
+    within = np.ones((len(rows), len(columns)), bool)
+    for (by_row, by_column), size in zip(inverse, shape, strict=True):
+        place = by_row * rows[:, None] + by_column * columns + (size - 1) / 2
+        within &= (place >= -0.5) & (place <= size - 0.5)
+    return within
 
 
 def _low_pass(grid: Grid) -> np.ndarray:
@@ -130,5 +159,6 @@ def _inside(
     for axis, size in enumerate(shape):
         place = corner[axis] + matrix[axis, 0] * row + matrix[axis, 1] * column
         beyond = np.maximum(-0.5 - place, place - (size - 0.5)) / (EDGE * grid.binning)
-        weight *= np.cos(np.clip(beyond, 0, 1) * np.pi / 2) ** 2
+        fading = np.cos(np.clip(beyond, 0, 1) * np.pi / 2) ** 2
+        weight *= np.where(beyond < 1, fading, 0)  # the cosine is not 0 to the bit
     return weight

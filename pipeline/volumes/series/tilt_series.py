@@ -12,7 +12,7 @@ import numpy as np
 
 from ddgm.core.geometry import reach
 from ddgm.pipeline.volumes.box import Box
-from ddgm.pipeline.volumes.series.sampling import Grid, sampled
+from ddgm.pipeline.volumes.series.sampling import Grid, covered, sampled
 from ddgm.pipeline.volumes.series.stack import Stack, open_stack
 from ddgm.pipeline.volumes.series.views import View, read_views
 from ddgm.pipeline.volumes.volume import SourceError, VolumeInfo
@@ -131,10 +131,17 @@ class TiltSeries:
         """
         out = np.empty((stop - start, len(self.used), self.bins), np.float32)
         for place, view in enumerate(self.used):
-            grid = self._grid(start, stop, self.bins, math.cos(math.radians(view.angle)))
+            grid = self._grid(start, stop, self.bins, view.stretch)
             values, inside = self._sampled(view, grid)
             out[:, place] = np.where(inside > 0, (values - view.offset) / view.gain * inside, 0)
         return out
+
+    def covered(self, start: int, stop: int) -> np.ndarray:
+        """True where `read` gives what was measured, not a filling; (slices, views, bins)."""
+        size = self.stack.shape[1:]
+        grids = [self._grid(start, stop, self.bins, v.stretch) for v in self.used]
+        pairs = zip(self.used, grids, strict=True)
+        return np.stack([covered(size, view, grid) for view, grid in pairs], axis=1)
 
     def aligned(self, start: int, stop: int) -> np.ndarray:
         """Rows of the used views, aligned and binned, but as measured and seen perpendicularly.

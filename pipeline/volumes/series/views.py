@@ -48,6 +48,11 @@ class View:
         """The transform's change of area."""
         return self.a11 * self.a22 - self.a12 * self.a21
 
+    @property
+    def stretch(self) -> float:
+        """Pixels of the detector to a bin of the slab's own grid: the cosine of the tilt."""
+        return math.cos(math.radians(self.angle))
+
 
 COLUMNS = tuple(field.name for field in fields(View))
 WHOLE = ("view", "use")  # columns of whole numbers
