@@ -31,7 +31,10 @@ Read = Callable[[int, int], np.ndarray]
 SLOW = 4  # degree of the polynomial in the tilt that tissue's own grain can make
 FEW = 0.01  # share of intensities that a detector's noise may bring below 0
 SURE = 4.0  # standard errors
-UNEQUAL = 0.05  # by which gains of views must differ to be told from one
+UNEQUAL = (
+    0.05  # by which gains of views must differ; tissue's own differ by 0.04 at most (measured)
+)
+CLEAR = 1.7  # times the error of that
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Levels:
     """Grey levels of views, (views,) each: measured = gain · (Ax + noise · ε) + offset, ε white.
 
     x is tissue in the prior's units, of mean 0; A sums it along the beam, in voxels. The errors are
-    standard errors; that of the gain leaves out how far this tissue is from the prior's.
+    standard errors; those of gain and offset leave out how far this tissue is from the prior's.
 
     Attributes:
         gain: signed; the same for all views unless the data say otherwise.
@@ -130,16 +133,18 @@ def _gains(
     gain = math.sqrt(square)
     gains = np.full(len(fits), gain)
     errors = np.full(len(fits), error / (2 * gain))
-    each = np.array([fit.square.mean() for fit in fits])
-    own = np.array([standard_error(fit.square) for fit in fits]) / (2 * each)
-    if len(fits) <= SLOW + 2 or each.min() <= 0 or not np.isfinite(own).all():
+    if len(fits) <= SLOW + 2 or tiles < 2:
         return gains, errors, ()
-    logs, order = np.log(each) / 2, np.argsort(angles)
-    jumps = math.sqrt(float(np.mean(np.diff(logs[order]) ** 2)) / 2)
-    if jumps < UNEQUAL or jumps < 2 * float(np.median(own)):
+    order, squares = np.argsort(angles), np.array([fit.square[:tiles] for fit in fits])
+    logs = np.log(np.maximum(squares, 1e-3 * square)) / 2  # of gains, (views, tiles)
+    steps = np.diff(logs[order], axis=0)  # from view to view, of the same tissue
+    jumps = math.sqrt(float((steps.mean(axis=1) ** 2).mean()) / 2)
+    own = math.sqrt(float((steps.var(axis=1, ddof=1) / tiles).mean()) / 2)
+    if jumps < max(UNEQUAL, CLEAR * own):
         return gains, errors, ()
-    slow = np.polynomial.Polynomial.fit(angles, logs, SLOW)
-    gains = gains * np.exp(logs - slow(angles))
+    each = logs.mean(axis=1)
+    slow = np.polynomial.Polynomial.fit(angles, each, SLOW)
+    gains = gains * np.exp(each - slow(angles))
     remark = f"gains differ from view to view by {100 * jumps:.0f} %, so each view has its own"
     return gains, gains * np.hypot(errors / gain, own), (remark,)
 
