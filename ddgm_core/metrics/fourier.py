@@ -18,7 +18,9 @@ from torch import Tensor
 Along = Literal["width", "thickness"]
 
 HALF_ANGLE = 45.0  # degrees: each frequency belongs to the axis that it is nearer to
-AGAINST_TRUTH = 0.5  # correlation at which resolution is read off: one image is without noise
+# correlation at which resolution is read off (Rosenthal and Henderson 2003)
+AGAINST_TRUTH = 0.5  # one image is without noise
+BETWEEN_HALVES = 0.143  # both have the noise of half of the data
 
 
 def ring_correlation(
@@ -91,7 +93,7 @@ def resolution(correlation: Tensor, threshold: float, side: int, pixel_nm: float
 
     Args:
         correlation: (..., rings), of `ring_correlation`.
-        threshold: `AGAINST_TRUTH`; 0.143 between two reconstructions, each from half of the data.
+        threshold: `AGAINST_TRUTH` or `BETWEEN_HALVES`.
         side: the images' shorter side in pixels, which the rings are counted by.
         pixel_nm: width of a pixel.
 
@@ -107,7 +109,11 @@ def resolution(correlation: Tensor, threshold: float, side: int, pixel_nm: float
 
 
 def resolutions(
-    x: Tensor, truth: Tensor, pixel_nm: float, aspect: float = 1.0
+    x: Tensor,
+    truth: Tensor,
+    pixel_nm: float,
+    aspect: float = 1.0,
+    threshold: float = AGAINST_TRUTH,
 ) -> dict[str, Tensor]:
     """Resolution of a stack against truth, in nm, along the width and the thickness of its slices.
 
@@ -117,9 +123,10 @@ def resolutions(
 
     Args:
         x: slices, (n, thickness, width).
-        truth: as x.
+        truth: as x; or, for another threshold, a reconstruction from other data.
         pixel_nm: width of a pixel.
         aspect: height of a pixel over its width.
+        threshold: see `resolution`.
 
     Returns:
         `resolution_width` and `resolution_thickness`, a number each.
@@ -132,7 +139,7 @@ def resolutions(
     axes: tuple[Along, Along] = "width", "thickness"
     return {
         f"resolution_{axis}": resolution(
-            _by_ring(products, x.shape, axis, aspect), AGAINST_TRUTH, side, pixel_nm
+            _by_ring(products, x.shape, axis, aspect), threshold, side, pixel_nm
         )
         for axis in axes
     }

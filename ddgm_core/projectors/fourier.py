@@ -47,8 +47,9 @@ class FourierProjector:
         cache: Path | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        whole = geometry.width + 2 * geometry.reach
-        if geometry.detector != "lateral" or geometry.bins != whole:
+        side = bins_beside(geometry)
+        whole = side >= geometry.reach and geometry.bins == geometry.width + 2 * side
+        if geometry.detector != "lateral" or not whole:
             raise ValueError("FourierProjector needs a lateral detector that misses nothing")
         self.geometry = geometry
         self.length = fast_length(geometry.bins)
@@ -127,11 +128,11 @@ class FourierProjector:
         return p.to(self._device), s.to(self._device)
 
     def _slices(self, x: Tensor) -> Tensor:
-        side = self.geometry.reach
+        side = bins_beside(self.geometry)
         return self._to_frequencies(torch.nn.functional.pad(x, (side, 0)))
 
     def _crop(self, frequencies: Tensor) -> Tensor:
-        side = self.geometry.reach
+        side = bins_beside(self.geometry)
         return self._from_frequencies(frequencies)[..., side : side + self.geometry.width]
 
     def _to_frequencies(self, x: Tensor) -> Tensor:
@@ -141,6 +142,11 @@ class FourierProjector:
     def _from_frequencies(self, f: Tensor) -> Tensor:
         """(frequencies, rows, B) → (B, rows, length)."""
         return torch.fft.irfft(f.permute(2, 1, 0), n=self.length)
+
+
+def bins_beside(geometry: TiltGeometry) -> int:
+    """Bins to either side of a slice: its `reach`, or more where steeper views are left out."""
+    return (geometry.bins - geometry.width) // 2
 
 
 def fast_length(n: int) -> int:
@@ -156,7 +162,7 @@ def fast_length(n: int) -> int:
 
 
 def transfer(kernel: Tensor, length: int) -> Tensor:
-    """(views, 2·reach + 1, thickness) kernel → (frequencies, views, thickness), complex64."""
+    """(views, taps, thickness) kernel → (frequencies, views, thickness), complex64."""
     views, taps, thickness = kernel.shape
     out = torch.empty(length // 2 + 1, views, thickness, dtype=torch.complex64)
     for depths in torch.arange(thickness).split(CHUNK):  # all at once would take four times A
@@ -184,7 +190,7 @@ def _build(geometry: TiltGeometry) -> Arrays:
     Where tilts come in pairs ±θ, G is real but for ASTRA's rounding (measured: 2e-9 of its
     largest entry), which halves memory and quarters the work.
     """
-    column = replace(geometry, width=1, bins=1 + 2 * geometry.reach)
+    column = replace(geometry, width=1, bins=1 + 2 * bins_beside(geometry))
     shape = (geometry.views, column.bins, geometry.thickness)
     kernel = projection_matrix(column).toarray().reshape(shape)
     length = fast_length(geometry.bins)

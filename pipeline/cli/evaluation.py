@@ -214,24 +214,46 @@ def evaluate(
     labels: Annotated[
         str,
         typer.Option(metavar="URL", help="true bodies of its source, voxel by voxel; 0 is none"),
-    ],
+    ] = "",
     mip: Annotated[int, typer.Option(help="of the labels")] = 0,
     box: Annotated[
         str | None,
         typer.Option(metavar="Z:Z,Y:Y,X:X", help="the part of it, in voxels of the source"),
     ] = None,
+    halves: Annotated[
+        bool,
+        typer.Option("--halves", help="resolution, from each half of the views; needs no truth"),
+    ] = False,
+    slices: Annotated[
+        int, typer.Option(min=1, help="for --halves: about how many are reconstructed twice")
+    ] = 32,
 ) -> None:
-    """Score a run's membranes and bodies against true labels.
+    """Score a run against true labels, or one half of its views against the other.
 
-    A small network finds the membranes of each image, and a watershed makes bodies of them:
-    boundary F1, variation of information and adapted Rand error, written to RUN/evaluation.json.
-    The row `truth` is the ceiling. Labels are any volume that a spec's source can be, or a .npy or
-    .npz file. Needs `pip install 'ddgm[evaluate]'`.
+    With --labels, a small network finds the membranes of each image, and a watershed makes bodies
+    of them: boundary F1, variation of information and adapted Rand error, written to
+    RUN/evaluation.json. The row `truth` is the ceiling. Labels are any volume that a spec's source
+    can be, or a .npy or .npz file. Needs `pip install 'ddgm[evaluate]'`.
+
+    With --halves, some slices are reconstructed from every other view and from the rest, and
+    resolution is the length of the waves down to which both agree (Fourier ring correlation of
+    0.143); written to RUN/halves.json. A prior makes halves agree, too: see docs/trust.md.
 
     Example: `ddgm evaluate runs/hemibrain --labels precomputed://file:///data/bodies`
 
     Example: `ddgm evaluate runs/fib25 --labels labels.npz --box 78:156,0:128,0:156`
+
+    Example: `ddgm evaluate runs/measured --halves`
     """
+    if not labels and not halves:
+        raise DdgmError("give --labels URL, --halves or both: what the run is to be scored by")
+    if labels:
+        _evaluate_bodies(run, labels, mip, box)
+    if halves:
+        _evaluate_halves(run, slices)
+
+
+def _evaluate_bodies(run: str, labels: str, mip: int, box: str | None) -> None:
     from ddgm.pipeline.evaluation.bodies import doubts
     from ddgm.pipeline.evaluation.bodies import evaluate as score
     from ddgm.pipeline.progress_bar import counted
@@ -241,6 +263,15 @@ def evaluate(
     console.print(found.table())
     if warning := doubts(run):
         console.print(warning)
+
+
+def _evaluate_halves(run: str, slices: int) -> None:
+    from ddgm.pipeline.evaluation.halves import evaluate_halves
+    from ddgm.pipeline.progress_bar import counted
+
+    with counted(console, "reconstructions") as progress:
+        found = evaluate_halves(run, slices, progress)
+    console.print(found.table())
 
 
 def _cluster(workers: int, threads: int, scheduler: str) -> Local | Address | SchedulerFile:

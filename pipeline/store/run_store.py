@@ -36,11 +36,12 @@ from ddgm.pipeline.terminal import console
 MANIFEST = "run.json"
 PRECOMPUTED = "precomputed"
 EVALUATION = "evaluation.json"
+HALVES = "halves.json"
 ROW_GROUP = 1000  # blocks whose metrics are in memory at once
 # what a run's folder may hold: anything else is somebody's, and the folder is left alone
 OWN = {
     VOLUME, MANIFEST, LEDGER, "metrics.parquet", "report.html", "preview.png", "driver.json",
-    "state.json", "logs", "slurm", PRECOMPUTED, EVALUATION,
+    "state.json", "logs", "slurm", PRECOMPUTED, EVALUATION, HALVES,
 }  # fmt: skip
 
 
