@@ -68,7 +68,10 @@ def test_more_noise_coarser_agreement(root: str, tmp_path: Path) -> None:
 def test_noise_alone_agrees_nowhere() -> None:
     one, two = (
         torch.stack(
-            [torch.from_numpy(NoiseField(s, "x").slice((64, 64), (0, 0, i))) for i in range(16)]
+            [
+                torch.from_numpy(NoiseField(s, "sampler").slice((64, 64), (0, 0, i)))
+                for i in range(16)
+            ]
         )
         for s in (0, 1)
     )
