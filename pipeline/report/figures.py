@@ -76,14 +76,17 @@ def _histogram(axes: Axes, series: Sequence[Series], label: str, mark: float | N
     axes.legend(frameon=False, fontsize=8)
 
 
-def positions(where: np.ndarray, slabs: np.ndarray, series: Sequence[Series], axis: str) -> bytes:
-    """MSE along the tilt axis, one line a slab, broken where slices are not done.
+def positions(
+    where: np.ndarray, slabs: np.ndarray, series: Sequence[Series], axis: str, score: str = "MSE"
+) -> bytes:
+    """A score along the tilt axis, one line a slab, broken where slices are not done.
 
     Args:
         where: each slice's voxel along the tilt axis.
         slabs: each slice's slab.
-        series: MSE by method.
+        series: the score by method.
         axis: the tilt axis' name.
+        score: in words.
     """
     with matplotlib.rc_context(STYLE):
         figure = new_figure()
@@ -95,7 +98,7 @@ def positions(where: np.ndarray, slabs: np.ndarray, series: Sequence[Series], ax
                 # a slice between two gaps is no line: the dots show it
                 axes.plot(x, y, ".-", color=s.colour, linewidth=1, ms=2.5, alpha=1 - 0.4 * several)
             axes.plot([], [], color=s.colour, label=s.name)
-        axes.set(xlabel=f"slice: voxel along {axis}", ylabel="MSE", ylim=(0, None))
+        axes.set(xlabel=f"slice: voxel along {axis}", ylabel=score, ylim=(0, None))
         axes.margins(x=0.01)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, fontsize=8)

@@ -21,6 +21,7 @@ from ddgm.pipeline.report.slices import SliceView, place_of
 from ddgm.pipeline.report.trust.section import trust_section
 from ddgm.pipeline.report.volume import volume_section
 from ddgm.pipeline.spec.layout import layout_of
+from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.arrays import VOLUME
 
@@ -60,6 +61,7 @@ def render_page(run: RunData, views: dict[str, SliceView], fit: tuple[str, bool]
         run=run,
         place=partial(place_of, run),
         views=views,
+        degrees=_ends(run.plan),
         galleries=_galleries(run, views),
         plots=_plots(run),
         bodies=bodies_section(run),
@@ -67,7 +69,7 @@ def render_page(run: RunData, views: dict[str, SliceView], fit: tuple[str, bool]
         trust=trust_section(run, views["median"]),
         volume=volume_section(run, views["median"]),
         seconds=run.statistics.seconds_each(),
-        pace=len(run.columns["mse"]) / total if total else 0.0,
+        pace=len(run.columns["slice"]) / total if total else 0.0,
         provenance=_provenance(run),
         spec_text=dump_spec(run.plan.spec),
         layers=_layers(run),
@@ -93,8 +95,11 @@ def _plots(run: RunData) -> list[Plot]:
     """Metrics over slices."""
     c, noisy = run.columns, run.plan.spec.tilts.noise > 0
     slabs = np.asarray(run.plan.slabs)[c["block"].astype(int) // run.plan.blocks_per_slab]
-    mse, ssim, residual = (run.series(name) for name in ("mse", "ssim", "residual"))
+    residual = run.series("residual")
     label = "data residual, in units of the noise" if noisy else "mean square residual"
+    if run.plan.is_measured:
+        return [*_measured_plots(run, slabs), _residuals(residual, label, noisy)]
+    mse, ssim = run.series("mse"), run.series("ssim")
     along = figures.positions(c["slice"], slabs, mse, run.tilt_axis)
     first, last = (number(float(c["slice"][k])) for k in (c["slice"].argmin(), c["slice"].argmax()))
     return [
@@ -109,12 +114,22 @@ def _plots(run: RunData) -> list[Plot]:
             ranges(ssim),
         ),
         Plot(along, ALONG, f"From slice {first} to slice {last}; {ranges(mse)}"),
-        Plot(
-            figures.histogram(residual, label, noisy),
-            NOISY if noisy else NOISELESS,
-            ranges(residual),
-        ),
+        _residuals(residual, label, noisy),
     ]
+
+
+def _residuals(residual: list[Series], label: str, noisy: bool) -> Plot:
+    picture = figures.histogram(residual, label, noisy)
+    return Plot(picture, NOISY if noisy else NOISELESS, ranges(residual))
+
+
+def _measured_plots(run: RunData, slabs: np.ndarray) -> list[Plot]:
+    """Scores of a measured series: along the tilt axis, and of the views that were held out."""
+    name = "held_out" if run.series("held_out") else "residual"
+    shown, what = run.series(name), "Held-out views" if name == "held_out" else "Data residual"
+    along = figures.positions(run.columns["slice"], slabs, shown, run.tilt_axis, what)
+    caption = f"{what} along the tilt axis, in units of the noise; gaps are slices not done."
+    return [Plot(along, caption, ranges(shown))]
 
 
 def _provenance(run: RunData) -> dict[str, str]:
@@ -131,8 +146,10 @@ def _provenance(run: RunData) -> dict[str, str]:
         "Not covered by slabs": ", ".join(f"{n} voxels of {a}" for a, n in plan.uncovered.items()),
         "Slice": f"{_by((g.thickness, g.width))} pixels, {plan.slices} along {run.tilt_axis}",
         "Pixel": "" if g.aspect == 1 else f"{_by(plan.sides_nm)} nm (along the thickness, across)",
-        "Tilts": f"{g.views} views from {tilts.range[0]:g}° to {tilts.range[1]:g}°, "
-        f"{g.detector} detector of {g.bins} bins, noise {tilts.noise:g}",
+        "Tilts": _tilts(plan),
+        "Table of views": plan.spec.source.views or "",
+        "Gains": _range([v["gain"] for v in m.get("views", {}).values() if v["use"]]),
+        "Offsets": _range([v["offset"] for v in m.get("views", {}).values() if v["use"]]),
         "Held out": f"{len(plan.held_out)} views" if plan.held_out else "",
         "Simulated with": tilts.simulate.described if tilts.simulate else "",
         "Created": m["created"],
@@ -144,6 +161,31 @@ def _provenance(run: RunData) -> dict[str, str]:
         "Versions": _plain(m["versions"]),
     }
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def _tilts(plan: Plan) -> str:
+    """The views, and their noise, in words."""
+    g, tilts = plan.geometry, plan.spec.tilts
+    if plan.info.views is None:
+        first, last = tilts.range
+        return (
+            f"{g.views} views from {first:g}° to {last:g}°, {g.detector} detector of {g.bins} "
+            f"bins, noise {tilts.noise:g}"
+        )
+    angles, noise = zip(*plan.info.views, strict=True)
+    return (
+        f"{g.views} measured views from {min(angles):g}° to {max(angles):g}°, noise {_range(noise)}"
+    )
+
+
+def _ends(plan: Plan) -> tuple[float, float]:
+    """The least and the greatest angle of the views, in degrees."""
+    angles = [angle for angle, _ in plan.info.views or ()] or plan.spec.tilts.range
+    return min(angles), max(angles)
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.4g} to {max(values):.4g}" if values else ""
 
 
 def _layers(run: RunData) -> list[tuple[str, str, str]]:

@@ -11,12 +11,20 @@ from ddgm.pipeline.report.gallery import Gallery, Mark, Picture, number
 from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import SliceView, place_of, titles_of
 from ddgm.pipeline.spec.output import ERRORS
+from ddgm.pipeline.spec.plan import Plan
 
 PARTS: dict[str, str] = {
     "invented": "Error that the tilts do not see: invented, or left out",
     "contradicted": "Error that contradicts what the tilts measured",
 }
 SUMS = "normalised units × pixels"  # of what is summed along a beam
+
+
+def tilts_of(plan: Plan) -> tuple[float, float]:
+    """Angles of the first and the last view, in degrees."""
+    if plan.info.views is None:
+        return plan.spec.tilts.range
+    return plan.info.views[0][0], plan.info.views[-1][0]
 
 
 def preview(run: RunData, view: SliceView) -> bytes | None:
@@ -34,7 +42,7 @@ def tilt_series(run: RunData, view: SliceView) -> Gallery | None:
     """A slice's sinogram, if that is kept."""
     panels = _tilt_series(run, view)
     g, right = run.plan.geometry, run.plan.sides_nm[1]
-    first, last = (number(tilt) for tilt in run.plan.spec.tilts.range)
+    first, last = (number(tilt) for tilt in tilts_of(run.plan))
     beyond = (g.bins - g.width) / 2 / g.bins
     edges = [Mark("edge", "left", share) for share in (beyond, 1 - beyond) if beyond > 0]
     caption = f"What {place_of(run, view)} was made of: views from {first}° (top) to {last}°."
@@ -48,7 +56,7 @@ def layers(run: RunData, view: SliceView, which: str) -> Gallery | None:
     """A slice's reconstruction, algebraic reconstruction and truth, as far as they are kept."""
     panels = _layers(run, view)
     alike = "; all in the same shades of grey" if len(panels) > 1 else ""
-    caption = f"The slice of {which} MSE, {place_of(run, view)}{alike}."
+    caption = f"The slice of {which} {run.ranking_title}, {place_of(run, view)}{alike}."
     return _gallery(run, map(Picture, panels), caption)
 
 
@@ -87,7 +95,7 @@ def trust(run: RunData, view: SliceView) -> Gallery | None:
         own.append(Picture(Panel(title, beyond, (0.0, float(beyond.max()) or 1.0), "inferno")))
     if not own:
         return None
-    caption = f"The slice of median MSE, {place_of(run, view)}."
+    caption = f"The slice of median {run.ranking_title}, {place_of(run, view)}."
     return _gallery(run, [*map(Picture, wrong), *own], caption)
 
 
@@ -102,7 +110,7 @@ def _tilt_series(run: RunData, view: SliceView) -> list[Panel]:
         return []
     y = view.layers["sinogram"]
     title = f"Tilt series: {y.shape[0]} views × {y.shape[1]} bins"
-    return [Panel(title, y, grey_window(y), degrees=run.plan.spec.tilts.range)]
+    return [Panel(title, y, grey_window(y), degrees=tilts_of(run.plan))]
 
 
 def _layers(run: RunData, view: SliceView) -> list[Panel]:

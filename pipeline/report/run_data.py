@@ -53,6 +53,15 @@ class RunData:
     def tilt_axis(self) -> str:
         return AXES[self.plan.axes[0]]
 
+    @property
+    def ranking(self) -> str:
+        """The score that slices are ranked by: the MSE; the data residual where no truth is."""
+        return "mse" if "mse" in self.columns else "residual"
+
+    @property
+    def ranking_title(self) -> str:
+        return "MSE" if self.ranking == "mse" else "data residual"
+
     def series(self, metric: str) -> list[Series]:
         """A metric of the method and, where there is one, of the algebraic reconstruction."""
         both = (self.method, OURS, metric), ("Algebraic", CLASSICAL, f"algebraic_{metric}")
@@ -88,7 +97,7 @@ def load_run_data(store: RunStore) -> RunData:
     records = store.ledger.records_of(manifest["digest"], run.plan.block_count)
     run.statistics = RunStatistics.of(records, collect)
     run.columns = {key: np.asarray(values) for key, values in columns.items()}
-    if "mse" not in columns:
+    if "slice" not in columns:
         failed, first = run.statistics.failed, run.statistics.failures[:1]
         why = f"{failed} failed, the first with: {first[0].cause}" if first else "none failed"
         raise StoreError(

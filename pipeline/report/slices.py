@@ -20,9 +20,9 @@ class SliceView:
     problems: list[str]
 
 
-def pick_slices(mse: np.ndarray) -> dict[str, int]:
-    """The rows of the slices of median, least and largest MSE; of equals, the first."""
-    order = np.argsort(mse, kind="stable")[: max(1, int(np.isfinite(mse).sum()))]
+def pick_slices(score: np.ndarray) -> dict[str, int]:
+    """The rows of the slices of median, least and largest score; of equals, the first."""
+    order = np.argsort(score, kind="stable")[: max(1, int(np.isfinite(score).sum()))]
     return {
         "median": int(order[(len(order) - 1) // 2]),
         "best": int(order[0]),
@@ -66,12 +66,17 @@ def place_of(run: RunData, view: SliceView) -> str:
 
 def titles_of(run: RunData, view: SliceView) -> dict[str, str]:
     """Titles of a slice's panels: each method with its scores, and the truth."""
+    shown = {"mse": "MSE", "ssim": "SSIM"}
+    if run.ranking != "mse":
+        shown = {"residual": "residual", "held_out": "held out"}
     scores = {
-        prefix: "MSE {:.4f}, SSIM {:.4f}".format(
-            *(run.columns[prefix + m][view.row] for m in ("mse", "ssim"))
+        prefix: ", ".join(
+            f"{name} {run.columns[prefix + m][view.row]:.4f}"
+            for m, name in shown.items()
+            if prefix + m in run.columns
         )
         for prefix in ("", "algebraic_")
-        if f"{prefix}mse" in run.columns
+        if f"{prefix}{run.ranking}" in run.columns
     }
     titles: dict[Layer, str] = {"reconstruction": f"{run.method}: {scores['']}"}
     if "algebraic_" in scores:

@@ -28,7 +28,7 @@ def write_report(root: str, say: Callable[[str], object] = lambda text: None) ->
         StoreError: there is no run, or none of its blocks is done.
     """
     run = load_run_data(RunStore(root))
-    views = {name: view_of(run, row) for name, row in pick_slices(run.columns["mse"]).items()}
+    views = {name: view_of(run, row) for name, row in pick_slices(run.columns[run.ranking]).items()}
     picture = preview(run, views["median"])
     fit = prior_fit(run)
     page = render_page(run, views, fit).encode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import astuple
 from pathlib import Path
 
 from ddgm.core.process_cache import cached_in_process
@@ -10,6 +12,7 @@ from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.resampling.resampled import ResampledVolume
 from ddgm.pipeline.volumes.series.tilt_series import TiltSeries
+from ddgm.pipeline.volumes.series.views import read_views
 from ddgm.pipeline.volumes.volume import SourceError, Volume, VolumeInfo
 
 
@@ -57,15 +60,10 @@ def tilt_series(spec: Spec) -> TiltSeries:
 
 
 def table_digest(views: str) -> str:
-    """SHA-256 of a table of views.
+    """SHA-256 of what a table of views says, remarks aside.
 
     Raises:
-        SourceError: it is not there.
+        SourceError: it is not there or wrong.
     """
-    try:
-        return hashlib.sha256(Path(views).read_bytes()).hexdigest()
-    except OSError as error:
-        raise SourceError(
-            f"source.views: {views}: {error.strerror or error}; `ddgm import STACK` writes it",
-            "not_found",
-        ) from error
+    table = [astuple(view) for view in read_views(Path(views))]
+    return hashlib.sha256(json.dumps(table).encode()).hexdigest()

@@ -111,10 +111,18 @@ def _time_rows(tally: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
+SCORES = {
+    "MSE": "mse",
+    "SSIM": "ssim",
+    "data residual": "residual",
+    "held-out views": "held_out",
+}
+
+
 def metric_rows(tally: Mapping[str, Any]) -> list[Row]:
     """Means over slices; the method's beside the algebraic reconstruction's."""
     rows, metrics = [], tally["metrics"]
-    for name, key in (("MSE", "mse"), ("SSIM", "ssim"), ("data residual", "residual")):
+    for name, key in SCORES.items():
         if key not in metrics:
             continue
         text = f"{metrics[key]['mean']:.4f} (median {metrics[key]['median']:.4f})"
