@@ -74,7 +74,7 @@ class PriorFit:
         for what, score in (("views", self.residual), ("held-out views", self.held_out)):
             if score is not None and score > EXPLAINED:
                 found.append(
-                    f"its {what} are off by {score:.2f} times the noise's power, up to "
+                    f"its {what} are off by {score:.3g} times the noise's power, up to "
                     f"{EXPLAINED:g} fits: geometry, noise or prior are wrong"
                 )
         if (like := self.likeness) is not None:

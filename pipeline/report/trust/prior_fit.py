@@ -16,6 +16,7 @@ from ddgm.pipeline.report.run_data import RunData
 from ddgm.pipeline.report.slices import view_of
 
 SLICES = 8  # that are looked at, evenly spaced
+SPAN = 32  # slices from the first to the last of them: neighbours are one piece of tissue
 
 
 def prior_fit(run: RunData) -> tuple[str, bool]:
@@ -39,7 +40,8 @@ def _found(run: RunData) -> PriorFit:
     slices, noise = grey_scale(plan).normalised(np.stack(images)), plan.spec.tilts.noise
     scores = {name: _mean(run, name) if noise else None for name in ("residual", "held_out")}
     each = noise * float(np.mean(g.noise or 1.0))
-    like = likeness(slices, g.angles, each, tissue) if g.aspect == 1 else None
+    wide = np.ptp(run.columns["slice"][rows]) >= SPAN
+    like = likeness(slices, g.angles, each, tissue) if g.aspect == 1 and wide else None
     return PriorFit(like, _preference(run, slices), **scores)
 
 

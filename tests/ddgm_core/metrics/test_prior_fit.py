@@ -105,7 +105,7 @@ def test_a_gain_that_is_far_off_does_not_fit() -> None:
 
 
 def test_data_that_are_not_explained_do_not_fit() -> None:
-    assert "held-out views are off by 2.50" in PriorFit(residual=1.0, held_out=2.5).verdict
+    assert "held-out views are off by 2.5 times" in PriorFit(residual=1.0, held_out=2.5).verdict
 
 
 def test_where_too_little_is_measured_nothing_is_said() -> None:
