@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -39,7 +40,8 @@ def test_a_series_is_run_verified_reported_and_exported(
         assert run_ddgm(capsys, command, root)[0] == 0
     assert run_ddgm(capsys, "export", root, "--output", tmp_path / "out.mrc")[0] == 0
     with mrcfile.open(tmp_path / "out.mrc") as exported:
-        assert np.shape(exported.data) == (16, 6, 48)
+        data: Any = exported.data
+        assert data.shape == (16, 6, 48)
     write_report(str(root))
     page = (root / "report.html").read_text()
     assert "Nobody knows the truth" in page
