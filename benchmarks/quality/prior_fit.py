@@ -38,8 +38,8 @@ SIDE, SLICES, EVERY = 128, 6, 8
 METHODS = ["ddx:steps=10:rho=15", "gradient_descent"]
 NOTES = """
 `power` and `slope`: of the reconstruction in measured directions against the prior's tissue; 0.6 to
-1.6 and -0.8 to 0.3 fit. `preference`: of the prior for the contrast over its inverse; above 0 fits.
-`residual` and `held out`: up to 2 fits. `skewness`: of details; the tissue's is 0.205.
+1.6 and -0.8 to 0.3 fit. `preference`: of the prior for the contrast over its inverse; 0.01 and more
+fits. `residual` and `held out`: up to 2 fits. `skewness`: of details; the tissue's is 0.205.
 """
 
 

@@ -31,6 +31,7 @@ SIGMA = 1.0  # of the noise from which the prior tells a reconstruction
 # another power.
 POWER = 0.6, 1.6
 SLOPE = -0.8, 0.3
+PREFERRED = 0.01  # tissue 0.033 and more, the phantom 0.017, inverted 0.001 at most
 EXPLAINED = 2.0  # residual of views; gradient descent, which stops early, leaves 1.6
 
 
@@ -91,10 +92,10 @@ class PriorFit:
                     f"{like.slope:+.2f} of frequency, {SLOPE[0]} to {SLOPE[1]} fits: voxel size or "
                     "tissue differ"
                 )
-        if (p := self.preference) is not None and p < 0:
+        if (p := self.preference) is not None and p < PREFERRED:
             found.append(
-                f"the prior prefers the inverted contrast, by {-p:.3f}: the polarity is wrong, or "
-                "this is no tissue that it knows"
+                f"the prior prefers the contrast to its inverse by {p:.3f}, {PREFERRED} and more "
+                "fits: the polarity is wrong, or this is no tissue that it knows"
             )
         return found
 
