@@ -10,13 +10,13 @@ import mrcfile
 import numpy as np
 import pytest
 
+from benchmarks.quality.microscope import projections, raw_views
 from ddgm.core.errors import DdgmError
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.importing.import_series import Imported, import_series
 from ddgm.pipeline.importing.request import Request
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.pipeline.volumes.series.views import read_views
-from tests.pipeline.importing.microscope import projections, raw_views
 from tests.pipeline.importing.test_readers import ALN
 from tests.pipeline.volumes.series.blobs import numbered, turned
 

@@ -41,3 +41,9 @@ def raw_views(aligned: np.ndarray, views: Sequence[View], shape: tuple[int, int]
         seen = affine_transform(image, matrix, offset, shape, order=5, mode="nearest")
         out.append(view.gain * seen + view.offset)
     return np.stack(out)
+
+
+def tilted(angle: float, degrees: float, shift: tuple[float, float]) -> View:
+    """A view whose raw image is turned by so many degrees into the aligned one, and moved."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return View(0, angle, 1, c, -s, s, c, *shift)
