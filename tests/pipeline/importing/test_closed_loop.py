@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.imported import closed_loop
+from benchmarks.imported.loop import closed_loop
 
 FIB25 = Path(__file__).parents[3] / "fib25/heldout.npy"
 

@@ -10,7 +10,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from benchmarks.quality.microscope import projections, raw_views
+from benchmarks.imported.microscope import projections, raw_views
 from ddgm.core.errors import DdgmError
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.importing.import_series import Imported, import_series

@@ -1,6 +1,6 @@
 """A loop through files that ddgm did not write, against the same tilts simulated inside.
 
-    python -m benchmarks.quality.imported fib25/heldout.npy --method ddx
+    python -m benchmarks.imported.loop fib25/heldout.npy --method ddx
 
 A microscope that knows nothing of ddgm (float64 sums of IMOD's formula, another kernel, a camera
 that is turned and shifts from view to view, noise) writes a stack, an .xf and a .tlt. `ddgm import`
@@ -23,7 +23,7 @@ import torch
 import zarr
 
 from benchmarks.common import report
-from benchmarks.quality.microscope import projections, raw_views, tilted
+from benchmarks.imported.microscope import projections, raw_views, tilted
 from ddgm.core.networks.prior import read_card
 from ddgm.core.projectors.fourier import FourierProjector
 from ddgm.pipeline.block import measured
