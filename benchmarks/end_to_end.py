@@ -31,7 +31,6 @@ from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.volumes.ingest import ingest
-from ddgm.pipeline.volumes.opening import open_volume
 
 NOTES = """
 `bare solver` is the solver in one process, on tilt series that lie in memory, before and after the
@@ -111,7 +110,7 @@ def solver_of(path: Path) -> Solver:
     """The run's own solver, in this process."""
     spec = load_spec(path)
     torch.set_num_threads(spec.cluster.threads)
-    plan = make_plan(spec, open_volume(spec.source.url, 0, None).info)
+    plan = make_plan(spec)
     return cached_solver(plan)
 
 

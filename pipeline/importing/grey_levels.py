@@ -85,7 +85,9 @@ def _plain(series: TiltSeries, polarity: int) -> list[tuple[float, float, float]
     void = _void(seen, polarity)
     offsets = np.nanmean(seen, axis=(1, 2)) if void is None else np.full(len(seen), void)
     spread = math.sqrt(float(np.nanmean((seen - offsets[:, None, None]) ** 2)))
-    gain = max(spread, 1e-30) / math.sqrt(ALIKE * series.thickness)
+    # a thing in a void is alike through half of the slab, tissue over a few voxels
+    alike = ALIKE * series.thickness if void is None else (series.thickness / 2) ** 2
+    gain = max(spread, 1e-30) / math.sqrt(alike)
     # what the mask (1 -2 1) leaves along both axes is mostly noise; its squares sum to 36
     left = seen[:, 1:-1] * 2 - seen[:, :-2] - seen[:, 2:]
     left = left[..., 1:-1] * 2 - left[..., :-2] - left[..., 2:]

@@ -75,7 +75,7 @@ def test_block_size_and_worker_count_change_no_byte(
 ) -> None:
     spec, expected, _ = reference
     other = small_spec(
-        spec.source.url,
+        spec.source.place,
         tmp_path / "run",
         Path(spec.prior.weights),
         block={"slices": 12},
@@ -91,7 +91,7 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
     reference: tuple[Spec, dict[str, bytes], list[Event]], tmp_path: Path
 ) -> None:
     base, expected, _ = reference
-    spec = small_spec(base.source.url, tmp_path / "run", Path(base.prior.weights))
+    spec = small_spec(base.source.place, tmp_path / "run", Path(base.prior.weights))
     path = tmp_path / "spec.yaml"
     path.write_text(dump_spec(spec))
     store = RunStore(spec.output.path)
@@ -208,7 +208,7 @@ def test_a_relative_source_and_prior_are_the_same_files_for_every_worker(
     monkeypatch.chdir(tmp_path)
     data = base.model_dump() | {"cluster": shared.part, "pool": {"placement": "calls"}}
     data["prior"]["weights"] = "weights/x.safetensors"
-    (tmp_path / "em").symlink_to(base.source.url.removeprefix("precomputed://file://"))
+    (tmp_path / "em").symlink_to(base.source.place.removeprefix("precomputed://file://"))
     data["source"]["url"] = "file://em"
     data["output"]["path"] = str(tmp_path / "run")
     result = run(Spec.model_validate(data), lambda event: None)

@@ -97,7 +97,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> Spec:
 def spec(whole: Spec, tmp_path: Path, tiny_prior: Path) -> Spec:
     """Of a copy of that run."""
     root = shutil.copytree(whole.output.path, tmp_path / "run")
-    return spec_of(root, whole.source.url, tiny_prior)
+    return spec_of(root, whole.source.place, tiny_prior)
 
 
 def copy_of(root: Path | str) -> Precomputed:
