@@ -43,7 +43,7 @@ def read_aln(path: Path) -> Aln:
         if line.startswith("#"):
             key, values = " ".join(words[1:2]), words[3:]
             if key == "RawSize":
-                columns, rows, count = map(int, numbers(path, number, values))
+                columns, rows, count = map(int, numbers(path, number, values, 3)[:3])
                 size = columns, rows, count
             elif key == "NumPatches":
                 patches = numbers(path, number, values)[0]

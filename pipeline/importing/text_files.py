@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ddgm.core.errors import DdgmError
 
+MOST_VIEWS = 10_000  # of a series
 MOST_BYTES = 2**24  # the largest, a microscope's log of a thousand views, has a tenth
 
 
@@ -54,12 +55,15 @@ def rows_of(path: Path, columns: int, what: str) -> list[tuple[float, ...]]:
     return rows
 
 
-def numbers(path: Path, number: int, words: Sequence[str]) -> tuple[float, ...]:
-    """Words of a line as numbers.
+def numbers(path: Path, number: int, words: Sequence[str], least: int = 1) -> tuple[float, ...]:
+    """Words of a line as numbers, `least` of them or more.
 
     Raises:
-        ImportFault: one is none.
+        ImportFault: one is none, or there are too few.
     """
+    if len(words) < least:
+        fault = f"{path}, line {number}: {len(words)} numbers where there must be {least}"
+        raise ImportFault(f"{fault}; give the right file")
     found = []
     for word in words:
         try:
@@ -81,7 +85,8 @@ def numbered_list(path: Path, number: int, text: str) -> Iterator[int]:
         first, dash, last = part.partition("-")
         if not part:
             continue
-        if not first.isdigit() or (dash and not last.isdigit()) or int(first) < 1:
+        whole = first.isdecimal() and (last.isdecimal() or not dash) and len(first + last) <= 12
+        if not whole or int(first) < 1 or int(last or first) > MOST_VIEWS:
             where = f"{path}, line {number}" if number else str(path)
             raise ImportFault(f"{where}: {text!r} is no list of views; give it as 1,2-6,8")
         yield from range(int(first) - 1, int(last or first))

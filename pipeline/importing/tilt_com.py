@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddgm.pipeline.importing.imod import Transform
-from ddgm.pipeline.importing.text_files import ImportFault, lines_of, numbered_list, numbers
+from ddgm.pipeline.importing.text_files import (
+    ImportFault,
+    lines_of,
+    numbered_list,
+    numbers,
+    rows_of,
+)
 
 # what makes a slice of several rows of the views, or bends it
 REFUSED = {
@@ -83,7 +89,7 @@ def read_tilt_com(path: Path) -> TiltCom:
 
 
 _NUMBERS = {
-    "IMAGEBINNED": lambda n: {"binned": int(n[0])},
+    "IMAGEBINNED": lambda n: {"binned": max(1, int(n[0]))},
     "THICKNESS": lambda n: {"thickness": n[0]},
     "OFFSET": lambda n: {"offset": n[0], "axis": n[1] if len(n) > 1 else 0.0},
     "SHIFT": lambda n: {"shift": (n[0], n[1] if len(n) > 1 else 0.0)},
@@ -113,7 +119,7 @@ def _refuse(path: Path, number: int, key: str, values: Sequence[str]) -> None:
         return
     if key == "XTILTFILE":
         file = path.with_name(values[0])
-        if not file.exists() or not any(float(word) for word in file.read_text().split()):
+        if not file.exists() or not any(row[0] for row in rows_of(file, 1, "a file of tilts")):
             return
     fault = f"{path}, line {number}: {key} {' '.join(values)} is not followed"
     raise ImportFault(f"{fault}; in IMOD, {REFUSED[key]}, and import again")

@@ -158,6 +158,7 @@ def test_a_moved_slab_is_seen_where_imods_formula_has_it(tmp_path: Path) -> None
         ("ZFACTORFILE TS.zfac", "line 3: ZFACTORFILE TS.zfac is not followed"),
         ("OFFSET east", "line 3: 'east' is no number"),
         ("EXCLUDELIST 4..6", "line 3: '4..6' is no list of views; give it as 1,2-6,8"),
+        ("EXCLUDELIST 1-99999999", "line 3: '1-99999999' is no list of views"),
     ],
 )
 def test_what_tilt_com_asks_for_in_vain_is_refused(tmp_path: Path, line: str, of: str) -> None:
@@ -195,6 +196,18 @@ def test_a_wrong_line_is_named(tmp_path: Path, text: str, fault: str) -> None:
         read_angles(path)
     assert fault in str(raised.value)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "cut"), [("# RawSize = ", 1), ("# NumPatches = ", 0), ("# BetaOffset = ", 0)]
+)
+def test_a_heading_of_aretomos_that_breaks_off_is_named(
+    tmp_path: Path, line: str, cut: int
+) -> None:
+    path = tmp_path / "TS.aln"
+    path.write_text(f"# AreTomo Alignment\n{line}{'7 ' * cut}\n")
+    with pytest.raises(ImportFault, match=f"line 2: {cut} numbers where there must be"):
+        read_aln(path)
 
 
 def test_a_slab_that_aretomo_tilted_about_x_is_refused(tmp_path: Path) -> None:
