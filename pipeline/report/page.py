@@ -148,6 +148,7 @@ def _provenance(run: RunData) -> dict[str, str]:
         "Pixel": "" if g.aspect == 1 else f"{_by(plan.sides_nm)} nm (along the thickness, across)",
         "Tilts": _tilts(plan),
         "Table of views": plan.spec.source.views or "",
+        "Import": "; ".join(m.get("remarks", ())),
         "Gains": _range([v["gain"] for v in m.get("views", {}).values() if v["use"]]),
         "Offsets": _range([v["offset"] for v in m.get("views", {}).values() if v["use"]]),
         "Held out": f"{len(plan.held_out)} views" if plan.held_out else "",

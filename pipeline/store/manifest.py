@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from ddgm.pipeline.spec.levels import Pyramid
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.opened import tilt_series
 from ddgm.pipeline.spec.plan import Plan
+from ddgm.pipeline.volumes.series.views import read_remarks
 from ddgm.pipeline.volumes.volume import VolumeInfo
 
 PACKAGES = (
@@ -50,10 +52,12 @@ def describe(plan: Plan, prior: Prior, code: str, calibration: str | None = None
 
 
 def _views_of(plan: Plan) -> dict[str, Any]:
-    """The table of a measured series, by the number of each view."""
+    """The table of a measured series, by the number of each view, and its remarks."""
     if not plan.is_measured:
         return {}
-    return {"views": {str(view.view): asdict(view) for view in tilt_series(plan.spec).table}}
+    series = tilt_series(plan.spec)
+    views = {str(view.view): asdict(view) for view in series.table}
+    return {"views": views, "remarks": list(read_remarks(Path(series.views)))}
 
 
 class ManifestError(DdgmError):

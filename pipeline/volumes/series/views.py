@@ -94,6 +94,16 @@ def read_views(path: Path) -> tuple[View, ...]:
     return views
 
 
+def read_remarks(path: Path) -> tuple[str, ...]:
+    """What a table says of itself, in lines that begin with #.
+
+    Raises:
+        OSError, UnicodeDecodeError: it cannot be read.
+    """
+    lines = path.read_text("utf-8-sig").splitlines()
+    return tuple(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
 def write_views(path: Path, views: Sequence[View], remarks: Sequence[str] = ()) -> None:
     """Write a table of views, with remarks in lines that begin with #."""
     text = io.StringIO()

@@ -106,11 +106,13 @@ def test_a_table_that_was_edited_is_another_run_and_its_line_is_named(
     tmp_path: Path, tiny_prior: Path
 ) -> None:
     spec = small(tmp_path, tiny_prior)
+    views = read_views(tmp_path / "views.csv")
+    write_views(tmp_path / "views.csv", views, ["signal: linear"])
     prepare(spec)
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
     assert manifest["views"]["1"]["angle"] == -50
-    views = read_views(tmp_path / "views.csv")
-    write_views(tmp_path / "views.csv", views, ["a remark"])
+    assert manifest["remarks"] == ["signal: linear"]
+    write_views(tmp_path / "views.csv", views, ["another remark"])
     prepare(spec)
     edited = [replace(view, gain=1.5 if view.view == 3 else 1) for view in views]
     write_views(tmp_path / "views.csv", edited)
