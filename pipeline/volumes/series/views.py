@@ -95,7 +95,7 @@ def read_views(path: Path) -> tuple[View, ...]:
 
 
 def read_remarks(path: Path) -> tuple[str, ...]:
-    """What a table says of itself, in lines that begin with #.
+    """Remarks of a table of views: its lines that begin with #.
 
     Raises:
         OSError, UnicodeDecodeError: it cannot be read.
