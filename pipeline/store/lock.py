@@ -124,7 +124,17 @@ class RunLock:
         with suppress(OSError, FolderError):  # what went wrong before is what counts
             # first in the way of all who would take over: none of them is to be removed
             name, leaving = _takeover(self.driver), Driver.this_process()
-            if not self.lost.is_set() and self.folder.create(name, leaving.to_json()):
+            if self.lost.is_set():
+                return
+            try:
+                first = self.folder.create(name, leaving.to_json())
+            except (OSError, FolderError):
+                # a full disk, on which nobody else could begin to take over either
+                own = self.folder.local_path() and _tokens(self.folder) == [self.driver.token]
+                if own:
+                    self.folder.delete(NAME)
+                return
+            if first:
                 if _tokens(self.folder) == [self.driver.token, leaving.token]:
                     self.folder.delete(NAME)
                 self.folder.delete(name)

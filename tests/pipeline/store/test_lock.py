@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from ddgm.pipeline.store import files, process
 from ddgm.pipeline.store import lock as lock_module
-from ddgm.pipeline.store import process
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.lock import Driver, LockError, WatchedDriver
 
@@ -54,6 +55,19 @@ def test_a_driver_elsewhere_is_watched_until_its_beats_have_long_ceased(
     assert watched.lives()
     now += 2
     assert not watched.lives()
+
+
+def test_a_run_is_left_on_a_disk_that_has_no_room_for_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(str(tmp_path))
+
+    def full(path: Path, data: bytes) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with lock_module.run_lock(folder):
+        monkeypatch.setattr(files, "create_whole", full)
+    assert folder.names("") == []
 
 
 def test_a_driver_that_was_taken_for_dead_stops(
