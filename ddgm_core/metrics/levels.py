@@ -29,7 +29,6 @@ from ddgm.core.metrics.view_power import (
 Read = Callable[[int, int], np.ndarray]
 
 SLOW = 4  # degree of the polynomial in the tilt that tissue's own grain can make
-FEW = 0.01  # share of intensities that a detector's noise may bring below 0
 SURE = 4.0  # standard errors
 UNEQUAL = (
     0.05  # by which gains of views must differ; tissue's own differ by 0.04 at most (measured)
@@ -147,21 +146,3 @@ def _gains(
     gains = gains * np.exp(each - slow(angles))
     remark = f"gains differ from view to view by {100 * jumps:.0f} %, so each view has its own"
     return gains, gains * np.hypot(errors / gain, own), (remark,)
-
-
-def transmitted(counts: np.ndarray) -> np.ndarray:
-    """-ln of the electrons that pass, which is linear in what they pass; float32.
-
-    What goes into the slab, I₀, is an offset then, and found as one.
-
-    Raises:
-        LevelsError: more than a few are not above 0: the stack's 0 is not that of the electrons.
-    """
-    none = counts <= 0
-    if none.mean() > FEW:
-        raise LevelsError(
-            f"source.signal: {100 * none.mean():.2g} % of the intensities are not above 0, so they "
-            "count no electrons; add what was taken off them, or use signal: linear"
-        )
-    least = counts[~none].min() if none.any() else 0
-    return -np.log(np.maximum(counts, least).astype(np.float32))

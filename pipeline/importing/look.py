@@ -28,12 +28,10 @@ class Looked:
     Attributes:
         small: thumbnails of all views, (views, rows, columns); NaN where one was not looked at.
         factor: raw pixels to one of theirs.
-        lowest: of all pixels.
     """
 
     small: np.ndarray
     factor: int
-    lowest: float
 
 
 def look(
@@ -48,7 +46,7 @@ def look(
     factor = math.ceil(max(rows, columns) / SIDE)
     step = max(1, AT_ONCE // columns // factor) * factor
     small = np.full((len(views), rows // factor, columns // factor), np.nan)
-    bad, lowest = [], math.inf
+    bad = []
     for place, view in enumerate(views):
         if view.use:
             lows, highs = [], []
@@ -60,13 +58,12 @@ def look(
             low, high = min(lows), max(highs)  # NaN, where there is one, is in the sum
             if not math.isfinite(sum(lows) + sum(highs)) or low == high:
                 bad.append(place)
-            lowest = min(lowest, low)
         progress(place + 1, len(views))
     if bad:
         which = ",".join(str(place + 1) for place in bad)
         fault = f"stack {path}: views {which}, counted from 1, are constant or hold NaN"
         raise ImportFault(f"{fault}; leave them out by --exclude {which}")
-    return Looked(small, factor, lowest)
+    return Looked(small, factor)
 
 
 def _shrink(part: np.ndarray, factor: int, out: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ddgm.core.intensity import Intensity
 from ddgm.core.metrics.tissue import SIDE, Tissue, measure_tissue
-from ddgm.pipeline.spec.plan import nearly_equal
+from ddgm.pipeline.spec.base import nearly_equal
 from ddgm.pipeline.training.data import TrainingVolume
 from ddgm.pipeline.volumes.box import Box
 
