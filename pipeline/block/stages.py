@@ -109,10 +109,11 @@ def score(
 
     Of a measured series, whose sinograms `source` are, there is no truth."""
     pixel = plan.sides_nm[1]
+    known = measured.sinograms(plan, source, block.origins) if plan.is_measured else None
 
     def scored(x: Tensor) -> dict[str, Tensor]:
-        if plan.is_measured:
-            return measured.scores(solver, x, *measured.sinograms(plan, source, block.origins))
+        if known is not None:
+            return measured.scores(solver, x, *known)
         return solver.score(x, stacks["truth"], stacks["sinogram"], block, pixel)
 
     columns = scored(stacks["reconstruction"])
