@@ -24,6 +24,7 @@ from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_
 from ddgm.pipeline.block.intensity import bound, grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
+from ddgm.pipeline.spec.cost.fetch import cache_bytes
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.opened import source_volume, tilt_series
 from ddgm.pipeline.spec.output import BOUNDS, ERRORS, GREY, Layer
@@ -55,6 +56,7 @@ def fetch(plan: Plan, block: Block) -> Cutout:
     if plan.is_measured:
         return Cutout(tilt_series(plan.spec).read(block.stack[0][2], block.stack[-1][2] + 1), 0)
     volume, axis = source_volume(plan.spec), plan.axes[0]
+    volume.chunks.grow(cache_bytes(plan))
     cutouts = {box: volume.read(box) for box in plan.reads(block)}
     parts = [cutout.data for cutout in cutouts.values()]
     stack = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)

@@ -74,9 +74,11 @@ class BlockTask:
         attempt: counted from 1.
         name: of this try, in task keys and in what the tasks say of it.
         calls: whether the pool's workers are asked for each network call.
+        order: its place among all tries, as they were submitted.
     """
 
     block: int
     attempt: int = 1
     name: str = ""
     calls: bool = False
+    order: int = 0

@@ -112,7 +112,7 @@ def submit_stages(
 
     All but the reconstruction stay on the block's pinned worker, so that what is large crosses
     the network once: the sinogram on its way to the pool, and the reconstruction on its way back.
-    A started block goes before those of a higher number.
+    A block goes before those that were submitted after it.
     """
 
     def stage(name: str, work: Callable[..., Any], *inputs: Future, **where: Any) -> Future:
@@ -122,7 +122,7 @@ def submit_stages(
             task,
             *inputs,
             key=f"{name}-{task.name}",
-            priority=-task.block,
+            priority=-task.order,
             pure=False,
             **(where or {"workers": [pinned_worker]}),
         )

@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.errors import one_line
+from ddgm.pipeline.run.assignment import Assignment
 from ddgm.pipeline.run.dask_cluster import AttemptEnded, DaskCluster, StageMessage
 from ddgm.pipeline.run.events import (
     ActiveBlock,
@@ -35,6 +36,7 @@ from ddgm.pipeline.run.retry import (
     decide,
 )
 from ddgm.pipeline.run.standstill import RunError, Standstill
+from ddgm.pipeline.spec.cost.fetch import sharing
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.workers.members import Workers
@@ -93,19 +95,17 @@ class BlockScheduler:
             RunError: the run cannot go on: scheduler, disk, or nothing moves.
             PlanError: a worker cannot hold a block.
         """
-        states = (BlockState(block) for block in pending)
-        ahead = next(states, None)
+        blocks = Assignment(pending, sharing(self.context.plan))
         self.cluster.listen()
         try:
             self._poll_workers()
-            while self.in_flight or self.retry_queue or (ahead is not None and not self.stopping):
+            while self.in_flight or self.retry_queue or (blocks and not self.stopping):
                 check()
                 while not self.stopping and (worker := self.in_flight.pick_worker(self.slots)):
                     if self.retry_queue and self.retry_queue[0][0] <= self.clock():
                         self._submit(heapq.heappop(self.retry_queue)[2], worker)
-                    elif ahead is not None:
-                        self._submit(ahead, worker)
-                        ahead = next(states, None)
+                    elif (block := blocks.next(worker)) is not None:
+                        self._submit(BlockState(block), worker)
                     else:
                         break
                 self._process_messages()
@@ -126,7 +126,9 @@ class BlockScheduler:
     def _submit(self, state: BlockState, worker: str) -> None:
         self._submitted += 1
         name = f"{state.block:06d}-{self.context.topic[-8:]}-{self._submitted}"
-        task = BlockTask(state.block, state.attempt, name, self.placement.calls_pool)
+        task = BlockTask(
+            state.block, state.attempt, name, self.placement.calls_pool, self._submitted
+        )
         future = self.cluster.submit(task, worker, self.placement)
         self.in_flight.add(Attempt(name, state, worker, future))
         log.info("block %d: attempt %d submitted to %s", state.block, state.attempt, worker)

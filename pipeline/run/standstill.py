@@ -53,7 +53,7 @@ class Standstill:
         if not in_flight or not room or any(a.stage for a in in_flight):
             self.moved()
         elif (quiet := now - self._last_motion) > self.block_seconds + RESTART_SECONDS:
-            stuck = ", ".join(str(a.state.block) for a in in_flight)
+            stuck = ", ".join(str(block) for block in sorted(a.state.block for a in in_flight))
             raise RunError(
                 f"limits.block_seconds: no worker has begun or ended anything for {quiet:.0f} s; "
                 f"blocks {stuck} were in flight; look at the workers, and run the same spec again: "

@@ -11,13 +11,11 @@ import numpy as np
 from ddgm.core.metrics.scores import SSIM_GROUP, SSIM_MAPS
 from ddgm.core.networks.prior import read_card
 from ddgm.core.networks.tiling import tile_starts, whole_sides
+from ddgm.pipeline.spec.cost.fetch import cache_bytes
 from ddgm.pipeline.spec.output import SPECTRAL
 from ddgm.pipeline.spec.plan import Plan, PlanError
 from ddgm.pipeline.volumes.box import Triple
 from ddgm.pipeline.volumes.volume import VolumeInfo
-
-SAMPLED_BLOCKS = 64  # looked at to count source chunks; blocks repeat
-
 
 # Python with torch, cloud-volume and Dask, 0.27 GB at its start, and what stays of what a run
 # loads: so, runs of 6 and of 3,000 blocks hold about what is planned (measured: end_to_end)
@@ -42,19 +40,6 @@ SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95
 
 
 @dataclass(frozen=True)
-class Fetch:
-    """Source bytes, before the source's own compression.
-
-    Attributes:
-        needed: bytes of the voxels themselves.
-        touched: bytes of all chunks that are read for them, block by block.
-    """
-
-    needed: int
-    touched: int
-
-
-@dataclass(frozen=True)
 class Memory:
     """Bytes that a worker holds at its peak, by what holds them."""
 
@@ -63,30 +48,12 @@ class Memory:
     projector: int
     block: int
     batch: int
+    chunks: int
 
     @property
     def total(self) -> int:
         """All of them together."""
-        return self.process + self.network + self.projector + self.block + self.batch
-
-
-def fetch_bytes(plan: Plan) -> Fetch:
-    """Bytes to fetch, with what chunks that blocks cut through cost."""
-    info = plan.info
-    item = np.dtype(info.dtype).itemsize
-    if info.views is not None:  # rows of the used views, in pixels of a voxel's size
-        rows = plan.slice_count * len(info.views) * plan.geometry.width * item
-        return Fetch(rows, rows)
-    count = plan.block_count
-    step = max(1, count // SAMPLED_BLOCKS)
-    sample = [plan.block(i) for i in range(0, count, step)]
-    voxels = sum(_volume(b.box.shape) for b in sample)
-    chunk = _volume(info.chunk_shape)
-    boxes = [box for b in sample for box in plan.reads(b)]
-    touched = sum(sum(1 for _ in b.parts(info.bounds.start, info.chunk_shape)) for b in boxes)
-    pixels = plan.slice_count * plan.geometry.thickness * plan.geometry.width
-    needed = int(pixels * item * info.stored_voxels)
-    return Fetch(needed, int(needed * touched * chunk / voxels))
+        return self.process + self.network + self.projector + self.block + self.batch + self.chunks
 
 
 def worker_memory(plan: Plan, network: bool = True) -> Memory:
@@ -132,6 +99,7 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
             at_once * (6 * pixels + 4 * measured) * FLOAT,
             SSIM_GROUP * SSIM_MAPS * scored * FLOAT,  # scored when no batch is there
         ),
+        chunks=cache_bytes(plan),
     )
 
 

@@ -42,11 +42,13 @@ class CloudVolume(Volume):
     @cached_property
     def _volume(self) -> Any:
         options = {"bounded": True, "fill_missing": False, "parallel": 1, "progress": False}
+        options["lru_encoding"] = "raw"  # decoded chunks, which have the size that is planned
         # An empty provenance saves a request, and a malformed one would be an error.
         volume: Any = cloud_volume()(self.url, cache=False, provenance={}, **options)
         if self.mip not in range(len(volume.available_mips)):  # to the library -1 is the coarsest
             raise self._no_such_mip([size[::-1] for size in volume.available_resolutions])
         volume.mip = self.mip
+        volume.image.lru = self.chunks
         volume.meta.rois = None  # outside the regions it lists the library returns zeros unasked
         return volume
 

@@ -19,6 +19,7 @@ from ddgm.core.errors import DdgmError
 from ddgm.pipeline.errors import Kind, kind_of
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.cloudvolume_fixes import INFO_BYTES, LIMITS, cloud_volume
+from ddgm.pipeline.volumes.limits.chunk_cache import chunk_cache
 
 REMEDIES: dict[Kind, str] = {
     "not_found": "give the OME-Zarr image, or the folder that holds the `info` file, with its "
@@ -151,6 +152,11 @@ class Volume(ABC):
         if cutout.data.dtype.kind == "f":
             self._mend_or_refuse(cutout.data, box)
         return cutout
+
+    @cached_property
+    def chunks(self) -> Any:
+        """The chunks that were read last, kept for reads to come; see `chunk_cache`."""
+        return chunk_cache()
 
     @abstractmethod
     def _read_info(self) -> VolumeInfo:

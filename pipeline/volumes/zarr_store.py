@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Any
 
 from zarr.abc.store import (
@@ -27,13 +28,14 @@ class CloudStore(Store):
 
     Args:
         url: of the folder, as cloud-files names it.
+        kept: a cache of what was read last.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, kept: Any) -> None:
         from cloudfiles import CloudFiles
 
         super().__init__(read_only=True)
-        self.url = url
+        self.url, self._kept = url, kept
         self._files: Any = CloudFiles(url, progress=False, num_threads=1)
         self._sizes: dict[str, int] = {}
 
@@ -77,6 +79,15 @@ class CloudStore(Store):
         raise MissingChunkError(key)
 
     def _read(self, key: str, wanted: ByteRequest | None) -> bytes | None:
+        if (key, wanted) in self._kept:
+            with suppress(KeyError):  # gone meanwhile
+                return self._kept[key, wanted]
+        data = self._fetched(key, wanted)
+        if data is not None:
+            self._kept[key, wanted] = data
+        return data
+
+    def _fetched(self, key: str, wanted: ByteRequest | None) -> bytes | None:
         if wanted is None:
             data = self._files.get(key)
             length = 1

@@ -69,7 +69,7 @@ class ZarrVolume(Volume):
         from ddgm.pipeline.volumes.zarr_store import CloudStore
 
         url, version = cloud_url(self.url)
-        node: Any = zarr.open(CloudStore(url), mode="r", zarr_format=version)
+        node: Any = zarr.open(CloudStore(url, self.chunks), mode="r", zarr_format=version)
         if isinstance(node, zarr.Array):
             raise OmeError("a zarr array outside an OME image; name the group that holds it")
         return node

@@ -13,6 +13,7 @@ from ddgm.pipeline.block.timing import RunTime, time_calls
 from ddgm.pipeline.cli.shown.source_rows import info_or_assumed, source_row, views_row
 from ddgm.pipeline.progress_bar import ProgressBar
 from ddgm.pipeline.run.preflight import check_card
+from ddgm.pipeline.spec.cost.fetch import fetch_bytes
 from ddgm.pipeline.spec.layout import layer_bytes, layout_of
 from ddgm.pipeline.spec.levels import Pyramid, bytes_to_write, copy_bytes, level_bytes
 from ddgm.pipeline.spec.memory import (
@@ -22,7 +23,6 @@ from ddgm.pipeline.spec.memory import (
     cheap_slices,
     check_fits,
     coupling_cost,
-    fetch_bytes,
     fits,
     network_batch,
     slices_that_fit,
@@ -185,7 +185,7 @@ def _cost_rows(plan: Plan) -> list[Row]:
     pyramid, written = Pyramid(plan), bytes_to_write(plan)
     levels = {"coarser_levels": pyramid.levels[-1].number, "coarser_bytes": level_bytes(plan)}
     copy = f"; precomputed {decimal(copied)}" if (copied := copy_bytes(plan)) else ""
-    misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut by blocks"
+    misaligned = f"{fetch.touched / fetch.needed:.2f} x what is used, as chunks are cut through"
     return [
         Row(
             "to fetch, uncompressed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,11 @@ class ResampledVolume:
             chunk_shape=_triple(max(1, round(n / grid.ratio)) for n, grid in chunk),
             stored_size_nm=stored.voxel_size_nm,
         )
+
+    @property
+    def chunks(self) -> Any:
+        """The source's chunks that were read last; see `Volume`."""
+        return self.source.chunks
 
     def read(self, box: Box) -> Cutout:
         """The voxels of a box of the new grid, in the volume's dtype.

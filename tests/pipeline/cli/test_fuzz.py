@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ddgm.core.errors import DdgmError
-from ddgm.pipeline.spec.memory import fetch_bytes, worker_memory
+from ddgm.pipeline.spec.cost.fetch import fetch_bytes
+from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.spec.yaml_file import load_spec
 from tests.pipeline.mutations import as_yaml, changed, spoilt

@@ -9,9 +9,9 @@ import pytest
 
 from ddgm.pipeline.block.timing import time_calls
 from ddgm.pipeline.run.placement import LOCAL, WHOLE, check_room
+from ddgm.pipeline.spec.cost.fetch import fetch_bytes
 from ddgm.pipeline.spec.memory import (
     batch_fill,
-    fetch_bytes,
     network_batch,
     slices_that_fit,
     worker_memory,
@@ -79,7 +79,7 @@ def test_memory_grows_with_what_holds_it(tiny_prior: Path) -> None:
     batch = worker_memory(plan(tiny_prior, bounds, 16, prior={"batch": 16}))
     assert batch.network == 2 * small.network
     assert small.total == sum(
-        (small.process, small.network, small.projector, small.block, small.batch)
+        (small.process, small.network, small.projector, small.block, small.batch, small.chunks)
     )
 
 

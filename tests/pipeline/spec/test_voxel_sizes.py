@@ -14,7 +14,8 @@ from ddgm.core.networks.prior import PriorError
 from ddgm.core.simulation.phantom import neuropil
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.run.runner import run_alone
-from ddgm.pipeline.spec.memory import fetch_bytes, worker_memory
+from ddgm.pipeline.spec.cost.fetch import fetch_bytes
+from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.spec.yaml_file import SpecError, check_spec
