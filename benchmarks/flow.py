@@ -28,7 +28,8 @@ from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.store.tables.ended import EndedBlocks
+from ddgm.pipeline.store.tables.statistics import RunStatistics
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.connect import connect
@@ -104,7 +105,7 @@ def main() -> None:
             if not isinstance(event, BlockDone):
                 return
             nonlocal before, counted
-            tally.add(event.record)
+            tally.add(EndedBlocks.of([event.record]))
             if tally.done % (a.blocks // 10) == 0 or tally.done == a.blocks // 100:
                 now = time.perf_counter()
                 rows.append(

@@ -6,8 +6,9 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 # what a file is called until it is whole; zarr's own have the same ending
@@ -100,3 +101,23 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
 def is_system_file(name: str) -> bool:
     """True for names of files that operating systems leave in any folder."""
     return name in (".DS_Store", "Thumbs.db") or name.startswith((".nfs", "._"))
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file; 0 where there is none."""
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_size
+    return 0
+
+
+def files_in(folder: str) -> list[dict[str, Any]]:
+    """Name, size and time of change (`mtime`, in nanoseconds) of each file in a folder."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # gone since
+                about = entry.stat()
+                found.append(
+                    {"name": entry.name, "size": about.st_size, "mtime": about.st_mtime_ns}
+                )
+    return found

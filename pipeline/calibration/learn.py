@@ -35,6 +35,7 @@ from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.tables.whole import whole_blocks
 
 MOST = 256  # slices that are looked at, evenly spaced: more would change the rate by 0.3 %
 PIXELS = 2_000_000  # that teach the map
@@ -124,7 +125,9 @@ def learn(root: str, rate: float) -> Calibration:
 
 def _records(store: RunStore, plan: Plan, digest: str) -> list[Record]:
     """The records of all blocks, which must be done."""
-    found = {r.block: r for r in store.whole_records(plan, digest)}
+    whole = (some.block.tolist() for some in whole_blocks(store.folder, plan, digest))
+    done = [block for some in whole for block in some]
+    found = {r.block: r for r in store.ledger.records_at(done)}
     if len(found) < plan.block_count:
         left = plan.block_count - len(found)
         raise CalibrationError(

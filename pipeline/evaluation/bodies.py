@@ -21,6 +21,7 @@ from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import EVALUATION, RunStore
+from ddgm.pipeline.store.tables.index import LedgerIndex
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.box import Box
 
@@ -163,8 +164,8 @@ def _labels(plan: Plan, url: str, mip: int, region: Box) -> np.ndarray:
 def _image(store: RunStore, plan: Plan, digest: str, layer: Layer, region: Box) -> np.ndarray:
     """A box of a layer, in grey levels."""
     image, left = np.zeros(region.shape, plan.spec.output.dtype), prod(region.shape)
-    records = store.ledger.records_of(digest, plan.block_count)
-    done = {r.block for r in records if r.state == "done"}
+    ended = LedgerIndex(store.folder, digest, plan.block_count).ended()
+    done = {block for some in ended for block in some.block.tolist()}
     for block in plan.blocks():
         part = block.box.common(region)
         if part is None or block.index not in done:

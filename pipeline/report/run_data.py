@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any
@@ -14,10 +13,10 @@ from ddgm.pipeline.report.figures import Series
 from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import AXES, Plan
 from ddgm.pipeline.store.arrays import StoreError
-from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.store.tables.index import LedgerIndex
+from ddgm.pipeline.store.tables.statistics import RunStatistics
 
 
 @dataclass
@@ -76,31 +75,25 @@ def load_run_data(store: RunStore) -> RunData:
     """
     manifest = store.manifest()
     run = RunData(store, manifest, plan_of(manifest))
-    columns: dict[str, array[float]] = {}
-
-    def collect(record: Record) -> None:
-        if record.state != "done":
-            return
-        run.workers.add(record.worker)
-        for row in record.metrics:
-            if "slice" not in row:
-                raise StoreError(
-                    f"{store.root}: the record of block {record.block} has scores of no slice; "
-                    "mend it with `ddgm repair`"
-                )
-            seen = len(columns.get("block", ()))
-            for key, value in {"block": record.block, **row}.items():
-                columns.setdefault(key, array("d", [nan] * seen)).append(value)
-            for values in columns.values():  # a metric that this record lacks
-                values.extend([nan] * (seen + 1 - len(values)))
-
-    records = store.ledger.records_of(manifest["digest"], run.plan.block_count)
-    run.statistics = RunStatistics.of(records, collect)
-    run.columns = {key: np.asarray(values) for key, values in columns.items()}
-    if "slice" not in columns:
+    parts: list[dict[str, np.ndarray]] = []
+    for some in LedgerIndex(store.folder, manifest["digest"], run.plan.block_count).ended():
+        run.statistics.add(some)
+        run.workers.update(some.worker.tolist())
+        parts.append({"block": some.slice_block.astype(float), **some.metrics})
+    if not run.statistics.columns:
         failed, first = run.statistics.failed, run.statistics.failures[:1]
         why = f"{failed} failed, the first with: {first[0].cause}" if first else "none failed"
         raise StoreError(
             f"{store.root}: no block is done yet ({why}); run the spec, then ask for the report"
+        )
+    for name in ("block", *run.statistics.columns):
+        run.columns[name] = np.concatenate(
+            [part.get(name, np.full(len(part["block"]), nan)) for part in parts]
+        )
+    unnamed = np.isnan(run.columns.get("slice", np.array([nan])))
+    if unnamed.any():
+        raise StoreError(
+            f"{store.root}: the record of block {run.columns['block'][unnamed.argmax()]:.0f} has "
+            "scores of no slice; mend it with `ddgm repair`"
         )
     return run

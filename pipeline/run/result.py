@@ -7,7 +7,8 @@ from typing import Any
 
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, RunObserver
 from ddgm.pipeline.store.ledger import Record
-from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.store.tables.ended import EndedBlocks
+from ddgm.pipeline.store.tables.statistics import RunStatistics
 
 
 @dataclass
@@ -47,8 +48,8 @@ class RunResult(RunObserver):
 
     def on_block_done(self, event: BlockDone) -> None:
         """Count the block."""
-        self.tally.add(event.record)
+        self.tally.add(EndedBlocks.of([event.record]))
 
     def on_block_failed(self, event: BlockFailed) -> None:
         """Count the block."""
-        self.tally.add(event.record)
+        self.tally.add(EndedBlocks.of([event.record]))

@@ -11,11 +11,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from ddgm.core.errors import Stopped
 from ddgm.pipeline.block.stages import run_block
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.run.dask_cluster import DaskCluster
 from ddgm.pipeline.run.events import ClusterStatus, Event, RunStarted, ShardMade, Subscriber
+from ddgm.pipeline.run.index_files import IndexFiles
 from ddgm.pipeline.run.preflight import check, create
 from ddgm.pipeline.run.progress.forecast import Forecast
 from ddgm.pipeline.run.progress.pace import Pace
@@ -30,7 +33,9 @@ from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import RunLock, run_lock
 from ddgm.pipeline.store.precomputed import Precomputed
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.store.tables.index import LedgerIndex
+from ddgm.pipeline.store.tables.metrics import write_metrics
+from ddgm.pipeline.store.tables.whole import whole_blocks
 from ddgm.pipeline.terminal import plural
 from ddgm.workers.connect import connect
 from ddgm.workers.specs import Local
@@ -72,19 +77,17 @@ def run(
         create(checked, overwrite)
         for block in only or ():
             store.ledger.forget(block)
-        done = _known(store, context, result)
-        wanted = range(result.blocks) if only is None else only
-        pending = (i for i in wanted if not done[i])
+        pending = _left(store, context, result, only)
         stopped = False
         copy = Precomputed(store, context.plan, context.levels)
-        if left := sum(1 for i in wanted if not done[i]):
+        if len(pending):
             copy.remove()  # of what a block may now be written over
             with connect(spec.cluster, spec.pool) as client:
-                forecast = Forecast(client, context, left)
+                forecast = Forecast(client, context, len(pending))
                 stopped = _drain(client, context, result, forecast, emit, lock, pending)
                 result.predicted = forecast.as_json()
-        records = store.ledger.records_of(context.digest, result.blocks)
-        there = store.write_metrics(list(result.tally.columns), records)
+        index = LedgerIndex(store.folder, context.digest, result.blocks)
+        there = write_metrics(store.folder, list(result.tally.columns), index.ended(keep=True))
         if (lost := result.tally.done - there) > 0:
             raise RunError(
                 f"output.path: {context.root}: gone: {plural(lost, 'record')} of blocks that were "
@@ -110,13 +113,16 @@ def _told(made: Iterable[T], what: str, total: int, emit: Subscriber) -> Iterato
         emit(ShardMade(what, done, total))
 
 
-def _known(store: RunStore, context: RunContext, result: RunResult) -> bytearray:
-    """A 1 for every block that an earlier start finished; counts them in the summary."""
-    done = bytearray(result.blocks)
-    records = store.whole_records(context.plan, context.digest)
-    result.tally = RunStatistics.of(records, lambda r: done.__setitem__(r.block, 1))
+def _left(
+    store: RunStore, context: RunContext, result: RunResult, only: Sequence[int] | None
+) -> np.ndarray:
+    """The blocks that are to be done; those that an earlier start finished are counted."""
+    left = np.ones(result.blocks, bool)
+    for some in whole_blocks(store.folder, context.plan, context.digest, keep=True):
+        result.tally.add(some)
+        left[some.block] = False
     result.resumed = result.tally.done
-    return done
+    return np.flatnonzero(left) if only is None else np.array([b for b in only if left[b]], int)
 
 
 def _drain(
@@ -126,7 +132,7 @@ def _drain(
     forecast: Forecast,
     emit: Subscriber,
     lock: RunLock,
-    pending: Iterator[int],
+    pending: np.ndarray,
 ) -> bool:
     """Run all pending blocks; whether they were stopped before their end."""
     store = RunStore(context.root)
@@ -135,9 +141,10 @@ def _drain(
     started = RunStarted.of(context.plan, result.resumed, dashboard)
     pace = Pace(forecast, started.voxels)
     state = StateFile(store, context, result, forecast, pace)
+    index = IndexFiles(LedgerIndex(store.folder, context.digest, result.blocks), pending)
 
     def tell(event: Event) -> None:
-        for subscriber in (result, forecast, pace, state, emit):
+        for subscriber in (result, forecast, pace, state, index, emit):
             subscriber(event)
         if isinstance(event, ClusterStatus):
             emit(pace.now())
@@ -146,8 +153,9 @@ def _drain(
     scheduler = BlockScheduler(DaskCluster(client, context), context, store, tell)
     try:
         with _interrupts(scheduler.stop):
-            scheduler.drain(pending, lock.check)
+            scheduler.drain(iter(pending.tolist()), lock.check)
     finally:
+        index.close()
         result.voxels_per_second = pace.now(whole=True).voxels_per_second
         state.write(ended=True)
     return scheduler.stopping

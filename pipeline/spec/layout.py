@@ -107,6 +107,19 @@ def _sinograms(plan: Plan, dtype: str) -> LayerLayout:
     )
 
 
+def shard_keys(plan: Plan, layout: LayerLayout, blocks: np.ndarray) -> list[str]:
+    """The keys of many blocks' shards: `layout.key` of each, without making the blocks."""
+    position, along = np.divmod(blocks, plan.blocks_per_slab)
+    slab = np.array(plan.slabs)[position]
+    places = np.zeros((len(blocks), len(layout.shape)), np.int64)
+    if layout.image:
+        rows, columns = np.divmod(slab, plan.grid[1])
+        places[:, layout.axes] = np.stack([along, rows, columns], 1)
+    else:
+        places[:, 0], places[:, 1] = slab, along
+    return ["c/" + "/".join(map(str, place)) for place in places.tolist()]
+
+
 def layer_bytes(plan: Plan, layer: Layer) -> int:
     """Bytes of the chosen slabs of one layer, before compression."""
     layout = layout_of(plan, layer)

@@ -19,8 +19,10 @@ from ddgm.core.files import (
     atomic_path,
     atomic_write,
     create_whole,
+    files_in,
     is_system_file,
     make_folders,
+    size_of,
     sync_file,
     sync_folder,
 )
@@ -28,6 +30,9 @@ from ddgm.pipeline.errors import kind_of, one_line
 from ddgm.workers.urls import redacted
 
 OPTIONS = {"use_listings_cache": False}  # for fsspec: other processes write here, too
+
+# what stores call a file's version or its time of change, the surest first
+CHANGED = "ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created"
 
 
 class FolderError(DdgmError):
@@ -182,11 +187,12 @@ class Folder:
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         """Bytes of files, 0 where there is none; over a network many are asked for at once."""
-        fs, _ = self._at("")
+        fs, root = self._at("")
         if not isinstance(fs, LocalFileSystem):
             with suppress(FileNotFoundError), self.store_errors():
                 return [size or 0 for size in fs.sizes([self._at(name)[1] for name in names])]
-        return [self.size(name) for name in names]  # at least one is not there
+            return [self.size(name) for name in names]  # at least one is not there
+        return [size_of(f"{root}/{name}") for name in names]
 
     def make_parents(self, name: str) -> None:
         """Make the folders above a file, on a file system that has any."""
@@ -211,6 +217,22 @@ class Folder:
         # some stores keep an empty object that stands for the folder
         own = (p.rsplit("/", 1)[-1] for p in found if p != path.rstrip("/"))
         return sorted(name for name in own if not is_system_file(name))
+
+    def stamps(self, folder: str) -> dict[str, str]:
+        """Size and time of change of each file in a folder, or what a store has for the latter.
+
+        A file that is written again has another stamp; it is empty where a store says nothing.
+        """
+        fs, path = self._at(folder)
+        found: list[dict[str, Any]] = []
+        with suppress(FileNotFoundError, NotADirectoryError), self.store_errors():
+            found = files_in(path) if isinstance(fs, LocalFileSystem) else fs.ls(path)
+        stamps = {}
+        for about in found:
+            changed = next((about[key] for key in CHANGED if about.get(key)), "")
+            name = about["name"].rstrip("/").rsplit("/", 1)[-1]
+            stamps[name] = changed and f"{about['size']} {changed}"
+        return {name: stamps[name] for name in sorted(stamps) if not is_system_file(name)}
 
     def below(self, folder: str) -> Iterator[str]:
         """Every file in a folder and in those below it, found as they are asked for."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from ddgm.pipeline.store.files import Folder, IsAFolderError
-from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
+from ddgm.pipeline.store.sealed import DamagedError, seal, sealed_text, unseal
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 State = Literal["done", "failed"]
 LEDGER = "ledger"
 COARSER = "levels"  # folder in it, of the records of coarser levels
+INDEX = "index"  # folder in it, of what `LedgerIndex` keeps
+THOUSAND = 1000  # records to a folder, few enough to list
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Record:
         detail: the end of the traceback, for a failure.
         peak: most bytes that the process which wrote it had ever held.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     block: Count
     digest: str
@@ -67,15 +70,13 @@ class Record:
         Raises:
             DamagedError: it is not as it was written: cut by a power cut, say, or edited.
         """
-        content = unseal(data)
         try:
-            record = _RECORD.validate_json(json.dumps(content), strict=True)
+            record = _RECORD.validate_json(sealed_text(data), strict=True)
             if record.finished:
                 datetime.fromisoformat(record.finished)
         except ValueError as error:  # pydantic's are among these
+            unseal(data)  # says so if it is damaged
             raise DamagedError("it is another version's") from error
-        if content.keys() - asdict(record).keys():
-            raise DamagedError("it is another version's")
         return record
 
 
@@ -117,17 +118,18 @@ class Ledger:
     def records(self) -> Iterator[Record]:
         """All records that are as they were written, in the memory that a thousand of them take."""
         for thousand in self.folder.names(LEDGER):
-            if thousand == COARSER:
+            if thousand in (COARSER, INDEX):
                 continue
             names = self.folder.names(f"{LEDGER}/{thousand}")
             whole = [f"{LEDGER}/{thousand}/{name}" for name in names if name.endswith(".json")]
-            yield from self._records(whole)
+            yield from self.records_in(whole)
 
     def records_at(self, blocks: Sequence[int]) -> Iterator[Record]:
         """The records of these blocks, of those that have one that is as it was written."""
-        return self._records([record_name(block) for block in blocks])
+        return self.records_in([record_name(block) for block in blocks])
 
-    def _records(self, names: Sequence[str]) -> Iterator[Record]:
+    def records_in(self, names: Sequence[str]) -> Iterator[Record]:
+        """The records in these files, of those that are as they were written."""
         for name, data in self.folder.read_all(names):
             try:
                 yield _checked(name, data)
@@ -146,7 +148,7 @@ class Ledger:
 
 def record_name(block: int) -> str:
     """The name of a block's record, relative to the run's folder."""
-    return f"{LEDGER}/{block // 1000:03d}/{block:06d}.json"  # few enough in a folder to list
+    return f"{LEDGER}/{block // THOUSAND:03d}/{block:06d}.json"
 
 
 def _checked(name: str, data: bytes) -> Record:

@@ -5,6 +5,7 @@ RUN/volume.zarr/LAYER/0       one sharded array per layer; a block is one shard 
 RUN/volume.zarr/LAYER/1, ...  images once more, each level half as fine as the one before
 RUN/ledger/000/000042.json    one record per block, put in place after its data
 RUN/ledger/levels/1/000/...   the same, for each shard of the coarser levels
+RUN/ledger/index/000.npz      a thousand records in one file, where all of them are there
 RUN/metrics.parquet           per-slice metrics, gathered at the end
 RUN/evaluation.json           scores against true labels, of `ddgm evaluate`
 RUN/precomputed/              the reconstruction once more, where the spec asks for it
@@ -14,9 +15,8 @@ RUN/logs/NAME.jsonl           what each process did
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,9 @@ from ddgm.core.files import PARTIAL
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
-from ddgm.pipeline.store.arrays import VOLUME, Arrays, StoreError, checksum, shard_name
+from ddgm.pipeline.store.arrays import VOLUME, Arrays, StoreError, checksum
 from ddgm.pipeline.store.files import Folder
-from ddgm.pipeline.store.ledger import COARSER, LEDGER, Ledger, Record
+from ddgm.pipeline.store.ledger import COARSER, LEDGER, Ledger
 from ddgm.pipeline.store.lock import TAKEOVER, is_lock
 from ddgm.pipeline.store.manifest import differing, levels_of
 from ddgm.pipeline.store.sealed import DamagedError, seal, unseal
@@ -37,7 +37,6 @@ MANIFEST = "run.json"
 PRECOMPUTED = "precomputed"
 EVALUATION = "evaluation.json"
 HALVES = "halves.json"
-ROW_GROUP = 1000  # blocks whose metrics are in memory at once
 # what a run's folder may hold: anything else is somebody's, and the folder is left alone
 OWN = {
     VOLUME, MANIFEST, LEDGER, "metrics.parquet", "report.html", "preview.png", "driver.json",
@@ -210,43 +209,6 @@ class RunStore:
             written.sizes[layer] = self.arrays.write(opened[layer], layout, block, data)
             written.checksums[layer] = checksum(data)
         return written
-
-    def whole_records(self, plan: Plan, digest: str) -> Iterator[Record]:
-        """Records of the blocks that are done, each shard there with the bytes that it had."""
-        layouts = {layer: layout_of(plan, layer) for layer in plan.spec.output.layers}
-        done = (r for r in self.ledger.records_of(digest, plan.block_count) if r.state == "done")
-        while some := list(islice(done, ROW_GROUP)):
-            names = [
-                shard_name(layout, plan.block(r.block)) for r in some for layout in layouts.values()
-            ]
-            sizes = iter(self.folder.sizes(names))
-            for record in some:
-                if {layer: next(sizes) for layer in layouts} == record.sizes:
-                    yield record
-
-    def write_metrics(self, columns: Sequence[str], records: Iterable[Record]) -> int:
-        """Gather these per-slice metrics of finished blocks into metrics.parquet.
-
-        Returns:
-            How many of the records are of finished blocks.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        kinds = {"block": pa.int64(), "slice": pa.int64()}
-        names = ["block", *columns]
-        schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in names])
-        done = (r for r in records if r.state == "done")
-        with (
-            self.folder.writing("metrics.parquet") as file,
-            pq.ParquetWriter(file, schema) as writer,
-        ):
-            count = 0
-            while some := list(islice(done, ROW_GROUP)):
-                count += len(some)
-                rows = [{"block": r.block, **row} for r in some for row in r.metrics]
-                writer.write_table(pa.Table.from_pylist(rows, schema))
-        return count
 
 
 def _own_name(name: str) -> str:

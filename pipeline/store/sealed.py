@@ -9,6 +9,7 @@ from typing import Any
 
 KEY = "checksum"
 _BLANK = "0" * 32  # stands where the checksum will, while that is computed
+_MARK, _END = f', "{KEY}": "'.encode(), b'"}'  # around it
 
 
 class DamagedError(ValueError):
@@ -35,6 +36,19 @@ def unseal(data: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedError("it is not one that ddgm wrote") from error
     raise DamagedError("it has changed since ddgm wrote it")
+
+
+def sealed_text(data: bytes) -> bytes:
+    """The JSON text of the object that `seal` was given, without indent; quicker than `unseal`.
+
+    Raises:
+        DamagedError: a single bit is not as it was written.
+    """
+    text, mark, end = data.rpartition(_MARK)
+    blank = text + mark + _BLANK.encode() + _END
+    if len(data) != len(blank) or mark + _digest(blank).encode() + _END != mark + end:
+        raise DamagedError("it has changed since ddgm wrote it")
+    return text + b"}"
 
 
 def _filled(text: bytes, old: str, new: str) -> bytes:

@@ -16,7 +16,8 @@ from ddgm.pipeline.spec.output import ERRORS
 from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.store.tables.index import LedgerIndex
+from ddgm.pipeline.store.tables.statistics import RunStatistics
 from ddgm.pipeline.volumes.box import Box
 
 PANELS = (
@@ -61,8 +62,9 @@ class Scene:
     @cached_property
     def statistics(self) -> RunStatistics:
         """Statistics of the ledger, with the worst slices and the blocks that failed."""
+        blocks = self.plan.block_count
         return RunStatistics.of(
-            self.store.ledger.records_of(self.manifest["digest"], self.plan.block_count)
+            LedgerIndex(self.store.folder, self.manifest["digest"], blocks).ended()
         )
 
     def state(self) -> Any:

@@ -17,7 +17,8 @@ from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.store.lock import Driver, driver
 from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.store.tables.index import LedgerIndex
+from ddgm.pipeline.store.tables.statistics import RunStatistics
 from ddgm.pipeline.terminal import Row, duration, table
 
 
@@ -32,8 +33,11 @@ def status_rows(root: str) -> list[Row]:
     plan, digest = plan_of(manifest), manifest["digest"]
     state, driven = read_state(store, digest), driver(store.folder)
     live = driven is not None and state is not None and not state["ended"]
-    records = store.ledger.records_of(digest, plan.block_count)
-    tally = state["tally"] if live and state is not None else RunStatistics.of(records).summary()
+    if live and state is not None:
+        tally = state["tally"]
+    else:
+        ended = LedgerIndex(store.folder, digest, plan.block_count).ended()
+        tally = RunStatistics.of(ended).summary()
     left = plan.block_count - tally["done"]
     counts = {key: tally[key] for key in ("done", "failed", "failures")}
     url, mip = plan.spec.source.place, plan.info.mip

@@ -24,7 +24,7 @@ from ddgm.pipeline.run import runner
 from ddgm.pipeline.store import lock
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.sealed import seal, unseal
-from ddgm.pipeline.store.statistics import RunStatistics
+from ddgm.pipeline.store.tables.statistics import RunStatistics
 from ddgm.workers import connect as clusters
 from ddgm.workers.specs import SchedulerFile
 from tests.pipeline.cli.words import write_spec

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ddgm.pipeline.report.write import write_report
-from ddgm.pipeline.store import statistics
 from ddgm.pipeline.store.arrays import StoreError
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.store.tables import statistics
 from tests.pipeline.pages import Page
 from tests.pipeline.report.reported import ledger, numbers, page
 

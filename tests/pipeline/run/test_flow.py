@@ -33,7 +33,8 @@ from ddgm.pipeline.spec.memory import worker_memory
 from ddgm.pipeline.spec.plan import Plan, make_plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
-from ddgm.pipeline.store.statistics import MAX_FAILURES, SAMPLE, RunStatistics
+from ddgm.pipeline.store.tables.ended import EndedBlocks
+from ddgm.pipeline.store.tables.statistics import MAX_FAILURES, SAMPLE, RunStatistics
 from ddgm.pipeline.volumes.box import Box
 from ddgm.pipeline.volumes.volume import VolumeInfo
 from ddgm.workers.members import WorkerInfo, Workers
@@ -180,15 +181,16 @@ def test_a_run_is_timed_by_a_worker_and_divided_by_how_many_there_were(
 
 def test_a_tally_keeps_means_the_worst_and_the_latest_and_stays_small() -> None:
     tally = RunStatistics()
-    count, finished = SAMPLE + 2000, ""
+    count, finished, records = SAMPLE + 2000, "", list[Record]()
     for i in range(count):
         metrics = [{"slice": float(i), "residual": i / 1000}]
         finished = f"2026-01-01T{i // 3600:02d}:{i // 60 % 60:02d}:{i % 60:02d}+00:00"
-        tally.add(
-            Record(i, "d", "done", metrics=metrics, seconds={"fetch": 2.0}, finished=finished)
-        )
-    for i in range(100):
-        tally.add(Record(i, "d", "failed", attempts=3, cause="gone"))
+        spent = {"fetch": 2.0}
+        records.append(Record(i, "d", "done", metrics=metrics, seconds=spent, finished=finished))
+    for start in range(0, count, 700):
+        tally.add(EndedBlocks.of(records[start : start + 700]))
+    failed = (Record(i, "d", "failed", attempts=3, cause="gone") for i in range(100))
+    tally.add(EndedBlocks.of(failed))
     found = tally.summary()
     assert (found["done"], found["failed"], found["retried"]) == (count, 100, 100)
     assert found["metrics"]["residual"]["mean"] == pytest.approx((count - 1) / 2000)
