@@ -37,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a halo of 16": {
         "method": {"name": "ddgm", "steps": 1, "gradient_steps": 1, "planes": "alternate"}
     },
-    "slabs 32 off the chunks": {"slab": {"thickness": 48}},
+    "slabs of 48": {"slab": {"thickness": 48}},
 }
 
 

@@ -7,12 +7,19 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.block.code import code_digest
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.errors import one_line
 from ddgm.pipeline.store.log import worker_log
+
+T = TypeVar("T")
+
+
+NOT_COMPUTED = "fetch", "load", "write"  # steps that wait for bytes
 
 
 class CodeError(DdgmError):
@@ -70,11 +77,34 @@ def sum_seconds(*parts: dict[str, float]) -> dict[str, float]:
     return {name: round(sum(p.get(name, 0.0) for p in parts), 4) for name in names}
 
 
+@dataclass(frozen=True)
+class StageOutput(Generic[T]):
+    """Output of a stage in numpy, with what it cost.
+
+    Attributes:
+        data: the output.
+        seconds: of its steps, by name.
+        on_gpu: whether they were computed on a GPU.
+        read: requests, bytes and hits in the cache, of the source.
+    """
+
+    data: T
+    seconds: dict[str, float]
+    on_gpu: bool = False
+    read: dict[str, int] = field(default_factory=dict)
+
+
 class Clock:
-    """Seconds spent under each name: `with clock("fetch"): …`."""
+    """Seconds spent under each name: `with clock("fetch"): …`.
+
+    Attributes:
+        seconds: by name.
+        on_gpu: whether this process computes on a GPU.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.on_gpu = False
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -82,6 +112,11 @@ class Clock:
         yield
         spent = time.perf_counter() - start
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)
+
+
+def computed(part: StageOutput[Any] | Clock) -> dict[str, float]:
+    """Seconds that were spent computing on a GPU, by name."""
+    return {k: v for k, v in part.seconds.items() if part.on_gpu and k not in NOT_COMPUTED}
 
 
 def worker_name() -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from math import isfinite
-from typing import Generic, TypeVar
+from math import inf, isfinite
 
 import numpy as np
 import torch
@@ -20,7 +19,15 @@ from ddgm.core.process_memory import peak_bytes
 from ddgm.core.process_work import work
 from ddgm.pipeline.block import measured
 from ddgm.pipeline.block.calibration import parsed
-from ddgm.pipeline.block.context import Clock, release_slot, running_stage, sum_seconds, worker_name
+from ddgm.pipeline.block.context import (
+    Clock,
+    StageOutput,
+    computed,
+    release_slot,
+    running_stage,
+    sum_seconds,
+    worker_name,
+)
 from ddgm.pipeline.block.intensity import bound, grey_scale
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
@@ -32,10 +39,8 @@ from ddgm.pipeline.spec.plan import Block, Plan
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.run_store import RunStore
+from ddgm.pipeline.volumes.limits.traffic import METER
 from ddgm.pipeline.volumes.volume import Cutout
-
-T = TypeVar("T")
-
 
 _reading = threading.Lock()  # cloud-volume: one reading thread per process
 
@@ -132,14 +137,6 @@ def score(
     ]
 
 
-@dataclass(frozen=True)
-class StageOutput(Generic[T]):
-    """Output of a stage in numpy, with the seconds that its steps took."""
-
-    data: T
-    seconds: dict[str, float]
-
-
 Stack = Mapping[Layer, np.ndarray]
 
 
@@ -150,8 +147,12 @@ def fetch_stage(context: RunContext, task: BlockTask) -> StageOutput[Cutout]:
         DdgmError: they cannot be read; or this worker's code is not the driver's.
     """
     release_slot()
-    with _reading, running_stage(context, task, "fetch") as clock, clock("fetch"):
-        return StageOutput(fetch(context.plan, context.plan.block(task.block)), clock.seconds)
+    METER.bandwidth.set((context.plan.spec.source.bandwidth or inf) / task.readers)
+    with _reading, running_stage(context, task, "fetch") as clock:
+        before = METER.traffic
+        with clock("fetch"):
+            cutout = fetch(context.plan, context.plan.block(task.block))
+        return StageOutput(cutout, clock.seconds, read=asdict(METER.traffic - before))
 
 
 def simulate_stage(
@@ -164,11 +165,12 @@ def simulate_stage(
         if plan.is_measured:
             with clock("complete"):
                 y, bins = measured.sinograms(plan, cutout.data.data, plan.block(task.block).stack)
-                return StageOutput(measured.completed(solver, y, bins).numpy(), clock.seconds)
-        with clock("simulate"):
-            truth = torch.from_numpy(grey.normalised(cutout.data.data))
-            y = solver.simulate(truth, plan.block(task.block).stack)
-        return StageOutput(y.numpy(), clock.seconds)
+                y = measured.completed(solver, y, bins)
+        else:
+            with clock("simulate"):
+                truth = torch.from_numpy(grey.normalised(cutout.data.data))
+                y = solver.simulate(truth, plan.block(task.block).stack)
+        return StageOutput(y.numpy(), clock.seconds, clock.on_gpu)
 
 
 def reconstruct_stage(
@@ -206,7 +208,7 @@ def reconstruct_stage(
             with clock("intervals"):
                 half = calibrated.scale * solver.expected_error(calibrated.map, x, spread, measured)
             stacks["low"], stacks["high"] = (x - half).numpy(), (x + half).numpy()
-        return StageOutput(stacks, clock.seconds)
+        return StageOutput(stacks, clock.seconds, clock.on_gpu)
 
 
 def finish_stage(
@@ -256,6 +258,8 @@ def finish_stage(
             missing_voxels=cutout.data.missing_voxels,
             metrics=metrics,
             seconds=sum_seconds(cutout.seconds, sinogram.seconds, made.seconds, clock.seconds),
+            gpu_seconds=sum_seconds(*(computed(s) for s in (sinogram, made, clock))),
+            read=cutout.read,
             worker=worker_name(),
             peak=peak_bytes(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -291,4 +295,5 @@ def load_tools(context: RunContext, task: BlockTask, clock: Clock) -> tuple[Solv
     torch.set_num_threads(context.plan.spec.cluster.threads)  # nannies set it to 1
     with clock("load"):
         solver = cached_solver(context.plan, task.calls)
+        clock.on_gpu = solver.device.type == "cuda"
         return solver, grey_scale(context.plan)

@@ -75,6 +75,7 @@ class BlockTask:
         name: of this try, in task keys and in what the tasks say of it.
         calls: whether the pool's workers are asked for each network call.
         order: its place among all tries, as they were submitted.
+        readers: processes that read the source, who share its bandwidth.
     """
 
     block: int
@@ -82,3 +83,4 @@ class BlockTask:
     name: str = ""
     calls: bool = False
     order: int = 0
+    readers: int = 1

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 class Assignment:
     """Hands out a run's blocks, each once, so that blocks that share chunks go to one worker.
 
-    A worker that is through with its stretch of blocks takes the next that nobody has begun; at the
-    run's end it takes half of what the worker with the longest has left. So none waits while blocks
-    are left, and what a worker that is gone had left is done by others.
+    A worker that is through with its stretch of blocks takes the next that nobody has begun. At the
+    run's end, once it has nothing to do, it takes half of what the worker with the longest has
+    left: so none waits while blocks are left, and what a lost worker had left is done by others.
 
     Args:
         pending: the blocks, in their order.
@@ -26,9 +26,16 @@ class Assignment:
         """True while a block is left."""
         return bool(self._ahead or self._left)
 
-    def next(self, worker: str) -> int | None:
-        """The block that a worker begins now; None where none is left."""
-        stretch = self._left.pop(worker, None) or self._untouched() or self._half_of_the_longest()
+    def next(self, worker: str, at_work: bool = False) -> int | None:
+        """The block that a worker begins now; None where none is left, or it is others' turn.
+
+        Args:
+            worker: its name.
+            at_work: whether it has a block already, beside which it would only fetch another.
+        """
+        stretch = self._left.pop(worker, None) or self._untouched()
+        if not stretch and not at_work:
+            stretch = self._half_of_the_longest()
         if not stretch:
             return None
         if len(stretch) > 1:

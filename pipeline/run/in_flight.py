@@ -55,6 +55,7 @@ class InFlight(Collection[Attempt]):
 
     def __init__(self) -> None:
         self._attempts: dict[str, Attempt] = {}
+        self._taken = Counter[str]()
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -73,10 +74,12 @@ class InFlight(Collection[Attempt]):
     def add(self, attempt: Attempt) -> None:
         """Take in an attempt that was submitted."""
         self._attempts[attempt.name] = attempt
+        self._taken[attempt.pinned_worker] += 1
 
     def remove(self, attempt: Attempt) -> None:
         """Forget an attempt, and let Dask forget it."""
         del self._attempts[attempt.name]
+        self._taken[attempt.pinned_worker] -= 1
         attempt.future.release()
 
     def note(self, work: Iterable[Work]) -> None:
@@ -89,9 +92,12 @@ class InFlight(Collection[Attempt]):
         """The part of its reconstruction that is done, of each block."""
         return {a.state.block: a.done / a.total if a.total else 0.0 for a in self}
 
+    def has(self, worker: str) -> bool:
+        """True if a worker has a block."""
+        return self._taken[worker] > 0
+
     def pick_worker(self, slots: Mapping[str, int]) -> str | None:
         """Pick the worker with the most free slots; None where all are full."""
-        taken = Counter(attempt.pinned_worker for attempt in self._attempts.values())
-        free = {address: n - taken[address] for address, n in slots.items()}
+        free = {address: n - self._taken[address] for address, n in slots.items()}
         best = max(free, key=free.__getitem__, default=None)
         return best if best is not None and free[best] > 0 else None

@@ -101,13 +101,16 @@ class BlockScheduler:
             self._poll_workers()
             while self.in_flight or self.retry_queue or (blocks and not self.stopping):
                 check()
-                while not self.stopping and (worker := self.in_flight.pick_worker(self.slots)):
+                slots = dict(self.slots)
+                while not self.stopping and (worker := self.in_flight.pick_worker(slots)):
                     if self.retry_queue and self.retry_queue[0][0] <= self.clock():
                         self._submit(heapq.heappop(self.retry_queue)[2], worker)
-                    elif (block := blocks.next(worker)) is not None:
+                    elif not blocks:
+                        break
+                    elif (block := blocks.next(worker, self.in_flight.has(worker))) is not None:
                         self._submit(BlockState(block), worker)
                     else:
-                        break
+                        del slots[worker]  # what is left is others', and it is at work
                 self._process_messages()
                 if self.clock() - self.last_poll > POLL_SECONDS:
                     self._poll_workers()
@@ -126,9 +129,8 @@ class BlockScheduler:
     def _submit(self, state: BlockState, worker: str) -> None:
         self._submitted += 1
         name = f"{state.block:06d}-{self.context.topic[-8:]}-{self._submitted}"
-        task = BlockTask(
-            state.block, state.attempt, name, self.placement.calls_pool, self._submitted
-        )
+        calls, readers = self.placement.calls_pool, len(self.workers.block_workers) or 1
+        task = BlockTask(state.block, state.attempt, name, calls, self._submitted, readers)
         future = self.cluster.submit(task, worker, self.placement)
         self.in_flight.add(Attempt(name, state, worker, future))
         log.info("block %d: attempt %d submitted to %s", state.block, state.attempt, worker)

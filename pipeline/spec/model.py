@@ -19,6 +19,7 @@ from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
 from ddgm.pipeline.spec import measured
 from ddgm.pipeline.spec.base import Axis, Pixels, StrictModel
+from ddgm.pipeline.spec.cost.prices import Prices
 from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.pipeline.spec.output import BOUNDS, Output
 from ddgm.pipeline.spec.source import Source
@@ -156,6 +157,10 @@ class Spec(StrictModel):
     cluster: Cluster = Local()
     pool: PoolSpec = PoolSpec()
     limits: Limits = Limits()
+    prices: Prices | None = Field(
+        default=None,
+        description="what machines and bytes cost, for plan and report",
+    )
 
     @model_validator(mode="after")
     def _series_is_settled(self) -> Spec:
@@ -247,10 +252,12 @@ class Spec(StrictModel):
         so is the calibration's.
         """
         nowhere: Any = {
+            "source": {"bandwidth"},
             "output": {"path", "also"},
             "prior": {"weights", "sha256", "any_voxel_size", "restorer"},
         }
-        where = {"cluster": True, "pool": True, "limits": True, "calibration": True, **nowhere}
+        keys = "cluster", "pool", "limits", "prices", "calibration"
+        where = dict.fromkeys(keys, True) | nowhere
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice
             del parts["tilts"]["projector"]

@@ -10,7 +10,7 @@ from ddgm.core.intensity import Intensity
 from ddgm.pipeline.spec.base import Axis, Nanometres, Pixels, StrictModel, Voxel, check_box
 from ddgm.workers.urls import Url
 
-OF_VOLUMES = "url", "mip", "resample", "missing", "invalid"
+OF_VOLUMES = "url", "mip", "resample", "missing", "invalid", "bandwidth"
 OF_SERIES = "tilts", "views", "thickness", "binning", "voxel_size_nm", "signal", "views_sha256"
 NEEDED = "views", "thickness", "voxel_size_nm"
 
@@ -39,6 +39,10 @@ class Source(StrictModel):
     invalid: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
         default="error",
         description="source voxels that are NaN or infinite: an error, or this grey level",
+    )
+    bandwidth: Annotated[float, Field(ge=1e3, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="bytes a second that the run may read of the volume, over all its workers",
     )
     intensity: Intensity | None = Field(
         default=None, description="mean and std that normalise the volume; default: the prior's"

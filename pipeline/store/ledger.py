@@ -31,6 +31,8 @@ class Record:
         state: `done` only after all of the block's data is in place.
         attempts: how often the block was begun, this time included.
         checksums: of the data as written, by layer.
+        read: of the source for it: `requests`, `bytes` as they came, and `hits` in the cache.
+        gpu_seconds: those of `seconds` that a process with a GPU computed.
         sizes: bytes of the shards that hold the data, by layer.
         missing_voxels: source voxels that were not there and were filled.
         metrics: one mapping per slice, see `stages.score`.
@@ -58,6 +60,8 @@ class Record:
     detail: str = ""
     peak: Count = 0
     sizes: dict[str, Count] = field(default_factory=dict)
+    read: dict[str, Count] = field(default_factory=dict)
+    gpu_seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The bytes of its file in the ledger."""

@@ -18,6 +18,7 @@ from threading import Event, Timer
 from typing import Any
 
 from ddgm.pipeline.volumes.limits.images import check_pixels
+from ddgm.pipeline.volumes.limits.traffic import METER, metered
 from ddgm.pipeline.volumes.limits.unpack import UNPACK, TooLargeError, unpack
 
 INFO_BYTES = 2**24  # an answer may have these beside the voxels that were asked for
@@ -55,6 +56,7 @@ def cloud_volume() -> Any:
     import cloudvolume.threaded_queue
 
     bound_http()
+    meter_requests()
     unpacked = partial(_decompress, cloudfiles.compression.decompress)
     for library in (cloudfiles, cloudvolume):
         vars(library.compression)["decompress"] = unpacked
@@ -108,8 +110,18 @@ def bound_http(
     pools = connectionpools.GCloudBucketPool, connectionpools.S3ConnectionPool
     for method in (m for owner in (http, google, s3, *pools) for m in vars(owner).values()):
         if retry := getattr(method, "retry", None):
+            retry.before_sleep = lambda _: METER.count(requests=1)
             retry.stop = tenacity.stop_after_attempt(attempts)
             retry.wait = tenacity.wait_random_exponential(multiplier=backoff, max=4.0)
+
+
+def meter_requests() -> None:
+    """Has each file that cloud-files gets counted, and held to the bandwidth that is set."""
+    from cloudfiles import interfaces
+
+    for owner in vars(interfaces).values():
+        if isinstance(owner, type) and "get_file" in vars(owner):
+            owner.get_file = metered(vars(owner)["get_file"])  # type: ignore[attr-defined]
 
 
 def _adapter(connect: float, read: float) -> Any:

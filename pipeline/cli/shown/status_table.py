@@ -19,7 +19,7 @@ from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.store.tables.index import LedgerIndex
 from ddgm.pipeline.store.tables.statistics import RunStatistics
-from ddgm.pipeline.terminal import Row, duration, table
+from ddgm.pipeline.terminal import Row, duration, plural, table
 
 
 def status_rows(root: str) -> list[Row]:
@@ -105,6 +105,7 @@ def _time_rows(tally: Mapping[str, Any]) -> list[Row]:
         return []
     last = datetime.fromtimestamp(tally["last"], UTC).isoformat()
     rows = [Row("last block ended", last, {"last_block_ended": last})]
+    rows += _read_rows(tally)
     spent = ", ".join(f"{k} {v:.1f}" for k, v in tally["seconds"].items())
     rows.append(Row("seconds a block", spent, {"block_seconds": tally["seconds"]}))
     peak = tally["peak"]
@@ -113,6 +114,18 @@ def _time_rows(tally: Mapping[str, Any]) -> list[Row]:
         text = f"{missing} voxels that the source lacks"
         rows.append(Row("filled", text, {"filled_voxels": missing}))
     return rows
+
+
+def _read_rows(tally: Mapping[str, Any]) -> list[Row]:
+    """Line on what the blocks read of the source, and how much of it the workers had."""
+    read, facts = tally.get("read", {}), ("read", "written", "total_seconds", "gpu_seconds")
+    if not (asked := read.get("requests", 0) + read.get("hits", 0)):
+        return []
+    text = (
+        f"{decimal(read['bytes'])} in {plural(read['requests'], 'request')}; "
+        f"{read['hits'] / asked:.0%} of the chunks came from workers' caches"
+    )
+    return [Row("read", text, {name: tally.get(name, {}) for name in facts})]
 
 
 SCORES = {

@@ -53,6 +53,9 @@ class RunStatistics:
         failures: records of failed blocks, the first `MAX_FAILURES`.
         columns: names of all metrics seen.
         seconds: by stage, over all done blocks.
+        gpu_seconds: those of them that processes with a GPU computed.
+        read: requests, bytes and hits in the cache, of the source.
+        written: bytes of done blocks, by layer.
         peak: most bytes that a worker held.
     """
 
@@ -65,6 +68,9 @@ class RunStatistics:
     columns: dict[str, None] = field(default_factory=dict)
     metrics: dict[str, RunningMean] = field(default_factory=dict)
     seconds: Counter[str] = field(default_factory=Counter)
+    gpu_seconds: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
     worst: list[tuple[float, int, int]] = field(default_factory=list)  # residual, slice, block
     last: float | None = None  # block's end, seconds since 1970
 
@@ -87,8 +93,13 @@ class RunStatistics:
         self.retried += int((ended.numbers["attempts"] > 1).sum())
         self.missing_voxels += int(ended.numbers["missing_voxels"].sum())
         self.peak = max(self.peak, int(ended.numbers["peak"].max()))
-        for stage, values in ended.groups["seconds"].items():
-            self.seconds[stage] += float(np.nansum(values))  # type: ignore[assignment]
+        groups = ended.groups
+        for sums, name in ((self.seconds, "seconds"), (self.gpu_seconds, "gpu_seconds")):
+            for stage, values in groups[name].items():
+                sums[stage] += float(np.nansum(values))  # type: ignore[assignment]
+        for sums, name in ((self.read, "read"), (self.written, "sizes")):
+            for what, values in groups[name].items():
+                sums[what] += int(np.nansum(values))
         if (known := ended.finished[~np.isnan(ended.finished)]).size:
             self.last = max(self.last or -inf, float(known.max()))
         for name, values in ended.metrics.items():
@@ -110,6 +121,21 @@ class RunStatistics:
         """Seconds of a block in each stage, on average."""
         return {k: v / max(self.done, 1) for k, v in self.seconds.items()}
 
+    def used(self, threads: int) -> dict[str, float]:
+        """Core and GPU seconds (`core`, `gpu`), bytes (`read`, `written`) and `requests`.
+
+        Args:
+            threads: of a worker, which a block at work there takes up.
+        """
+        gpu = float(self.gpu_seconds.total())
+        return {
+            "core": (self.seconds.total() - gpu) * threads,
+            "gpu": gpu,
+            "read": float(self.read["bytes"]),
+            "requests": float(self.read["requests"]),
+            "written": float(self.written.total()),
+        }
+
     def summary(self) -> dict[str, Any]:
         """All that `ddgm status` shows of it, as JSON holds it."""
         return {
@@ -121,6 +147,10 @@ class RunStatistics:
             "failures": [{"block": r.block, "cause": r.cause} for r in self.failures],
             "metrics": {name: s.summary() for name, s in self.metrics.items() if name != "slice"},
             "seconds": self.seconds_each(),
+            "total_seconds": dict(self.seconds),
+            "gpu_seconds": dict(self.gpu_seconds),
+            "read": dict(self.read),
+            "written": dict(self.written),
             "worst": self.worst,
             "last": self.last,
         }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from threading import Lock
 from typing import Any
+
+from ddgm.pipeline.volumes.limits.traffic import METER
 
 
 def chunk_cache() -> Any:
-    """A cache that keeps nothing until it is made larger: `grow`. `hits` counts what it had.
+    """A cache that keeps nothing until it is made larger: `grow`. What it has is counted as a hit.
 
     It is cloud-volume's own, bounded in bytes, which threads may share; the longest unused goes.
     """
@@ -22,14 +23,9 @@ def _class() -> Any:
     class ChunkCache(LRU):
         """The library's cache, with a count of what was found in it."""
 
-        def __init__(self, size: int, size_in_bytes: bool) -> None:
-            super().__init__(size, size_in_bytes)
-            self.hits, self._counting = 0, Lock()
-
         def get(self, key: Any, default: Any = None) -> Any:
             value = super().get(key, default)
-            with self._counting:
-                self.hits += 1
+            METER.count(hits=1)
             return value
 
         def grow(self, size: int) -> None:

@@ -226,6 +226,7 @@ def test_the_digest_covers_what_the_bytes_depend_on_and_nothing_else() -> None:
     assert digest(cluster={"kind": "local", "workers": 7}) == same
     assert digest(limits={"attempts": 9}) == same
     assert digest(output={"path": "elsewhere"}) == same
+    assert digest(source={"url": "a", "bandwidth": 1e6}, prices={"core_hour": 0.04}) == same
     assert digest(prior={"weights": "elsewhere/the-same.safetensors"}) == same
     assert digest(output={"path": "run", "dtype": "float32"}) != same
     assert digest(prior={"stride": 64}) != same

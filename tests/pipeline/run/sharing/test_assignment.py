@@ -56,6 +56,14 @@ def test_no_worker_waits_while_blocks_are_left(length: int) -> None:
     assert not blocks
 
 
+def test_a_worker_at_work_leaves_others_their_blocks() -> None:
+    blocks = Assignment(range(4), of_columns(2))
+    assert [blocks.next("a"), blocks.next("b"), blocks.next("b")] == [0, 2, 3]
+    assert blocks.next("b", at_work=True) is None
+    assert blocks
+    assert (blocks.next("b"), bool(blocks)) == (1, False)
+
+
 def test_what_a_lost_worker_had_left_is_done_by_others() -> None:
     blocks = Assignment(range(8), of_columns(4))
     assert [blocks.next("lost"), blocks.next("other")] == [0, 4]
