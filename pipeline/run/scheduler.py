@@ -11,7 +11,6 @@ from concurrent.futures import CancelledError
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.errors import one_line
-from ddgm.pipeline.run.assignment import Assignment
 from ddgm.pipeline.run.dask_cluster import AttemptEnded, DaskCluster, StageMessage
 from ddgm.pipeline.run.events import (
     ActiveBlock,
@@ -35,6 +34,7 @@ from ddgm.pipeline.run.retry import (
     WorkerLost,
     decide,
 )
+from ddgm.pipeline.run.sharing.assignment import Assignment
 from ddgm.pipeline.run.standstill import RunError, Standstill
 from ddgm.pipeline.spec.cost.fetch import sharing
 from ddgm.pipeline.store.ledger import Record

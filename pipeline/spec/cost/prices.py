@@ -1,4 +1,4 @@
-"""What machines and bytes cost, and a run with them."""
+"""Prices of machines and bytes, and what a run costs with them."""
 
 from __future__ import annotations
 

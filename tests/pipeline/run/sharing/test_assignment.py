@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 
 import pytest
 
-from ddgm.pipeline.run.assignment import Assignment
+from ddgm.pipeline.run.sharing.assignment import Assignment
 
 
 def of_columns(length: int) -> Callable[[int], bool]:
