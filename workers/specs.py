@@ -1,7 +1,8 @@
-"""Clusters that a spec can name, local, running already or on SLURM, and the pool."""
+"""Clusters that a spec can name, local, running already or on SLURM, the pool, and prices."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,9 @@ from ddgm.workers.security import Tls
 from ddgm.workers.slurm_spec import Slurm, checked_size
 from ddgm.workers.strict_model import StrictModel
 from ddgm.workers.urls import Url
+
+HOUR = 3600
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Cluster(StrictModel):
@@ -75,3 +79,27 @@ class PoolSpec(StrictModel):
         le=1e7,
         description="time limit of a network call, then another worker is asked",
     )
+
+
+class Prices(StrictModel):
+    """Prices, in any currency; what has none costs nothing."""
+
+    core_hour: Price = Field(default=0.0, description="of a CPU core at work on a block")
+    gpu_hour: Price = Field(default=0.0, description="of a GPU at work on a block")
+    gb_read: Price = Field(default=0.0, description="of a gigabyte of the source")
+    gb_written: Price = Field(default=0.0, description="of a gigabyte of the output's layers")
+    thousand_requests: Price = Field(default=0.0, description="of a thousand reads of the source")
+
+    def of(self, used: Mapping[str, float]) -> dict[str, float]:
+        """The price of what a run used, by the names of the prices.
+
+        Args:
+            used: core and GPU seconds (`core`, `gpu`), bytes (`read`, `written`), `requests`.
+        """
+        return {
+            "core_hour": self.core_hour * used.get("core", 0.0) / HOUR,
+            "gpu_hour": self.gpu_hour * used.get("gpu", 0.0) / HOUR,
+            "gb_read": self.gb_read * used.get("read", 0.0) / 1e9,
+            "gb_written": self.gb_written * used.get("written", 0.0) / 1e9,
+            "thousand_requests": self.thousand_requests * used.get("requests", 0.0) / 1e3,
+        }

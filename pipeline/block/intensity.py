@@ -15,6 +15,14 @@ def grey_scale(plan: Plan) -> Intensity:
     return plan.spec.source.intensity or cached_prior(plan.spec.prior).card.intensity
 
 
+def in_steps(levels: np.ndarray, step: int) -> np.ndarray:
+    """Grey levels in uint8, each rounded to the nearest multiple of `step` that there is."""
+    if step == 1:
+        return levels
+    nearest = np.minimum(np.rint(levels / np.float32(step)), 255 // step)
+    return (nearest * step).astype(np.uint8)
+
+
 def bound(grey: Intensity, low: bool, end: Tensor, x: Tensor, dtype: str) -> np.ndarray:
     """Low or high ends of intervals about x in grey levels, as they are stored.
 

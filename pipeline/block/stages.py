@@ -28,7 +28,7 @@ from ddgm.pipeline.block.context import (
     sum_seconds,
     worker_name,
 )
-from ddgm.pipeline.block.intensity import bound, grey_scale
+from ddgm.pipeline.block.intensity import bound, grey_scale, in_steps
 from ddgm.pipeline.block.solver import Solver, cached_solver
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.spec.cost.fetch import cache_bytes
@@ -80,19 +80,15 @@ def layers_of(
         source: the source's own grey levels, which the layer `truth` holds unrounded.
     """
 
+    out = plan.spec.output
+
     def values(layer: Layer) -> np.ndarray:
         if layer == "truth":
-            return source.astype(plan.spec.output.dtype)
+            return in_steps(source.astype(out.dtype), out.grey_step)
         if layer in BOUNDS:
-            return bound(
-                grey,
-                layer == "low",
-                stacks[layer],
-                stacks["reconstruction"],
-                plan.spec.output.dtype,
-            )
+            return bound(grey, layer == "low", stacks[layer], stacks["reconstruction"], out.dtype)
         if layer in GREY:
-            return grey.grey(stacks[layer].numpy(), plan.spec.output.dtype)
+            return in_steps(grey.grey(stacks[layer].numpy(), out.dtype), out.grey_step)
         if layer == "spread" or layer in ERRORS:  # differences of grey levels
             return stacks[layer].numpy() * np.float32(grey.std)
         return stacks[layer].numpy()

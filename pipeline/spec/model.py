@@ -19,12 +19,11 @@ from ddgm.core.networks.tiling import Bump
 from ddgm.core.projectors import BACKENDS
 from ddgm.pipeline.spec import measured
 from ddgm.pipeline.spec.base import Axis, Pixels, StrictModel
-from ddgm.pipeline.spec.cost.prices import Prices
 from ddgm.pipeline.spec.method import MethodSpec
 from ddgm.pipeline.spec.output import BOUNDS, Output
 from ddgm.pipeline.spec.source import Source
 from ddgm.pipeline.spec.tilts import Tilts, held_out
-from ddgm.workers.specs import Cluster, Local, PoolSpec
+from ddgm.workers.specs import Cluster, Local, PoolSpec, Prices
 from ddgm.workers.urls import Url
 
 
@@ -266,6 +265,8 @@ class Spec(StrictModel):
                 parts["tilts"].pop(name, None)
         if self.prior.restorer_sha256 is None:
             del parts["prior"]["restorer_sha256"]
+        if self.output.grey_step == 1:  # likewise
+            del parts["output"]["grey_step"]
         if not self.method.couples_slices:
             del parts["block"]["halo"]
         if self.source.resample is None:  # likewise

@@ -38,6 +38,13 @@ class Output(StrictModel):
         default=(64, 64, 64), description="z, y, x; each becomes the nearest divisor of the block"
     )
     compression: int = Field(default=3, ge=1, le=22, description="zstd level")
+    grey_step: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="grey levels from one to the next that is written, of images in uint8: 4 takes "
+        "0.6 of the bytes and adds 2 % to the MSE, see docs/results/codecs.md",
+    )
     also: Literal["precomputed"] | None = Field(
         default=None,
         description="the finished reconstruction and its levels once more, in RUN/precomputed, "
@@ -50,6 +57,11 @@ class Output(StrictModel):
 
     @model_validator(mode="after")
     def _layers_make_sense(self) -> Output:
+        if self.grey_step > 1 and self.dtype != "uint8":
+            raise ValueError(
+                f"grey_step: {self.grey_step} is of images in uint8, and dtype is {self.dtype}; "
+                "leave one of them out"
+            )
         if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
             raise ValueError("layers: list each once, `reconstruction` among them")
         return self

@@ -26,7 +26,7 @@ EXEMPT = {
     "ddgm.workers.members": "lists workers: who computes, not what",
     "ddgm.workers.security": "holds TLS files",
     "ddgm.workers.slurm_spec": "holds the resources of batch jobs",
-    "ddgm.workers.specs": "names clusters: who computes, not what",
+    "ddgm.workers.specs": "names clusters and prices: who computes, not what",
     "ddgm.workers.strict_model": "refuses a spec or takes it, and changes no value",
     "ddgm.workers.urls": "looks for passwords in URLs",
 }
