@@ -10,8 +10,8 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-import dask
 import numpy as np
+from dask import config
 from distributed import Worker
 
 from ddgm.pipeline.block import stages
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=40)
     a = parser.parse_args()
     Simulated(a.seconds, a.slices).install()
-    with dask.config.set({**settings(), "distributed.worker.profile.enabled": False}):
+    with config.set({**settings(), "distributed.worker.profile.enabled": False}):
         asyncio.run(serve(a.address, a.count, a.first))
 
 

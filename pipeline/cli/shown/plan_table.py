@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
+from ddgm.pipeline.cli.shown.sizing import size_rows
 from ddgm.pipeline.cli.shown.source_rows import info_or_assumed, source_row, views_row
 from ddgm.pipeline.progress_bar import ProgressBar
 from ddgm.pipeline.run.preflight import check_card
@@ -203,6 +204,7 @@ def _cost_rows(plan: Plan) -> list[Row]:
             {"memory_bytes": memory.total, "memory_parts_bytes": held},
         ),
         *_room_rows(plan),
+        *size_rows(plan),
     ]
 
 

@@ -23,6 +23,9 @@ def test_plan_says_what_a_run_costs(
     assert status == 0
     for words in ("8 of 4 slices", "32 of 32 x 140", "1.14 x what is used", "time, as on this"):
         assert words in out
+    assert re.search(
+        r"1 GPU, \d+ cores?: .*; 4 GPUs, \d+ cores?: .* read, .* written", " ".join(out.split())
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -51,6 +54,9 @@ def test_a_plan_as_json_has_the_facts_of_the_table_and_nothing_beside_them(
     assert sum(facts["memory_parts_bytes"].values()) == facts["memory_bytes"]
     assert facts["layer_bytes"]["truth"] == 32 * 32 * 140
     assert 0 < facts["slice_seconds"] < facts["run_seconds"]
+    one, four = facts["sizes"]  # 8 blocks are too few for 16
+    assert four["seconds"] == pytest.approx(one["seconds"] / 4)
+    assert one["cores"] <= four["cores"] <= 4 * one["cores"]
     status, out, _ = run_ddgm(capsys, "plan", path, "--json", "--no-calibrate")
     assert facts.items() > json.loads(out).items()
     path.write_text("source: {url: em}")
