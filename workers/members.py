@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +96,16 @@ def workers_from(identities: Mapping[str, dict[str, Any]]) -> Workers:
         if w["status"] == "running"
     }
     return Workers(running, frozenset(identities))
+
+
+async def import_beside(module: str, dask_scheduler: Any = None) -> None:
+    """Have a scheduler import a module in a thread, for `Client.run_on_scheduler`.
+
+    It unpickles the tasks that it is given, and so imports their code in the middle of its work:
+    torch took it 12 to 61 s on a busy machine, and a driver that is not answered for so long takes
+    it for gone.
+    """
+    await asyncio.to_thread(import_module, module)
 
 
 class WorkPlugin(WorkerPlugin):

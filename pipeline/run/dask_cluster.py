@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run.placement import Placement, Submit, submit_stages
 from ddgm.pipeline.store.ledger import Record
-from ddgm.workers.members import WorkerInfo, Workers, current_workers
+from ddgm.workers.members import WorkerInfo, Workers, current_workers, import_beside
 from ddgm.workers.pool_worker import STATS
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class DaskCluster:
 
     def listen(self) -> None:
         """Receive from now on what the workers report of this run."""
+        self.client.run_on_scheduler(import_beside, submit_stages.__module__)
 
         def receive(event: tuple[float, Any]) -> None:
             said = event[1]
