@@ -8,35 +8,51 @@ from __future__ import annotations
 import argparse
 import tempfile
 import threading
+import time
+import uuid
 from collections import Counter
+from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.common import report
-from ddgm.pipeline.run.runner import run
+from ddgm.pipeline.block.code import code_digest
+from ddgm.pipeline.block.context import running_stage
+from ddgm.pipeline.block.stages import fetch_stage
+from ddgm.pipeline.block.task import BlockTask, RunContext
+from ddgm.pipeline.run.dask_cluster import DaskCluster
+from ddgm.pipeline.run.placement import Placement
+from ddgm.pipeline.run.scheduler import BlockScheduler
 from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import make_plan
+from ddgm.pipeline.store.ledger import Record
+from ddgm.pipeline.store.run_store import RunStore
+from ddgm.workers.connect import connect
+from ddgm.workers.specs import Local
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 NOTES = """
-Tissue of FIB-25, mirrored to a volume of jpeg chunks of 64³ behind a server on this machine, and
-runs of it by local workers. `of the box's`: bytes of all chunks that the server sent, over those
-of the chunks that the box touches. The method is one step of gradient descent: what is read does
-not depend on it, but for the halo of methods that couple slices. The first look that each run
-takes of its volume is counted.
+Tissue of FIB-25, mirrored to a volume of jpeg chunks of 64³ behind a server on this machine. Local
+workers fetch blocks of 32 slices as in a run, and wait a quarter of a second where they would
+solve. `of the box's`: bytes of all chunks that the server sent, over those of the chunks that the
+box touches. A stretch of blocks that one worker takes over from another costs a column of chunks,
+here 8 of 320.
 """
 CHUNK = 64
-SHAPE = (128, 512, 768)  # z, y, x: thickness, width and tilt axis
+SOLVING = 0.25  # seconds
+SHAPE = (128, 256, 2560)  # z, y, x: thickness, width and tilt axis
 CASES: dict[str, dict[str, Any]] = {
     "aligned": {},
     "10 voxels off along the tilt axis": {
-        "source": {"box": {"z": [0, 128], "y": [0, 512], "x": [10, 714]}}
+        "source": {"box": {"z": [0, 128], "y": [0, 256], "x": [10, 2506]}}
     },
-    "a halo of 16": {
-        "method": {"name": "ddgm", "steps": 1, "gradient_steps": 1, "planes": "alternate"}
-    },
+    "a halo of 16": {"method": {"name": "ddgm", "planes": "alternate"}},
     "slabs of 48": {"slab": {"thickness": 48}},
 }
 
@@ -82,32 +98,52 @@ def write(folder: Path, tissue: np.ndarray) -> None:
     volume.commit_info()
 
 
+def fetched(context: RunContext, task: BlockTask) -> int:
+    """Fetch a block, and return its number."""
+    fetch_stage(context, task)
+    return task.block
+
+
+def solved(context: RunContext, task: BlockTask, _: int) -> Record:
+    """A block's record after a while."""
+    with running_stage(context, task, "reconstruct"):
+        time.sleep(SOLVING)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(task.block, context.digest, "done", finished=now)
+
+
+def submit(
+    client: Client, context: RunContext, task: BlockTask, pinned_worker: str, placement: Placement
+) -> Future:
+    """Hand a block's two tasks to Dask, one after the other, as a run does."""
+    where: dict[str, Any] = {"workers": [pinned_worker], "pure": False}
+    cutout = client.submit(fetched, context, task, key=f"fetch-{task.name}", **where)
+    return client.submit(solved, context, task, cutout, key=f"solve-{task.name}", **where)
+
+
 def measured(folder: Path, workers: int, parts: dict[str, Any]) -> dict[str, Any]:
-    """One run, and what it asked for."""
+    """All blocks of a case, and what was asked for."""
     asked: Counter[str] = Counter()
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Handler, asked=asked, directory=str(folder))
-    )
+    handler = partial(Handler, asked=asked, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as output:
-        data: dict[str, Any] = {
-            "source": {"url": f"precomputed://http://127.0.0.1:{server.server_port}"},
-            "tilts": {"count": 8},
-            "method": {"name": "gradient_descent", "gradient_steps": 1},
-            "algebraic": {"gradient_steps": 1},
-            "output": {"path": f"{output}/run", "layers": ["reconstruction", "truth"]},
-            "cluster": {"kind": "local", "workers": workers, "memory": "4GiB"},
-        }
-        for name, part in parts.items():
-            data[name] = part if name == "method" else {**data.get(name, {}), **part}
-        result = run(Spec.model_validate(data), lambda _: None)
+    cluster = Local(workers=workers, memory="4GiB")
+    with tempfile.TemporaryDirectory() as root, connect(cluster) as client:
+        url = f"precomputed://http://127.0.0.1:{server.server_port}"
+        data: dict[str, Any] = {"output": {"path": root}, **parts}
+        data["source"] = {"url": url, **parts.get("source", {})}
+        plan = make_plan(Spec.model_validate(data))
+        context = RunContext.of(plan, root, "digest", code_digest(), f"ddgm-{uuid.uuid4().hex}")
+        driver = DaskCluster(client, context, submit)
+        scheduler = BlockScheduler(driver, context, RunStore(root), lambda _: None)
+        scheduler.drain(iter(range(plan.block_count)))
     server.shutdown()
     sizes = {path: (folder / path[1:]).stat().st_size for path in asked if "_" in path}
     sent = sum(size * asked[path] for path, size in sizes.items())
     return {
         "workers": workers,
-        "blocks": result.blocks,
+        "blocks": plan.block_count,
         "chunks": len(sizes),
         "requests": sum(asked[path] for path in sizes),
         "MB": sent / 1e6,
@@ -120,14 +156,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--volume", type=Path, required=True)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--name", default="source-bytes", help="of the table in docs/results")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), np.load(options.volume))
-        for case, parts in CASES.items():
+        for case in options.cases:
             for workers in options.workers:
-                rows.append({"case": case, **measured(Path(folder), workers, parts)})
+                rows.append({"case": case, **measured(Path(folder), workers, CASES[case])})
                 print(rows[-1], flush=True)
     report(options.name, "Source bytes", rows, NOTES)
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ddgm.pipeline.report import figures, pictures
 from ddgm.pipeline.report.bodies import bodies_section
+from ddgm.pipeline.report.costs import cost_rows
 from ddgm.pipeline.report.figures import Plot, Series, ranges
 from ddgm.pipeline.report.gallery import Gallery, number
 from ddgm.pipeline.report.run_data import RunData
@@ -69,6 +70,7 @@ def render_page(run: RunData, views: dict[str, SliceView], fit: tuple[str, bool]
         trust=trust_section(run, views["median"]),
         volume=volume_section(run, views["median"]),
         seconds=run.statistics.seconds_each(),
+        costs=cost_rows(run),
         pace=len(run.columns["slice"]) / total if total else 0.0,
         provenance=_provenance(run),
         spec_text=dump_spec(run.plan.spec),

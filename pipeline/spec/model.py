@@ -158,7 +158,7 @@ class Spec(StrictModel):
     limits: Limits = Limits()
     prices: Prices | None = Field(
         default=None,
-        description="what machines and bytes cost, for plan and report",
+        description="what machines and bytes cost, for `ddgm plan` and the report",
     )
 
     @model_validator(mode="after")

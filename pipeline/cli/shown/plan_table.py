@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from ddgm.core.networks.prior import read_card
 from ddgm.pipeline.block.timing import RunTime, time_calls
+from ddgm.pipeline.cli.shown.price_rows import price_rows
 from ddgm.pipeline.cli.shown.sizing import size_rows
 from ddgm.pipeline.cli.shown.source_rows import info_or_assumed, source_row, views_row
 from ddgm.pipeline.progress_bar import ProgressBar
@@ -67,7 +68,7 @@ def plan_rows(plan: Plan, answered: bool, timed: bool, console: Console) -> list
     if timed:
         with ProgressBar(console, "timing"):
             cost = time_calls(plan)
-        rows += _time_rows(plan, cost)
+        rows += [*_time_rows(plan, cost), *price_rows(plan, cost)]
     return rows
 
 

@@ -32,7 +32,9 @@ def test_plan_says_what_a_run_costs(
 def test_a_plan_as_json_has_the_facts_of_the_table_and_nothing_beside_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_prior: Path, volume: str
 ) -> None:
-    path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
+    prices = {"core_hour": 3600.0, "gb_written": 1.0}
+    data = spec_data(volume, tmp_path / "run", tiny_prior, prices=prices)
+    path = write_spec(tmp_path, data)
     status, out, err = run_ddgm(capsys, "plan", path, "--json")
     assert (status, err) == (0, "")
     facts = json.loads(out)
@@ -51,6 +53,9 @@ def test_a_plan_as_json_has_the_facts_of_the_table_and_nothing_beside_them(
     }
     assert {key: facts[key] for key in expected} == expected
     assert facts["fetch_bytes"] / facts["needed_bytes"] == pytest.approx(1.14, abs=0.005)
+    assert facts["prices"]["core_hour"] == pytest.approx(32 * facts["slice_seconds"])
+    assert facts["prices"]["gb_written"] == facts["write_bytes"] / 1e9
+    assert facts["price"] == pytest.approx(sum(facts["prices"].values()))
     assert sum(facts["memory_parts_bytes"].values()) == facts["memory_bytes"]
     assert facts["layer_bytes"]["truth"] == 32 * 32 * 140
     assert 0 < facts["slice_seconds"] < facts["run_seconds"]
