@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,10 +87,12 @@ def in_steps(step: int, codec: Any) -> Codec:
 
 def rounded_floats(bits: int, codec: Any) -> Codec:
     """Floats of so many bits of mantissa."""
-    inner = through(codec)
-    return Codec(
-        lambda a: inner.encode(BitRound(bits).encode(a.copy()).view(a.dtype)), inner.decode
-    )
+    inner, rounding = through(codec), BitRound(bits)
+
+    def rounded(a: np.ndarray) -> np.ndarray:
+        return np.asarray(rounding.encode(a.copy())).view(a.dtype)
+
+    return Codec(lambda a: inner.encode(rounded(a)), inner.decode)
 
 
 def blosc(shuffle: int, level: int = 5, name: str = "zstd") -> Blosc:
@@ -130,7 +133,7 @@ def float_codecs() -> dict[str, Codec]:
 def _pictures() -> dict[str, Codec]:
     """Codecs of pictures, which see a chunk as one tall picture of its planes."""
     try:
-        from imagecodecs import jpeg8_decode, jpeg8_encode, jpegxl_decode, jpegxl_encode
+        library: Any = import_module("imagecodecs")
     except ImportError:
         return {}
 
@@ -139,14 +142,14 @@ def _pictures() -> dict[str, Codec]:
 
     def jpegxl(**options: Any) -> Codec:
         return Codec(
-            lambda a: jpegxl_encode(tall(a), **options),
-            lambda data, like: jpegxl_decode(data).reshape(like.shape),
+            lambda a: library.jpegxl_encode(tall(a), **options),
+            lambda data, like: library.jpegxl_decode(data).reshape(like.shape),
         )
 
     def jpeg(quality: int) -> Codec:
         return Codec(
-            lambda a: jpeg8_encode(tall(a), level=quality),
-            lambda data, like: jpeg8_decode(data).reshape(like.shape),
+            lambda a: library.jpeg8_encode(tall(a), level=quality),
+            lambda data, like: library.jpeg8_decode(data).reshape(like.shape),
         )
 
     found = {f"JPEG XL, lossless, effort {n}": jpegxl(lossless=True, effort=n) for n in (3, 7)}
@@ -170,7 +173,7 @@ def measured(codec: Codec, layer: np.ndarray) -> tuple[dict[str, float], np.ndar
     parts, size, errors = list(chunks(layer)), 0, []
     encoding = decoding = 0.0
     for part in parts:
-        spent = []
+        spent, data, back = [], b"", part
         for _ in range(2):
             start = time.thread_time()
             data = codec.encode(part)
@@ -195,7 +198,7 @@ def measured(codec: Codec, layer: np.ndarray) -> tuple[dict[str, float], np.ndar
 
 def main() -> None:
     """Measure every codec on every layer, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--slices", type=int, default=32, help="of the first axis that are done")
     options = parser.parse_args()
