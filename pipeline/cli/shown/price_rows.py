@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import ceil, prod
 
 import numpy as np
-import torch
 
 from ddgm.pipeline.block.timing import RunTime
+from ddgm.pipeline.cli.shown.sizing import sizes
 from ddgm.pipeline.spec.cost.fetch import fetch_bytes
 from ddgm.pipeline.spec.levels import bytes_to_write
 from ddgm.pipeline.spec.plan import Plan
@@ -15,24 +15,23 @@ from ddgm.pipeline.terminal import Row
 
 
 def price_rows(plan: Plan, cost: RunTime) -> list[Row]:
-    """Line on the price of the method's time, as on this machine, and of bytes before compression.
+    """Line on the price of machines and of bytes before compression; none without prices.
 
-    No line where the spec has no prices.
+    Of GPUs and the cores that feed them, where a GPU has a price; else of the method alone, on
+    cores like those of this machine.
     """
     spec = plan.spec
     if spec.prices is None:
         return []
-    method, read = cost.slice * plan.slice_count, fetch_bytes(plan).touched
-    on_gpu = torch.cuda.is_available()
+    read = fetch_bytes(plan).touched
     chunk = prod(plan.info.chunk_shape) * np.dtype(plan.info.dtype).itemsize
-    used = {
-        "core": 0.0 if on_gpu else method * spec.cluster.threads,
-        "gpu": method if on_gpu else 0.0,
-        "read": read,
-        "requests": ceil(read / chunk),
-        "written": bytes_to_write(plan),
-    }
-    paid = spec.prices.of(used)
+    size = next(sizes(plan), None) if spec.prices.gpu_hour else None
+    gpu = size.gpus * size.seconds if size else 0.0
+    method = cost.slice * plan.slice_count * spec.cluster.threads
+    core = size.cores * size.seconds if size else method
+    used = {"core": core, "gpu": gpu, "read": read, "requests": ceil(read / chunk)}
+    paid = spec.prices.of({**used, "written": bytes_to_write(plan)})
     parts = ", ".join(f"{name} {price:.3g}" for name, price in paid.items() if price)
-    text = f"{sum(paid.values()):.3g}: {parts or 'nothing has a price'}; the method alone"
+    where = "on H100s" if size else "the method alone, as on this machine"
+    text = f"{sum(paid.values()):.3g} ({parts or 'nothing has a price'}); {where}"
     return [Row("price, bytes uncompressed", text, {"price": sum(paid.values()), "prices": paid})]

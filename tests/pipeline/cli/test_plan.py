@@ -62,6 +62,12 @@ def test_a_plan_as_json_has_the_facts_of_the_table_and_nothing_beside_them(
     one, four = facts["sizes"]  # 8 blocks are too few for 16
     assert four["seconds"] == pytest.approx(one["seconds"] / 4)
     assert one["cores"] <= four["cores"] <= 4 * one["cores"]
+    with_gpus = dict(data, prices={**prices, "gpu_hour": 7200.0})
+    status, out, _ = run_ddgm(capsys, "plan", write_spec(tmp_path, with_gpus), "--json")
+    size, paid = json.loads(out)["sizes"][0], json.loads(out)["prices"]
+    assert paid["gpu_hour"] == pytest.approx(2 * size["gpus"] * size["seconds"])
+    assert paid["core_hour"] == pytest.approx(size["cores"] * size["seconds"])
+    write_spec(tmp_path, data)
     status, out, _ = run_ddgm(capsys, "plan", path, "--json", "--no-calibrate")
     assert facts.items() > json.loads(out).items()
     path.write_text("source: {url: em}")
