@@ -1,15 +1,11 @@
-"""Classify errors of volumes and stores by what can be done about them."""
+"""Classify errors by what can be done about them: of volumes, of stores, of a whole command."""
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ddgm.core.errors import DdgmError
-
-if TYPE_CHECKING:
-    pass
-
+from ddgm.core.errors import DdgmError, Failure
 
 Kind = Literal[
     "not_found",
@@ -48,6 +44,32 @@ KINDS: dict[str, Kind] = {
 # of a path that leads nowhere, or to another kind of thing than it should
 PATH_ERRORS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+# the exit status of a command, by its failure; click's own is 2, of words that make no command
+EXIT_STATUS: dict[Failure, int] = {
+    "mistake": 1,
+    "blocks": 3,
+    "cluster": 4,
+    "unreachable": 5,
+    "storage": 6,
+    "damage": 7,
+    "locked": 8,
+    "fault": 70,  # EX_SOFTWARE of sysexits.h
+    "stopped": 130,  # as a shell says it of SIGINT
+}
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The kind of failure that an error is to a command: a fault, if ddgm knows no remedy."""
+    if isinstance(error, DdgmError):
+        return error.failure
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return "storage"
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS:
+        return "mistake"
+    return "fault"
 
 
 def one_line(error: BaseException) -> str:

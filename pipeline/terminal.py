@@ -81,13 +81,18 @@ class Row(NamedTuple):
 
 def show(title: str, rows: Iterable[Row], as_json: bool) -> None:
     """Print rows: as a table for people, or as one JSON object."""
-    if not as_json:
+    if as_json:
+        print_json(facts_of(rows))
+    else:
         console.print(table(title, rows))
-        return
+
+
+def facts_of(rows: Iterable[Row]) -> dict[str, Any]:
+    """The facts of all rows, as one JSON object."""
     facts: dict[str, Any] = {}
     for row in rows:
         facts |= row.facts
-    print_json(facts)
+    return facts
 
 
 def print_json(facts: Mapping[str, Any]) -> None:

@@ -36,7 +36,8 @@ def connect(
     if isinstance(cluster, Slurm):
         raise ClusterError(
             "cluster.kind: slurm has no cluster before its jobs start; send them with `ddgm "
-            "submit`, or choose local"
+            "submit`, or choose local",
+            "mistake",
         )
     opened = (
         local_cluster(cluster, pool or PoolSpec(), security_of(cluster.security or "temporary"))
@@ -66,7 +67,8 @@ def _remote(cluster: Address | SchedulerFile) -> Iterator[Client]:
             client = Client(**where, timeout=ANSWER, security=security)  # type: ignore[arg-type]
         except TypeError as error:  # Dask's answer where TLS is asked for and no files are given
             raise ClusterError(
-                f"cluster: the scheduler at {place} speaks TLS; name its files in cluster.security"
+                f"cluster: the scheduler at {place} speaks TLS; name its files in cluster.security",
+                "mistake",
             ) from error
         except Exception as error:  # an address can be wrong in many ways
             raise ClusterError(
@@ -91,6 +93,7 @@ def _existing(path: Path) -> Path:
     if not named:
         raise ClusterError(
             f"cluster.path: {path} is no scheduler file; give one that `dask scheduler "
-            "--scheduler-file` has written"
+            "--scheduler-file` has written",
+            "mistake",
         )
     return path

@@ -42,6 +42,8 @@ IMPORTED = "distributed", "torch", "cloudvolume"  # there, beside all of ddgm th
 class ClusterError(DdgmError):
     """A cluster that cannot be started or reached."""
 
+    failure = "cluster"
+
 
 @contextmanager
 def local_cluster(cluster: Local, pool: PoolSpec, security: Security | None) -> Iterator[Client]:

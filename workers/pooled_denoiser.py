@@ -29,6 +29,7 @@ PATIENCE = 1800.0  # seconds that a caller waits for some pool worker to be ther
 class PoolError(DdgmError):
     """Raised when no pool worker answers; not counted against the block that asked."""
 
+    failure = "cluster"
     is_retryable = True
     counts_as_attempt = False
 

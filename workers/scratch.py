@@ -20,6 +20,8 @@ LOCK = "driver.lock"  # locked as long as the process lives that the folder belo
 class ScratchError(DdgmError):
     """No folder for scratch can be made."""
 
+    failure = "storage"
+
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:

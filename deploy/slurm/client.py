@@ -100,7 +100,7 @@ def _ask(*words: str) -> str:
         ) from None
     except subprocess.TimeoutExpired:
         raise SlurmError(
-            f"slurm: {words[0]} did not answer for {PATIENCE:g} s; try again"
+            f"slurm: {words[0]} did not answer for {PATIENCE:g} s; try again", "cluster"
         ) from None
     if done.returncode:
         said = "; ".join(done.stderr.strip().splitlines()) or f"exit status {done.returncode}"

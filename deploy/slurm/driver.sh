@@ -91,9 +91,9 @@ finish() {
     exit "$2"
 }
 
-# Before the walltime: end here, and start again where SLURM puts this job next.
+# End here, and start again where SLURM puts this job next.
 go_back() {
-    say "the walltime is near; back into the queue: finished blocks are kept"
+    say "$1; back into the queue: finished blocks are kept"
     stop
     trap - TERM
     scontrol requeue "$SLURM_JOB_ID" && sleep 600 # SLURM ends this script meanwhile
@@ -135,7 +135,10 @@ done
 
 next=0
 while kill -0 "$run" 2>/dev/null; do
-    ((SECONDS < seconds)) || go_back
+    if ((SECONDS >= seconds)); then
+        rm -f "$folder/again"
+        go_back "the walltime is near"
+    fi
     if ((SECONDS >= next)); then
         next=$((SECONDS + (SECONDS < 300 ? 5 : 30)))
         for group in "${!wanted[@]}"; do keep "$group"; done
@@ -148,4 +151,10 @@ wait "$run"
 status=$?
 if [ "$status" = 0 ]; then finish "every block is done" 0; fi
 sleep 5 # if it was SLURM that ended it, this script is next, and the run has not ended
+if [ "$status" = 4 ] || [ "$status" = 5 ]; then # the cluster's fault, or a network's: docs/run.md
+    echo "$status" >>"$folder/again"
+    if [ "$(wc -l <"$folder/again")" -le 3 ]; then
+        go_back "ddgm run ended with status $status, which another start may mend"
+    fi
+fi
 finish "ddgm run ended with status $status; its words are in this job's log" "$status"

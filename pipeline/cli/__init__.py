@@ -7,16 +7,22 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from ddgm.core.errors import DdgmError, Stopped
+from ddgm.core.errors import DdgmError, Failure
 from ddgm.pipeline.cli import doctor, evaluation, inputs, outputs, priors, run, slurm, view
-from ddgm.pipeline.errors import DISK_ERRORS, PATH_ERRORS
-from ddgm.pipeline.terminal import printable
+from ddgm.pipeline.errors import EXIT_STATUS, failure_of, one_line
+from ddgm.pipeline.terminal import print_json, printable
+
+REMEDIES: dict[Failure, str] = {  # of what a disk says
+    "storage": "make room or mend the permissions",
+    "mistake": "move away what is there, or choose another path",
+}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,7 +68,7 @@ for commands in (run, outputs, view, inputs, priors, evaluation, slurm, doctor):
 
 
 def main() -> None:
-    """The `ddgm` command: what a user can mend is one line and exit status 1."""
+    """The `ddgm` command: what a user can mend is one line, and an exit status that says which."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an ASCII locale: rather a ? than a traceback
             stream.reconfigure(errors="replace")
@@ -70,20 +76,29 @@ def main() -> None:
     try:
         with _stopped_by_signals():
             app()
-    except DdgmError as error:
-        _fail(str(error), 130 if isinstance(error, Stopped) else 1)
-    except OSError as error:
-        where = f"{error.filename or 'output'}: {error.strerror}"
-        if error.errno in DISK_ERRORS:
-            _fail(f"{where}; make room or mend the permissions")
-        if error.errno in PATH_ERRORS:
-            _fail(f"{where}; move away what is there, or choose another path")
-        raise  # not the user's to mend: show where it came from
-    except ValueError as error:
-        if not str(error).startswith("A dask config file"):  # which Dask reads as it is imported
-            raise
-        what = " ".join(str(error).split())[:300]
-        _fail(f"{what}; mend or remove the file, or set DASK_CONFIG to another folder")
+    except Exception as error:
+        _end(error)
+
+
+def _end(error: Exception) -> NoReturn:
+    """Say what went wrong, on one line if the user can mend it, and exit with its status."""
+    failure, message = failure_of(error), str(error)
+    if isinstance(error, OSError):
+        message = f"{error.filename or 'output'}: {error.strerror}; {REMEDIES.get(failure)}"
+    elif isinstance(error, ValueError) and message.startswith("A dask config file"):
+        # which Dask reads as it is imported
+        what = " ".join(message.split())[:300]
+        failure = "mistake"
+        message = f"{what}; mend or remove the file, or set DASK_CONFIG to another folder"
+    if failure == "fault":  # not the user's to mend: show where it came from
+        traceback.print_exc()
+        message = one_line(error)
+    else:
+        print(f"error: {printable(message)}", file=sys.stderr)
+    if "--json" in sys.argv:
+        facts = error.facts if isinstance(error, DdgmError) else {}
+        print_json({**facts, "error": {"kind": failure, "message": message}})
+    sys.exit(EXIT_STATUS[failure])
 
 
 @contextmanager
@@ -105,8 +120,3 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _fail(message: str, status: int = 1) -> None:
-    print(f"error: {printable(message)}", file=sys.stderr)
-    sys.exit(status)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.cli.options import AsJson, Format, OtherVersions, Run, parsed_box
 from ddgm.pipeline.terminal import console, plural, print_json, silent
+
+if TYPE_CHECKING:
+    from ddgm.pipeline.run.verify import Found
 
 
 def register(app: typer.Typer) -> None:
@@ -28,33 +31,43 @@ def verify(run: Run, as_json: AsJson = False) -> None:
 
     shown = silent if as_json else console
     found = verify_run(run, shown)
-    if as_json:
-        print_json({"run": run, **asdict(found)})
     for problem in found.problems:
         shown.print(problem)
-    if found.problems:
-        wrong, remedies = [], []
-        if found.metadata:
-            wrong.append(f"{plural(len(found.metadata), 'file')} of metadata")
-        if blocks := len(found.damaged) + found.missing:
-            wrong.append(f"{blocks} of {found.blocks} blocks")
-        if shards := len(found.wrong_shards):
-            wrong.append(f"{shards} of {found.shards} shards of coarser levels")
-        if copies := len(found.wrong_copies):
-            wrong.append(f"{copies} of {found.copies} files of the precomputed copy")
-        if mended := len(found.damaged) + shards + copies or len(found.metadata):
-            what = "the metadata" if found.metadata else str(mended)
-            remedies.append(f"mend {what} with `ddgm repair {run}`")
-        if found.missing:
-            remedies.append("run the spec again to do what is not done")
-        raise DdgmError(
-            f"{run}: {' and '.join(wrong)} are not as they should be; {', '.join(remedies)}"
-        )
+    facts = {"run": run, **asdict(found)}
+    if (error := _as_error(run, found)) is not None:
+        error.facts = facts
+        raise error
+    if as_json:
+        print_json(facts)
     coarser = f" and {plural(found.shards, 'shard')} of coarser levels" if found.shards else ""
     shown.print(f"as the ledger says: {plural(found.blocks, 'block')}{coarser}")
     if found.copies:
         copies = plural(found.copies, "file")
         shown.print(f"as volume.zarr has it: {copies} of the precomputed copy")
+
+
+def _as_error(run: str, found: Found) -> DdgmError | None:
+    """What `verify` found as an error; None where all is as it should be."""
+    if not found.problems:
+        return None
+    wrong, remedies = [], []
+    if found.metadata:
+        wrong.append(f"{plural(len(found.metadata), 'file')} of metadata")
+    if blocks := len(found.damaged) + found.missing:
+        wrong.append(f"{blocks} of {found.blocks} blocks")
+    if shards := len(found.wrong_shards):
+        wrong.append(f"{shards} of {found.shards} shards of coarser levels")
+    if copies := len(found.wrong_copies):
+        wrong.append(f"{copies} of {found.copies} files of the precomputed copy")
+    if mended := len(found.damaged) + shards + copies or len(found.metadata):
+        what = "the metadata" if found.metadata else str(mended)
+        remedies.append(f"mend {what} with `ddgm repair {run}`")
+    if found.missing:
+        remedies.append("run the spec again to do what is not done")
+    return DdgmError(
+        f"{run}: {' and '.join(wrong)} are not as they should be; {', '.join(remedies)}",
+        "damage" if mended else "blocks",
+    )
 
 
 def repair(run: Run, other_versions: OtherVersions = False) -> None:
@@ -69,7 +82,8 @@ def repair(run: Run, other_versions: OtherVersions = False) -> None:
         found = repair_run(run, console, progress, other_versions)
     if found.failures:
         raise DdgmError(
-            f"{run}: failed again: {plural(found.failures, 'damaged block')}; see `ddgm status`"
+            f"{run}: failed again: {plural(found.failures, 'damaged block')}; see `ddgm status`",
+            "blocks",
         )
     shards = plural(found.shards, "shard")
     coarser = f", {shards} of coarser levels made again" if found.shards else ""
@@ -79,7 +93,8 @@ def repair(run: Run, other_versions: OtherVersions = False) -> None:
     if found.missing:
         raise DdgmError(
             f"{run}: not done: {plural(found.missing, 'block')}, which `ddgm repair` leaves; run "
-            "the spec again to do the rest"
+            "the spec again to do the rest",
+            "blocks",
         )
 
 

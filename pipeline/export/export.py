@@ -96,7 +96,8 @@ def export_layer(
             try:
                 data = store.arrays.read(plan, layout.layer, block)
             except StoreError as error:
-                raise ExportError(f"{root}: {error}; mend it with `ddgm repair {root}`") from error
+                remedy = f"mend it with `ddgm repair {root}`"
+                raise ExportError(f"{root}: {error}; {remedy}", "damage") from error
             array[part.slices(box.start)] = data[part.slices(block.box.start)]
         progress(len(parts), len(parts))
     return image
@@ -152,7 +153,8 @@ def _reserve(partial: Path, path: Path) -> None:
             raise
         raise ExportError(
             f"--output: no room for the {size} bytes of {path} ({error.strerror}); make room, "
-            "choose another disk, or a smaller --box"
+            "choose another disk, or a smaller --box",
+            "storage",
         ) from error
     finally:
         os.close(fd)

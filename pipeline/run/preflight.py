@@ -228,7 +228,8 @@ def _check_space(plan: Plan, store: RunStore) -> None:
     if free is not None and free < needed and not store.folder.names(""):
         raise StoreError(
             f"output.path: {store.root} has {free / 1e9:.2f} GB free, and the run writes up to "
-            f"{whole / 1e9:.2f} GB before compression; choose another disk or fewer layers"
+            f"{whole / 1e9:.2f} GB before compression; choose another disk or fewer layers",
+            "storage",
         )
 
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ddgm.core.errors import DdgmError
+from ddgm.pipeline.errors import failure_of, one_line
 from ddgm.pipeline.run.dask_cluster import RESTART_SECONDS
 from ddgm.pipeline.run.in_flight import InFlight
 from ddgm.workers.local_cluster import START_SECONDS
 
 
 class RunError(DdgmError):
-    """A run that cannot go on."""
+    """A run that cannot go on: its cluster is gone, or nothing moves in it."""
+
+    failure = "cluster"
+
+
+def run_error(error: BaseException, root: str) -> RunError:
+    """The end of a run by an error that all of its blocks would meet."""
+    cause = one_line(error)
+    if not isinstance(error, DdgmError):  # a disk's
+        cause = f"output.path: {root}: {cause}; make room or mend the permissions"
+    again = f"{cause}, and run the same spec again: finished blocks are kept"
+    return RunError(again, failure_of(error))
 
 
 class Standstill:

@@ -15,7 +15,7 @@ from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.levels import Shard
 from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.pipeline.store.arrays import VOLUME, StoreError, checksum
+from ddgm.pipeline.store.arrays import VOLUME, DamageError, StoreError, checksum
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.store.manifest import levels_of, plan_of
@@ -161,7 +161,7 @@ def repair_run(
         coarser = levels_of(manifest)
         metadata = list(store.arrays.wrong_metadata(plan, coarser))
         if metadata and manifest["code"] != code_digest():
-            raise StoreError(
+            raise DamageError(
                 f"{root}/{metadata[0]} is missing or damaged, and the run was made by another "
                 "version of ddgm; repair it with that version"
             )

@@ -32,6 +32,12 @@ class StoreError(DdgmError):
     """An output folder that cannot be used as asked."""
 
 
+class DamageError(StoreError):
+    """A run's folder in which something is not as it was written."""
+
+    failure = "damage"
+
+
 _opening = threading.Lock()  # zarr's settings are those of the process
 
 

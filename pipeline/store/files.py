@@ -48,6 +48,7 @@ class IsAFolderError(FolderError):
 class UnreachableError(FolderError):
     """A store over the network that does not answer as it should."""
 
+    failure = "unreachable"
     is_fatal = False
     is_retryable = True
 
@@ -100,7 +101,8 @@ class Folder:
             if kind == "credentials":
                 raise FolderError(
                     f"{what}; give credentials that may write there by the environment "
-                    "(AWS_ACCESS_KEY_ID and the like) or by a configuration file, on all machines"
+                    "(AWS_ACCESS_KEY_ID and the like) or by a configuration file, on all machines",
+                    "storage",
                 ) from error
             raise UnreachableError(
                 f"{what}; check the network, and AWS_ENDPOINT_URL for a store that is not Amazon's"
@@ -226,7 +228,7 @@ class Folder:
         fs, path = self._at(folder)
         found: list[dict[str, Any]] = []
         with suppress(FileNotFoundError, NotADirectoryError), self.store_errors():
-            found = files_in(path) if isinstance(fs, LocalFileSystem) else fs.ls(path)
+            found = files_in(path) if isinstance(fs, LocalFileSystem) else fs.ls(path, detail=True)
         stamps = {}
         for about in found:
             changed = next((about[key] for key in CHANGED if about.get(key)), "")

@@ -35,6 +35,8 @@ STALE_SECONDS = 3.5 * HEARTBEAT_SECONDS  # without one, a driver elsewhere is ta
 class LockError(DdgmError):
     """Another driver is at work on this run."""
 
+    failure = "locked"
+
 
 @dataclass(frozen=True)
 class Driver:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks.prior import Prior, card_of
+from ddgm.pipeline.spec import model
 from ddgm.pipeline.spec.levels import Pyramid
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.opened import tilt_series
@@ -73,8 +74,8 @@ DECIDING = (
     "views",
 )  # parts of a run.json that its digest is of
 NOT_DECIDING = (
-    "cluster", "pool", "limits", "output.path", "output.also", "prior.weights", "prior.sha256",
-    "prior.any_voxel_size", "prior.restorer is", "calibration", "source.views_sha256",
+    *model.NOT_DECIDING, "output.path", "output.also", "prior.weights", "prior.sha256",
+    "prior.any_voxel_size", "prior.restorer is", "source.views_sha256",
 )  # fmt: skip
 NAMED = 6  # keys in a message
 

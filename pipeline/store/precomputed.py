@@ -21,7 +21,7 @@ from ddgm.core.files import PARTIAL
 from ddgm.pipeline.spec.levels import Level, Pyramid
 from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.pipeline.store.arrays import StoreError
+from ddgm.pipeline.store.arrays import DamageError, StoreError
 from ddgm.pipeline.store.levels.making import AHEAD, THREADS
 from ddgm.pipeline.store.run_store import PRECOMPUTED, RunStore
 from ddgm.pipeline.volumes.box import Box, Triple
@@ -208,7 +208,7 @@ class Precomputed:
         try:
             self.store.folder.write(piece.name, self._encoded(piece))
         except StoreError as error:
-            raise StoreError(f"{root}: {error}; mend it with `ddgm repair {root}`") from error
+            raise DamageError(f"{root}: {error}; mend it with `ddgm repair {root}`") from error
 
     def _remove_partials(self) -> None:
         for scale in json.loads(self.info)["scales"]:

@@ -10,6 +10,7 @@ RUN/metrics.parquet           per-slice metrics, gathered at the end
 RUN/evaluation.json           scores against true labels, of `ddgm evaluate`
 RUN/precomputed/              the reconstruction once more, where the spec asks for it
 RUN/driver.json, state.json   who drives the run while it lives, and how it stands
+RUN/outcome.json              how its latest start ended
 RUN/logs/NAME.jsonl           what each process did
 """
 
@@ -25,7 +26,7 @@ from ddgm.core.files import PARTIAL
 from ddgm.pipeline.spec.layout import layout_of
 from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Block, Plan
-from ddgm.pipeline.store.arrays import VOLUME, Arrays, StoreError, checksum
+from ddgm.pipeline.store.arrays import VOLUME, Arrays, DamageError, StoreError, checksum
 from ddgm.pipeline.store.files import Folder
 from ddgm.pipeline.store.ledger import COARSER, LEDGER, Ledger
 from ddgm.pipeline.store.lock import TAKEOVER, is_lock
@@ -37,10 +38,11 @@ MANIFEST = "run.json"
 PRECOMPUTED = "precomputed"
 EVALUATION = "evaluation.json"
 HALVES = "halves.json"
+OUTCOME = "outcome.json"
 # what a run's folder may hold: anything else is somebody's, and the folder is left alone
 OWN = {
     VOLUME, MANIFEST, LEDGER, "metrics.parquet", "report.html", "preview.png", "driver.json",
-    "state.json", "logs", "slurm", PRECOMPUTED, EVALUATION, HALVES,
+    "state.json", OUTCOME, "logs", "slurm", PRECOMPUTED, EVALUATION, HALVES,
 }  # fmt: skip
 
 
@@ -93,7 +95,7 @@ class RunStore:
                 return content
             raise DamagedError("it is another version's")
         except DamagedError as error:
-            raise StoreError(
+            raise DamageError(
                 f"{self.root}/run.json cannot be used: {error}; put the right one back, or move "
                 "it away and start the run anew with --overwrite"
             ) from error

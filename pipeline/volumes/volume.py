@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ddgm.core.errors import DdgmError
+from ddgm.core.errors import DdgmError, Failure
 from ddgm.pipeline.errors import Kind, kind_of
 from ddgm.pipeline.volumes.box import Box, Triple
 from ddgm.pipeline.volumes.cloudvolume_fixes import INFO_BYTES, LIMITS, cloud_volume
@@ -41,7 +41,8 @@ class SourceError(DdgmError):
     """A volume that cannot be read as asked; `kind` says in which way."""
 
     def __init__(self, message: str, kind: Kind) -> None:
-        super().__init__(message)
+        failure: Failure = "unreachable" if kind == "unreachable" else "mistake"
+        super().__init__(message, failure)
         self.kind: Kind = kind
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from ddgm.pipeline.cli.shown.progress import lines_of, rate_text
 from ddgm.pipeline.run.events import ActiveBlock, RunStarted
+from ddgm.pipeline.run.progress.outcome import Outcome, read_outcome
 from ddgm.pipeline.run.progress.state import read_state
 from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.spec.plan import Plan
@@ -44,7 +46,7 @@ def status_rows(root: str) -> list[Row]:
     return [
         Row("source", f"{url}, mip {mip}", {"run": root, "source": url, "mip": mip}),
         Row("started", manifest["created"], {"started": manifest["created"]}),
-        _driver_row(driven, state),
+        _driver_row(driven, state, read_outcome(store, digest)),
         Row(
             "blocks",
             f"{tally['done']} done, {tally['failed']} failed, {left} left",
@@ -158,13 +160,20 @@ def metric_rows(tally: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _driver_row(driven: Driver | None, state: Mapping[str, Any] | None) -> Row:
+def _driver_row(
+    driven: Driver | None, state: Mapping[str, Any] | None, outcome: Outcome | None
+) -> Row:
+    if driven is None and outcome is not None:
+        how = f"{outcome.kind}: {outcome.message}" if outcome.message else outcome.kind
+        facts = {"driver": None, "outcome": asdict(outcome)}
+        return Row("driver", f"none: ended at {outcome.ended}, {how}", facts)
     if driven is None:
-        return Row("driver", "none: the run has ended, or was stopped", {"driver": None})
+        text = "none: the run has ended, or was stopped"
+        return Row("driver", text, {"driver": None, "outcome": None})
     heard = None if state is None else state["updated"]
     seen = "" if heard is None else f", last heard at {heard}"
-    facts = {"pid": driven.pid, "host": driven.host, "heard": heard}
-    return Row("driver", f"process {driven.pid} on {driven.host}{seen}", {"driver": facts})
+    facts = {"driver": {"pid": driven.pid, "host": driven.host, "heard": heard}, "outcome": None}
+    return Row("driver", f"process {driven.pid} on {driven.host}{seen}", facts)
 
 
 def _state_rows(state: Mapping[str, Any], live: bool, plan: Plan) -> list[Row]:

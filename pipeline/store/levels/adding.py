@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ddgm.pipeline.progress_bar import Bar
 from ddgm.pipeline.spec.levels import Pyramid
-from ddgm.pipeline.store.arrays import StoreError
+from ddgm.pipeline.store.arrays import DamageError
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import run_lock
 from ddgm.pipeline.store.manifest import levels_of, plan_of
@@ -35,7 +35,7 @@ def add_levels(root: str, console: Console) -> int:
         there = store.arrays.wrong_metadata(plan, levels_of(manifest))
         # an addition that was cut off has left metadata with levels, and run.json without
         if wrong := sorted(there.keys() & store.arrays.wrong_metadata(plan, count)):
-            raise StoreError(
+            raise DamageError(
                 f"{root}/{wrong[0]} is missing or damaged; mend it with `ddgm repair {root}`"
             )
         if levels_of(manifest) != count:

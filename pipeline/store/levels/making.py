@@ -14,7 +14,7 @@ import numpy as np
 from ddgm.pipeline.spec.levels import Pyramid, Shard
 from ddgm.pipeline.spec.output import Layer
 from ddgm.pipeline.spec.plan import Plan
-from ddgm.pipeline.store.arrays import StoreError, checksum, name_of
+from ddgm.pipeline.store.arrays import DamageError, StoreError, checksum, name_of
 from ddgm.pipeline.store.levels.means import AreaMeans
 from ddgm.pipeline.store.levels.records import Checksums, LevelLedger, ShardRecord, hash_of
 from ddgm.pipeline.store.run_store import RunStore
@@ -86,7 +86,7 @@ class Levels:
         """
         root = self.store.root
         if faults := [fault for fault in made if fault is not None]:
-            raise StoreError(
+            raise DamageError(
                 f"{root}: {faults[0]}, which keeps {plural(len(faults), 'shard')} of coarser "
                 f"levels from being made; mend it with `ddgm repair {root}`"
             )

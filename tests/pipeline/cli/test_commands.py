@@ -18,6 +18,7 @@ from ddgm.core.geometry import Detector
 from ddgm.core.networks.denoiser import Precision
 from ddgm.pipeline import cli
 from ddgm.pipeline.cli import options
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.export.formats import Format
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.plan import make_plan
@@ -39,7 +40,7 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     chunk_file(tmp_path / "em", (10, 20, 15)).unlink()
     path = write_spec(tmp_path, spec_data(url, tmp_path / "run", tiny_prior))
     status, out, err = run_ddgm(capsys, "run", path)
-    assert status == 1
+    assert status == EXIT_STATUS["blocks"]
     assert "2 of 8 blocks failed" in one_line(err)
     assert re.search(r"memory predicted +[\d.]+ [MG]B a worker, [\d.]+ [MG]B held", out)
     assert f"ddgm block {path} --id 2" in out
@@ -68,16 +69,21 @@ def test_missing_chunks_end_the_run_with_the_commands_that_reproduce_them(
     assert (facts["blocks"], facts["done"], facts["failed"], facts["left"]) == (8, 6, 2, 2)
     assert [f["block"] for f in facts["failures"]] == [2, 3]
     assert (facts["driver"], facts["placement"]) == (None, "local")
+    assert (facts["outcome"]["kind"], facts["outcome"]["status"]) == ("blocks", 3)
     assert facts["mse"].keys() == facts["algebraic_mse"].keys() == {"mean", "median"}
     assert min(facts[k] for k in ("voxels_per_second", "peak_memory_bytes")) > 0
     assert facts["worst"][0].keys() == {"block", "slice", "residual"}
     status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
-    assert status == 1
+    assert status == EXIT_STATUS["blocks"]
     assert "block 2: failed" in out
     status, again, err = run_ddgm(capsys, "verify", tmp_path / "run", "--json")
-    assert status == 1
+    assert status == EXIT_STATUS["blocks"]
     assert "2 of 8 blocks" in one_line(err)
     facts = json.loads(again)
+    assert facts["error"] == {
+        "kind": "blocks",
+        "message": one_line(err).removeprefix("error: ").rstrip("\n"),
+    }
     assert (facts["blocks"], facts["missing"], facts["damaged"]) == (8, 2, [])
     assert facts["problems"]
     assert all(problem in out for problem in facts["problems"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ddgm.pipeline.errors import EXIT_STATUS
 from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import run_ddgm, spec_data
 from tests.workers.shared import Shared
@@ -45,11 +46,11 @@ def test_a_full_disk_ends_the_run_at_once_and_finished_blocks_are_kept(
         data = spec_data(volume, disk / "run", tiny_prior)
         path = write_spec(tmp_path, data | {"cluster": shared.part})
         status, _, err = run_ddgm(capsys, "run", path)
-        assert status == 1
+        assert status == EXIT_STATUS["storage"]
         assert "No space left" in err
         assert "finished blocks are kept" in one_line(err)
         status, out, _ = run_ddgm(capsys, "verify", disk / "run")
-        assert status == 1
+        assert status == EXIT_STATUS["blocks"]
         assert all("not done yet" in line for line in out.splitlines() if line.startswith("block"))
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         status, _, err = run_ddgm(capsys, "run", path)
@@ -63,7 +64,7 @@ def test_a_disk_with_no_room_for_the_output_is_refused_before_anything_is_writte
     with small_disk(tmp_path / "disk", "200k") as disk:
         path = write_spec(tmp_path, spec_data(volume, disk / "run", tiny_prior))
         status, _, err = run_ddgm(capsys, "run", path)
-        assert status == 1
+        assert status == EXIT_STATUS["storage"]
         assert "free" in one_line(err)
         assert list(disk.iterdir()) == []
 
@@ -75,7 +76,7 @@ def test_a_read_only_disk_is_said_in_one_line(
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         path = write_spec(tmp_path, spec_data(volume, disk / "run", tiny_prior))
         status, _, err = run_ddgm(capsys, "run", path)
-        assert status == 1
+        assert status == EXIT_STATUS["storage"]
         assert f"{disk}/run: Read-only file system; make room or mend" in one_line(err)
         assert list(disk.iterdir()) == []
 
@@ -123,6 +124,6 @@ def test_a_tmpdir_that_takes_no_folder_is_said_in_one_line(
             (temporary / str(number)).touch()
     path = write_spec(tmp_path, spec_data(volume, tmp_path / "run", tiny_prior))
     status, _, err = run_ddgm(capsys, "run", path)
-    assert status == 1
+    assert status == EXIT_STATUS["storage"]
     assert "no folder for scratch can be made" in one_line(err)
     assert "set TMPDIR to one on a disk with room" in one_line(err)

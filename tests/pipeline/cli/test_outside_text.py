@@ -97,7 +97,7 @@ def test_a_failed_block_is_told_of_as_it_is(
     path = tmp_path / "spec.yaml"
     path.write_text(json.dumps(spec.model_dump(mode="json")))
     status, _, err = run_ddgm(capsys, "run", path)
-    assert (status, err) == (1, f"error: {MARKUP} {SHOWN}\n")
+    assert (status, err) == (5, f"error: {MARKUP} {SHOWN}\n")
 
 
 def test_ingest_names_the_volume_as_it_was_given(

@@ -72,8 +72,9 @@ def test_a_plan_as_json_has_the_facts_of_the_table_and_nothing_beside_them(
     assert facts.items() > json.loads(out).items()
     path.write_text("source: {url: em}")
     status, out, err = run_ddgm(capsys, "plan", path, "--json")
-    assert (status, out) == (1, "")
-    assert "output" in one_line(err)
+    message = one_line(err).removeprefix("error: ").rstrip("\n")
+    assert (status, json.loads(out)) == (1, {"error": {"kind": "mistake", "message": message}})
+    assert message.startswith(f"{path}: output: ")
 
 
 def test_a_plan_for_a_cluster_elsewhere_says_what_a_block_takes_here(

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from ddgm.core.errors import DdgmError
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run import runner, verify
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.run.verify import Found, verify_run
@@ -34,13 +35,14 @@ def test_verify_finds_a_flipped_bit_and_repair_mends_just_its_block(
     others = [p for p in (tmp_path / "run/volume.zarr").rglob("c/*/*/*") if p != shard]
     before = [p.stat().st_mtime_ns for p in others if "/c/0/" in str(p)]
     status, out, err = run_ddgm(capsys, "verify", tmp_path / "run")
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert "block 1: truth" in out
     assert "block 0" not in out
     assert "1 of 2 blocks" in one_line(err)
     status, out, again = run_ddgm(capsys, "verify", tmp_path / "run", "--json")
-    assert (status, again) == (1, err)
-    assert json.loads(out)["damaged"] == [1]
+    assert (status, again) == (EXIT_STATUS["damage"], err)
+    found = json.loads(out)
+    assert (found["damaged"], found["error"]["kind"]) == ([1], "damage")
     assert f"ddgm repair {tmp_path / 'run'}" in err
     status, out, _ = run_ddgm(capsys, "repair", tmp_path / "run")
     assert status == 0
@@ -64,7 +66,7 @@ def test_repair_writes_metadata_again_and_loses_no_block(
     array = root / "volume.zarr/algebraic/0/zarr.json"
     array.write_text(array.read_text().replace('"uint8"', '"int8"'))
     status, out, err = run_ddgm(capsys, "verify", root)
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert out.count("missing, or not as the plan gives") == 3
     assert "3 files of metadata are not as they should be" in one_line(err)
     assert "mend the metadata with `ddgm repair" in err
@@ -90,13 +92,13 @@ def test_repair_says_what_it_leaves_and_forgets_nothing_that_another_driver_is_a
     spec = small_spec(volume, root, tiny_prior, block={"slices": 16})
     run_alone(spec, 0)
     status, _, err = run_ddgm(capsys, "repair", root)
-    assert status == 1
+    assert status == EXIT_STATUS["blocks"]
     assert "not done: 1 block, which `ddgm repair` leaves; run the spec again" in one_line(err)
     (root / "volume.zarr/truth/0/c/0/0/0").write_bytes(b"")
     (root / "volume.zarr/zarr.json").unlink()
     with run_lock(Folder(str(root))):
         status, _, err = run_ddgm(capsys, "repair", root)
-    assert status == 1
+    assert status == EXIT_STATUS["locked"]
     assert "is being written by process" in one_line(err)
     assert (root / "ledger/000/000000.json").exists()
     assert not (root / "volume.zarr/zarr.json").exists()

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.export.export import export_layer
 from ddgm.pipeline.export.formats import FORMATS, Image
 from ddgm.pipeline.run.runner import run_alone
@@ -195,7 +196,7 @@ def test_an_export_that_is_cut_off_leaves_no_file(
     (folder / f"em.{form}").write_bytes(b"old")
     words = ("--layer", "truth", "--output", folder / f"em.{form}", "--overwrite")
     status, _, err = run_ddgm(capsys, "export", run, *words)
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert re.search(r"damaged .*ddgm repair", one_line(err))
     assert os.listdir(folder) == [f"em.{form}"]
     assert (folder / f"em.{form}").read_bytes() == b"old"
@@ -230,7 +231,7 @@ def test_a_disk_without_room_is_said_before_any_voxel_is_written(
             path = disk / f"em.{form}"
             words = ("--layer", "spread", "--output", path)
             status, _, err = run_ddgm(capsys, "export", root, *words)
-            assert status == 1
+            assert status == EXIT_STATUS["storage"]
             assert f"bytes of {path}" in one_line(err)
             assert os.listdir(disk) == []
 

@@ -9,8 +9,10 @@ import torch
 
 from ddgm.core.networks.prior import load_prior, save_prior
 from ddgm.core.networks.unet import UNet
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run.events import BlockDone, BlockFailed, BlockRetried, Event
-from ddgm.pipeline.run.runner import RunError, run, run_alone
+from ddgm.pipeline.run.runner import run, run_alone
+from ddgm.pipeline.spec.base import PlanError
 from ddgm.pipeline.spec.yaml_file import dump_spec
 from ddgm.pipeline.store.run_store import RunStore
 from tests.pipeline.run.disturbed import BLOCKS, Events, spec_for
@@ -71,7 +73,7 @@ def test_a_reconstruction_that_is_not_finite_is_a_failed_block_and_nothing_is_wr
     path = tmp_path / "spec.yaml"
     path.write_text(dump_spec(spec_for(shared, tmp_path / "run", broken, volume)))
     status, out, err = run_ddgm(capsys, "run", path)
-    assert (status, err.count("\n")) == (1, 1)
+    assert (status, err.count("\n")) == (EXIT_STATUS["blocks"], 1)
     assert f"{BLOCKS} of {BLOCKS} blocks failed" in err
     assert "block 0: the reconstruction is not finite; check method.step" in " ".join(out.split())
     records = list(RunStore(str(tmp_path / "run")).ledger.records())
@@ -90,5 +92,5 @@ def test_events_tell_of_every_block_once(
     assert (result.blocks, result.done, result.resumed, result.failures) == (2, 2, 0, 0)
     assert sorted(e.record.block for e in events if isinstance(e, BlockDone)) == [0, 1]
     assert not [e for e in events if isinstance(e, BlockFailed)]
-    with pytest.raises(RunError, match="there is no block 2"):
+    with pytest.raises(PlanError, match="there is no block 2"):
         run_alone(spec, 2)

@@ -17,6 +17,7 @@ from rich.console import Console
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import StageOutput, fetch_stage
 from ddgm.pipeline.block.task import BlockTask, RunContext
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run import runner
 from ddgm.pipeline.run import scheduler as scheduler_module
 from ddgm.pipeline.run.dask_cluster import DaskCluster
@@ -97,7 +98,7 @@ def test_a_block_that_runs_out_of_memory_is_given_up_and_the_others_are_done(
     spec = tmp_path / "spec.yaml"
     spec.write_text(json.dumps(data))
     status, out, err = run_ddgm(capsys, "run", spec)
-    assert status == 1
+    assert status == EXIT_STATUS["blocks"]
     assert f"1 of {BLOCKS} blocks failed" in err
     words = " ".join(out.split())
     assert f"block {HUNGRY} failed" in words
@@ -132,7 +133,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     err = process.communicate(timeout=180)[1]
     if process.returncode == 77:
         pytest.skip("root keeps its rights here")
-    assert process.returncode == 1, err
+    assert process.returncode == EXIT_STATUS["storage"], err
     assert err.startswith("error: "), err
     assert err.count("\n") == 1, err
     return err

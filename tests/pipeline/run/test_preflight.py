@@ -15,6 +15,7 @@ from ddgm.core.networks.prior import PriorError
 from ddgm.pipeline.block.stages import fetch_stage, reconstruct_stage, simulate_stage
 from ddgm.pipeline.block.task import BlockTask
 from ddgm.pipeline.block.timing import time_calls
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run.preflight import VersionError, prepare
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.model import Spec
@@ -200,5 +201,7 @@ def test_a_repair_by_another_version_is_refused_before_any_record_goes(
     assert state(tmp_path) == before
     status, out, err = run_ddgm(capsys, "repair", tmp_path / "run", "--other-versions")
     assert "1 block mended" in out
-    assert (status, "not done: " in err) == (1, True), "the rest is for `ddgm run`"
+    assert (status, "not done: " in err) == (EXIT_STATUS["blocks"], True), (
+        "the rest is for `ddgm run`"
+    )
     assert shard.read_bytes() == good

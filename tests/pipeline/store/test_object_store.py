@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run.runner import run_alone
 from ddgm.pipeline.spec.plan import make_plan
 from ddgm.pipeline.store.arrays import StoreError
@@ -85,14 +86,16 @@ def test_a_run_from_a_store_into_a_store_resumes_verifies_and_is_repaired(
 
     store.faults["PUT /bucket/runs/a/ledger/000/000005.json"] = 403
     status, _, err = ddgm("run", spec)
-    assert status == 1
+    assert status == EXIT_STATUS["storage"]
     assert "give credentials that may write there" in err
     assert "finished blocks are kept" in err
     assert err.count("\n") == 1
     done = {r.block for r in RunStore(root).ledger.records()}
     assert done
     assert 5 not in done, "its data are there, and it is not done"
-    assert "none: the run has ended, or was stopped" in ddgm("status", root)[1]
+    outcome = json.loads(ddgm("status", root, "--json")[1])["outcome"]
+    assert (outcome["kind"], outcome["status"]) == ("storage", EXIT_STATUS["storage"])
+    assert outcome["message"] in err
 
     store.faults.clear()
     status, out, err = ddgm("run", spec)
@@ -110,7 +113,7 @@ def test_a_run_from_a_store_into_a_store_resumes_verifies_and_is_repaired(
     store.put(shard, good[: len(good) // 2])
     store.client.delete_object(Bucket=BUCKET, Key="runs/a/volume.zarr/reconstruction/0/c/0/0/2")
     status, out, _ = ddgm("verify", root)
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert "block 2: reconstruction" in out
     assert "block 4: truth" in out
     assert "2 blocks mended" in ddgm("repair", root)[1]
@@ -125,6 +128,7 @@ def test_a_run_from_a_store_into_a_store_resumes_verifies_and_is_repaired(
         "report.html",
         "run.json",
         "state.json",
+        "outcome.json",
         "volume.zarr",
     }
     assert SECRET not in said

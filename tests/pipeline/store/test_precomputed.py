@@ -16,6 +16,7 @@ import tensorstore
 from cloudvolume import CloudVolume
 from cloudvolume.exceptions import InfoUnavailableError
 
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run.runner import run, run_alone
 from ddgm.pipeline.run.verify import verify_run
 from ddgm.pipeline.spec.model import Spec
@@ -215,7 +216,7 @@ def test_damage_is_found_and_mended(
     first.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
     last.unlink()
     status, out, err = run_ddgm(capsys, "verify", root)
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert f"{first.relative_to(root)}: not what volume.zarr holds" in out
     assert f"{last.relative_to(root)}: not there" in out
     assert "2 of" in one_line(err)
@@ -224,7 +225,7 @@ def test_damage_is_found_and_mended(
     assert "2 files of the precomputed copy" in " ".join(out.split())
     assert files(root) == files(copied)
     (root / "precomputed/info").unlink()
-    assert run_ddgm(capsys, "verify", root)[0] == 1
+    assert run_ddgm(capsys, "verify", root)[0] == EXIT_STATUS["damage"]
     assert run_ddgm(capsys, "repair", root)[0] == 0
     assert files(root) == files(copied)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run.runner import run, run_alone
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
@@ -93,7 +94,7 @@ def test_a_flipped_bit_in_a_coarser_level_is_found_and_mended(
     (root / "volume.zarr/algebraic/2/zarr.json").unlink()
     (root / "volume.zarr/reconstruction/2/c/0/0/0").unlink()
     status, out, err = run_ddgm(capsys, "verify", root)
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert "level 1, shard c/0/0/0: truth" in out
     assert "level 2, shard c/0/0/0: reconstruction" in out
     assert "1 file of metadata and 2 of 2 shards of coarser levels" in one_line(err)
@@ -112,7 +113,7 @@ def test_a_process_that_is_killed_before_the_levels_leaves_them_to_the_next(
     command = [sys.executable, "-c", KILLED, str(tmp_path / "spec.yaml")]
     assert subprocess.run(command, check=False).returncode == 9
     (tmp_path / "run/driver.json").unlink()
-    assert run_ddgm(capsys, "verify", spec.output.path)[0] == 1
+    assert run_ddgm(capsys, "verify", spec.output.path)[0] == EXIT_STATUS["damage"]
     result = run(spec, lambda event: None)
     assert (result.resumed, result.done) == (2, 0)
     assert layers(tmp_path / "run") == layers(made)
@@ -155,10 +156,10 @@ def test_levels_are_not_made_of_what_is_damaged(
     before_levels(root, spec_of(made, volume, tiny_prior))
     flip(root / "volume.zarr/truth/0/c/1/0/0")
     status, _, err = run_ddgm(capsys, "pyramid", root)
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert "truth/0/c/1/0/0 is damaged" in one_line(err)
     assert "ddgm repair" in err
     (root / "volume.zarr/truth/0/zarr.json").write_bytes(b"garbage")
     status, _, err = run_ddgm(capsys, "pyramid", root)
-    assert status == 1
+    assert status == EXIT_STATUS["damage"]
     assert "truth/0/zarr.json is missing or damaged; mend it with" in one_line(err)
