@@ -23,6 +23,12 @@ def ddgm(log: Path, *words: object, start_new_session: bool = False) -> subproce
         )
 
 
+def dask(*words: str) -> subprocess.Popen[bytes]:
+    """One of Dask's own programs."""
+    command = [sys.executable, "-m", "dask", *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def wait_for(
     condition: Callable[[], T],
     process: subprocess.Popen[Any] | None = None,

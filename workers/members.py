@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RESOURCE = "GPU"  # that Dask workers of the pool have one of
 WORK = "ddgm_work"  # the metric by which they say what they are at
+LEAVING = "ddgm-leaving"  # Dask's topic on which workers say that they close
 MOST = 16  # pieces of work that a worker names
 
 
@@ -109,7 +110,7 @@ async def import_beside(module: str, dask_scheduler: Any = None) -> None:
 
 
 class WorkPlugin(WorkerPlugin):
-    """Has workers say what they are at, in the heartbeats that they send anyway.
+    """Has workers say what they are at, in heartbeats that they send anyway, and that they leave.
 
     Heartbeats are the rarer the more workers there are, and the scheduler passes the latest on
     with a worker's identity: so no message is added, and what fails costs a metric and no more.
@@ -120,6 +121,13 @@ class WorkPlugin(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Called by Dask on every worker, present and future, restarted ones included."""
         worker.metrics[WORK] = _said
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by Dask on a worker that closes: at a signal, at its lifetime, or to be restarted.
+
+        Drivers hear of it before the scheduler takes the worker, and what it is at, for lost.
+        """
+        worker.log_event(LEAVING, worker.address)
 
 
 def _said(_: Worker) -> list[list[Any]]:

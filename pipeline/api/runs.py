@@ -196,18 +196,22 @@ def run(
         (8,)
     """
     from ddgm.pipeline.cli.shown.progress import RunProgress
+    from ddgm.pipeline.run.progress.notify import notified
     from ddgm.pipeline.run.runner import run as run_spec
     from ddgm.pipeline.terminal import console
 
     checked = _checked(spec)
-    with RunProgress(console) if progress else nullcontext(_unseen) as emit:
-        summary = run_spec(checked, emit, overwrite, other_versions=other_versions)
-    if summary.failures:
-        raise ResultError(
-            f"{summary.failures} of {summary.blocks} blocks failed, the first with: "
-            f"{summary.failed[0].cause}; mend the causes and run the same spec again: finished "
-            "blocks are kept"
-        )
+    shown = RunProgress(console) if progress else nullcontext(_unseen)
+    with notified(checked):
+        with shown as emit:
+            summary = run_spec(checked, emit, overwrite, other_versions=other_versions)
+        if summary.failures:
+            raise ResultError(
+                f"{summary.failures} of {summary.blocks} blocks failed, the first with: "
+                f"{summary.failed[0].cause}; mend the causes and run the same spec again: finished "
+                "blocks are kept",
+                "blocks",
+            )
     return open_run(checked.output.path)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from ddgm.core.errors import DdgmError, Stopped
 from ddgm.pipeline.cli.options import AsJson, OtherVersions, Run
-from ddgm.pipeline.terminal import Row, console, duration, plural, show, silent
+from ddgm.pipeline.terminal import Row, console, duration, facts_of, plural, show, silent
 
 if TYPE_CHECKING:
     from ddgm.pipeline.run.result import RunResult
@@ -62,8 +62,16 @@ def plan(
 
     shown = silent if as_json else console
     planned, answered = plan_or_assumed(_load(spec), shown)
-    show("plan", plan_rows(planned, answered, calibrate, shown), as_json)
-    check_runs(planned)
+    rows = plan_rows(planned, answered, calibrate, shown)
+    try:
+        check_runs(planned)
+    except DdgmError as error:
+        if as_json:  # it is one object, which is printed with the error
+            error.facts = facts_of(rows)
+        else:
+            show("plan", rows, as_json)
+        raise
+    show("plan", rows, as_json)
 
 
 def run(
@@ -82,8 +90,11 @@ def run(
 
     Example: `ddgm run my.yaml`, `ddgm run my.yaml --quiet`
     """
+    from ddgm.pipeline.run.progress.notify import notified
+
     loaded = _load(spec)
-    _finish(_run(loaded, overwrite, other_versions, quiet), spec, loaded, quiet)
+    with notified(loaded):
+        _finish(_run(loaded, overwrite, other_versions, quiet), spec, loaded, quiet)
 
 
 def calibrate(
@@ -111,7 +122,8 @@ def calibrate(
     check_plan(make_plan(loaded), rate)
     result = _run(loaded)
     if result.failed:
-        raise DdgmError(f"{plural(len(result.failed), 'block')} failed; see `ddgm status {spec}`")
+        failed = plural(result.failures, "block")
+        raise DdgmError(f"{failed} failed; see `ddgm status {spec}`", "blocks")
     with console.status("learning from the truth"):
         made = learn(loaded.output.path, rate)
     atomic_write(output, sealed(made))
@@ -240,5 +252,6 @@ def _finish(result: RunResult, spec: Path, loaded: Spec, quiet: bool = False) ->
     if result.failures:
         raise DdgmError(
             f"{result.failures} of {result.blocks} blocks failed; mend the causes and run the "
-            "same spec again: finished blocks are kept"
+            "same spec again: finished blocks are kept",
+            "blocks",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import traceback
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.run.placement import Placement, Submit, submit_stages
 from ddgm.pipeline.store.ledger import Record
-from ddgm.workers.members import WorkerInfo, Workers, current_workers, import_beside
+from ddgm.workers.members import LEAVING, WorkerInfo, Workers, current_workers, import_beside
 from ddgm.workers.pool_worker import STATS
 
 if TYPE_CHECKING:
@@ -52,7 +53,14 @@ class AttemptEnded:
     dead_worker: str = ""
 
 
-Message = StageMessage | AttemptEnded
+@dataclass(frozen=True)
+class WorkerLeaving:
+    """A worker closes: it had its notice, or is to be restarted."""
+
+    worker: str
+
+
+Message = StageMessage | AttemptEnded | WorkerLeaving
 
 
 class DaskCluster:
@@ -82,7 +90,11 @@ class DaskCluster:
             said = event[1]
             self._messages.put(StageMessage(said["task"], said["stage"], said["worker"]))
 
+        def hear(event: tuple[float, Any]) -> None:
+            self._messages.put(WorkerLeaving(event[1]))
+
         self.client.subscribe_topic(self.context.topic, receive)
+        self.client.subscribe_topic(LEAVING, hear)
 
     def close(self) -> None:
         """Receive nothing more.
@@ -92,6 +104,7 @@ class DaskCluster:
         """
         if self.connected:
             self.client.unsubscribe_topic(self.context.topic)
+            self.client.unsubscribe_topic(LEAVING)
 
     def workers(self) -> Workers:
         """The workers as they are now."""
@@ -119,14 +132,18 @@ class DaskCluster:
             sorted(addresses), timeout=RESTART_SECONDS, raise_for_error=False
         )
 
-    def network_seconds(self, pool: Sequence[WorkerInfo]) -> float:
-        """Seconds that pool workers have spent in network calls for others."""
+    def network_stats(self, pool: Sequence[WorkerInfo]) -> Counter[str]:
+        """The pool's counts of network calls for others, summed; see `BatcherStats`."""
         scheduler: Any = self.client.scheduler
         addresses = [worker.address for worker in pool]
         answers: Any = self.client.sync(
             scheduler.broadcast, msg={"op": STATS}, workers=addresses, on_error="return"
         )
-        return sum(a.get("busy", 0.0) for a in answers.values() if isinstance(a, dict))
+        counted: Counter[str] = Counter()
+        for answer in answers.values():
+            if isinstance(answer, dict):
+                counted.update(answer)
+        return counted
 
     def messages(self, seconds: float) -> Iterator[Message]:
         """All messages there are; waits for the first, so long at most."""

@@ -104,8 +104,8 @@ class ClusterStatus:
     pool: int
     """Workers that run the network for them."""
     active: tuple[ActiveBlock, ...] = ()
-    pool_seconds: float = 0.0
-    """Seconds that the pool has spent in network calls for others."""
+    network: Mapping[str, float] = field(default_factory=dict)
+    """The pool's counts of network calls for others; see `BatcherStats`."""
     parts: Mapping[int, float] = field(default_factory=dict)
     """The part of its reconstruction that is done, of each block in flight."""
     once: tuple[tuple[str, Work], ...] = ()

@@ -82,6 +82,10 @@ class InFlight(Collection[Attempt]):
         self._taken[attempt.pinned_worker] -= 1
         attempt.future.release()
 
+    def of_worker(self, address: str) -> list[Attempt]:
+        """The attempts that are lost with a worker: pinned to it, or at a stage there."""
+        return [a for a in self if address == a.pinned_worker or (a.stage and address == a.worker)]
+
     def note(self, work: Iterable[Work]) -> None:
         """Note what workers say that they are at; it may be older than what is known."""
         for said in work:

@@ -21,13 +21,16 @@ from ddgm.pipeline.run.events import ClusterStatus, Event, RunStarted, ShardMade
 from ddgm.pipeline.run.index_files import IndexFiles
 from ddgm.pipeline.run.preflight import check, create
 from ddgm.pipeline.run.progress.forecast import Forecast
+from ddgm.pipeline.run.progress.outcome import outcome_written
 from ddgm.pipeline.run.progress.pace import Pace
+from ddgm.pipeline.run.progress.prometheus import metrics_served
 from ddgm.pipeline.run.progress.state import StateFile
 from ddgm.pipeline.run.result import RunResult
 from ddgm.pipeline.run.scheduler import BlockScheduler
-from ddgm.pipeline.run.standstill import RunError
+from ddgm.pipeline.spec.base import PlanError
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import make_plan
+from ddgm.pipeline.store.arrays import DamageError
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.levels.making import Levels
 from ddgm.pipeline.store.lock import RunLock, run_lock
@@ -73,7 +76,8 @@ def run(
     checked = check(spec, overwrite, other_versions)
     context = replace(checked.context, topic=f"ddgm-{uuid.uuid4().hex}")
     store, result = RunStore(context.root), RunResult(context.plan.block_count)
-    with nullcontext(held) if held else run_lock(store.folder) as lock:
+    locked = nullcontext(held) if held else run_lock(store.folder)
+    with locked as lock, outcome_written(store, context.digest, result):
         create(checked, overwrite)
         for block in only or ():
             store.ledger.forget(block)
@@ -89,7 +93,7 @@ def run(
         index = LedgerIndex(store.folder, context.digest, result.blocks)
         there = write_metrics(store.folder, list(result.tally.columns), index.ended(keep=True))
         if (lost := result.tally.done - there) > 0:
-            raise RunError(
+            raise DamageError(
                 f"output.path: {context.root}: gone: {plural(lost, 'record')} of blocks that were "
                 "done; run the same spec again to do these blocks anew"
             )
@@ -100,9 +104,9 @@ def run(
         if spec.output.also is not None and there == result.blocks:
             for _ in _told(copy.make(), "the precomputed copy", copy.count, emit):
                 pass
+        if stopped:
+            raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
     result.seconds = time.monotonic() - start
-    if stopped:
-        raise Stopped("stopped; run the same spec again to go on: finished blocks are kept")
     return result
 
 
@@ -144,15 +148,17 @@ def _drain(
     index = IndexFiles(LedgerIndex(store.folder, context.digest, result.blocks), pending)
 
     def tell(event: Event) -> None:
-        for subscriber in (result, forecast, pace, state, index, emit):
+        for subscriber in (result, forecast, pace, state, index, metrics, emit):
             subscriber(event)
         if isinstance(event, ClusterStatus):
-            emit(pace.now())
+            paced = pace.now()
+            metrics(paced)
+            emit(paced)
 
-    tell(started)
     scheduler = BlockScheduler(DaskCluster(client, context), context, store, tell)
     try:
-        with _interrupts(scheduler.stop):
+        with metrics_served(context, result) as metrics, _interrupts(scheduler.stop):
+            tell(started)
             scheduler.drain(iter(pending.tolist()), lock.check)
     finally:
         index.close()
@@ -187,7 +193,7 @@ def run_alone(spec: Spec, block: int) -> Record:
     """
     count = make_plan(spec).block_count
     if not 0 <= block < count:
-        raise RunError(f"--id: there is no block {block}; the plan has 0 to {count - 1}")
+        raise PlanError(f"--id: there is no block {block}; the plan has 0 to {count - 1}")
     checked = check(spec)
     with run_lock(RunStore(checked.context.root).folder):
         create(checked)

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 
-from ddgm.core.errors import DdgmError
 from ddgm.pipeline.block.task import BlockTask, RunContext
 from ddgm.pipeline.errors import one_line
-from ddgm.pipeline.run.dask_cluster import AttemptEnded, DaskCluster, StageMessage
+from ddgm.pipeline.run.dask_cluster import AttemptEnded, DaskCluster, StageMessage, WorkerLeaving
 from ddgm.pipeline.run.events import (
     ActiveBlock,
     BlockDone,
@@ -35,7 +34,7 @@ from ddgm.pipeline.run.retry import (
     decide,
 )
 from ddgm.pipeline.run.sharing.assignment import Assignment
-from ddgm.pipeline.run.standstill import RunError, Standstill
+from ddgm.pipeline.run.standstill import RunError, Standstill, run_error
 from ddgm.pipeline.spec.cost.fetch import sharing
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
@@ -146,6 +145,9 @@ class BlockScheduler:
         """Act on all messages there are; wait for some, a moment at most."""
         for message in self.cluster.messages(POLL_SECONDS / 4):
             self.standstill.moved()
+            if isinstance(message, WorkerLeaving):
+                self._on_leaving(message.worker)
+                continue
             attempt = self.in_flight.get(message.name)
             if attempt is None:
                 continue  # cancelled meanwhile
@@ -184,6 +186,13 @@ class BlockScheduler:
 
     # failures
 
+    def _on_leaving(self, address: str) -> None:
+        """A worker has its notice: its blocks are begun elsewhere, and nothing counts for it."""
+        self.slots.pop(address, None)
+        self._cancel(handed_back := self.in_flight.of_worker(address))
+        for attempt in handed_back:
+            self._on_failure(attempt, WorkerLost())
+
     def _on_worker_death(self, attempt: Attempt, address: str) -> None:
         """A worker died with the attempt: at work on it, or with it in its queue."""
         self._on_failure(attempt, WorkerLost(attempt.stage if address == attempt.worker else ""))
@@ -195,8 +204,8 @@ class BlockScheduler:
         log.info("block %d: attempt %d failed: %s\n%s", state.block, state.attempt, cause, detail)
         decision = decide(state, failure, self.limits.attempts)
         if isinstance(decision, Abort):
-            self._abort(decision.error)
-        elif isinstance(decision, GiveUp):
+            raise run_error(decision.error, self.context.root) from decision.error
+        if isinstance(decision, GiveUp):
             self._give_up(attempt, decision.cause, detail)
         elif isinstance(decision, Retry):
             self.emit(BlockRetried(state.block, state.attempt, cause))
@@ -215,13 +224,6 @@ class BlockScheduler:
         if record is None or (record.state, record.digest) != ("done", self.context.digest):
             return None
         return record
-
-    def _abort(self, error: BaseException) -> None:
-        cause = one_line(error)
-        if not isinstance(error, DdgmError):  # a disk's
-            remedy = "make room or mend the permissions"
-            cause = f"output.path: {self.context.root}: {cause}; {remedy}"
-        raise RunError(f"{cause}, and run the same spec again: finished blocks are kept") from error
 
     def _give_up(self, attempt: Attempt, error: BaseException, detail: str = "") -> None:
         state, address = attempt.state, attempt.worker or attempt.pinned_worker
@@ -292,7 +294,7 @@ class BlockScheduler:
         )
         running = self.workers.running.values()
         once = tuple((w.name, said) for w in running for said in w.work if not said.task)
-        spent = self.cluster.network_seconds(pool) if self.placement.calls_pool else 0.0
+        network = self.cluster.network_stats(pool) if self.placement.calls_pool else {}
         block_workers = len(self.workers.block_workers)
         parts = self.in_flight.parts()
-        return ClusterStatus(self.placement, block_workers, len(pool), active, spent, parts, once)
+        return ClusterStatus(self.placement, block_workers, len(pool), active, network, parts, once)

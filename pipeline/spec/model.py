@@ -20,7 +20,7 @@ from ddgm.core.projectors import BACKENDS
 from ddgm.pipeline.spec import measured
 from ddgm.pipeline.spec.base import Axis, Pixels, StrictModel
 from ddgm.pipeline.spec.method import MethodSpec
-from ddgm.pipeline.spec.output import BOUNDS, Output
+from ddgm.pipeline.spec.output import BOUNDS, Notify, Output, PrometheusSpec
 from ddgm.pipeline.spec.source import Source
 from ddgm.pipeline.spec.tilts import Tilts, held_out
 from ddgm.workers.specs import Cluster, Local, PoolSpec, Prices
@@ -132,6 +132,10 @@ class Limits(StrictModel):
     )
 
 
+# parts of a spec on which no voxel depends; the calibration's own digest counts
+NOT_DECIDING = "cluster", "pool", "limits", "prices", "prometheus", "notify", "calibration"
+
+
 class Spec(StrictModel):
     """All that a run depends on.
 
@@ -160,6 +164,10 @@ class Spec(StrictModel):
         default=None,
         description="what machines and bytes cost, for `ddgm plan` and the report",
     )
+    prometheus: PrometheusSpec | None = Field(
+        default=None, description="metrics of the driver; default: not served"
+    )
+    notify: Notify | None = Field(default=None, description="default: nobody is told")
 
     @model_validator(mode="after")
     def _series_is_settled(self) -> Spec:
@@ -255,8 +263,7 @@ class Spec(StrictModel):
             "output": {"path", "also"},
             "prior": {"weights", "sha256", "any_voxel_size", "restorer"},
         }
-        keys = "cluster", "pool", "limits", "prices", "calibration"
-        where = dict.fromkeys(keys, True) | nowhere
+        where = dict.fromkeys(NOT_DECIDING, True) | nowhere
         parts = self.model_dump(mode="json", exclude=where)
         if self.tilts.projector is None:  # as before there was a choice
             del parts["tilts"]["projector"]

@@ -1,4 +1,4 @@
-"""The part of a spec that says what is written, and where."""
+"""The parts of a spec that say what is written, and where, and who is told of a run."""
 
 from __future__ import annotations
 
@@ -65,3 +65,23 @@ class Output(StrictModel):
         if "reconstruction" not in self.layers or len(set(self.layers)) != len(self.layers):
             raise ValueError("layers: list each once, `reconstruction` among them")
         return self
+
+
+class PrometheusSpec(StrictModel):
+    """The address at which the driver serves metrics for Prometheus."""
+
+    port: int = Field(ge=0, le=65535, description="0: any that is free")
+    address: str = Field(default="127.0.0.1", description="of this machine; 0.0.0.0: all of them")
+
+
+class Notify(StrictModel):
+    """Those who are told of a run's end, unless its user stopped it."""
+
+    command: tuple[str, ...] = Field(
+        default=(),
+        description="words of a program, which has the outcome in its environment",
+    )
+    webhook: str = Field(
+        default="",
+        description="environment variable with the URL that is posted to",
+    )

@@ -69,7 +69,8 @@ class StateFile(RunObserver):
     def busy(self) -> float | None:
         """Share of the time that the processes which run networks were at it, since the start."""
         status = self.status
-        spent = status.pool_seconds if status.placement.calls_pool else self.reconstructing
+        pool = status.network.get("busy", 0.0)
+        spent = pool if status.placement.calls_pool else self.reconstructing
         return spent / self.forecast.worker_seconds if self.forecast.worker_seconds else None
 
     def write(self, ended: bool = False) -> None:

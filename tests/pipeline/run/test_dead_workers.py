@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from distributed import Client
 
 from ddgm.pipeline.block.context import running_stage
 from ddgm.pipeline.block.stages import StageOutput, fetch_stage
@@ -20,16 +22,18 @@ from ddgm.pipeline.run.events import BlockDone, BlockRetried, ClusterStatus, Eve
 from ddgm.pipeline.run.placement import Placement, submit_stages
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.run.scheduler import BlockScheduler
+from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.store.ledger import Record
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.pipeline.volumes.volume import Cutout
-from tests.pipeline.runs import layers
+from tests.pipeline.runs import layers, small_spec
+from tests.processes import dask, wait_for
 from tests.workers.shared import Shared
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Future
 
-from tests.pipeline.run.disturbed import BLOCKS, Events, at_stage, spec_for
+from tests.pipeline.run.disturbed import BLOCKS, METHOD, Events, at_stage, spec_for
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -65,7 +69,60 @@ def test_workers_that_are_killed_at_work_change_no_byte(
     statuses = [e for e in pool if isinstance(e, ClusterStatus)]
     assert {s.placement.name for s in statuses} == {placement}
     if placement == "calls":
-        assert max(s.pool_seconds for s in statuses) > 0
+        assert max(s.network.get("busy", 0) for s in statuses) > 0
+
+
+@pytest.mark.process
+def test_workers_that_leave_at_a_signal_or_retire_hand_their_blocks_back(
+    tmp_path: Path,
+    tiny_prior: Path,
+    volume: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a spot machine, and at the end of a walltime. A death would give the block up here."""
+    monkeypatch.setattr(retry, "MAX_WORKER_DEATHS", 1)
+    file = tmp_path / "scheduler.json"
+    where = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
+    workers: dict[str, subprocess.Popen[bytes]] = {}
+    scheduler = dask("scheduler", *where, "--port", "0")
+
+    def join(name: str) -> None:
+        workers[name] = dask("worker", *where, "--nthreads", "1", "--name", name)
+
+    def retire() -> None:
+        join("c")
+        with Client(scheduler_file=str(file)) as client:
+            client.retire_workers(names=["b"])
+
+    signalled = Events(at_stage("reconstruct", "a"), lambda: workers["a"].terminate())
+    retired = Events(lambda e: signalled.acted and at_stage("reconstruct", "b")(e), retire)
+
+    def emit(event: Event) -> None:
+        signalled(event)
+        retired(event)
+
+    try:
+        wait_for(file.exists)
+        join("a")
+        join("b")
+        with Client(scheduler_file=str(file)) as client:
+            client.wait_for_workers(2, timeout=120)
+        cluster = {"kind": "scheduler_file", "path": file}
+        spec = small_spec(
+            f"precomputed://file://{volume}", tmp_path / "run", tiny_prior, method=METHOD
+        )
+        result = run(Spec.model_validate(spec.model_dump() | {"cluster": cluster}), emit)
+    finally:
+        for process in (*workers.values(), scheduler):
+            process.kill()
+            process.wait()
+    assert signalled.acted
+    assert retired.acted
+    assert (result.done, result.failed) == (BLOCKS, [])
+    assert not [e for e in signalled if isinstance(e, BlockRetried)]
+    assert {record.attempts for record in RunStore(str(tmp_path / "run")).ledger.records()} == {1}
+    assert layers(tmp_path / "run") == reference
 
 
 def test_a_worker_that_hangs_is_restarted_and_its_block_tried_again(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +15,13 @@ from rich.console import Console
 
 from ddgm.pipeline.block.context import CodeError
 from ddgm.pipeline.block.stages import run_block
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.run.events import BlockDone, Event, RunStarted
 from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.run.progress.outcome import read_outcome
 from ddgm.pipeline.run.retry import is_retryable
-from ddgm.pipeline.run.runner import RunError, run, run_alone
+from ddgm.pipeline.run.runner import run, run_alone
+from ddgm.pipeline.run.standstill import RunError
 from ddgm.pipeline.run.verify import repair_run
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.yaml_file import dump_spec
@@ -29,7 +30,7 @@ from ddgm.pipeline.volumes.opening import open_volume
 from ddgm.pipeline.volumes.volume import SourceError
 from tests.pipeline.runs import OFFSET, layer, layers, phantom_volume, small_spec
 from tests.pipeline.sample_volumes import chunk_file, serve
-from tests.processes import ddgm, wait_for
+from tests.processes import dask, ddgm, wait_for
 from tests.workers.shared import Shared
 
 
@@ -220,12 +221,6 @@ def test_a_relative_source_and_prior_are_the_same_files_for_every_worker(
     assert layers(tmp_path / "run") == expected
 
 
-def dask(*words: str) -> subprocess.Popen[bytes]:
-    """One of Dask's own programs."""
-    command = [sys.executable, "-m", "dask", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(
     tmp_path: Path,
     tiny_prior: Path,
@@ -252,8 +247,16 @@ def test_a_scheduler_that_is_killed_is_said_in_one_line_and_costs_nothing(
         for process in (worker, scheduler):
             process.kill()
             process.wait()
+    digest = RunStore(spec.output.path).manifest()["digest"]
+    outcome = read_outcome(RunStore(spec.output.path), digest)
+    assert outcome is not None
+    assert (outcome.kind, outcome.status) == ("cluster", EXIT_STATUS["cluster"])
+    assert "the scheduler is gone" in outcome.message
     elsewhere = Spec.model_validate(spec.model_dump() | {"cluster": shared.part})
     result = run(elsewhere, lambda event: None)
+    ended = read_outcome(RunStore(spec.output.path), digest)
+    assert ended is not None
+    assert (ended.kind, ended.status, ended.message) == ("done", 0, "")
     assert result.resumed >= 1
     assert result.resumed + result.done == result.blocks
     assert layers(tmp_path / "run") == expected
