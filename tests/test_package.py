@@ -33,7 +33,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
 IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
-RECIPES = "deploy/conda", "deploy/containers"  # not installed: they start from the repository
+# not installed: they start from the repository
+RECIPES = "deploy/conda", "deploy/containers", "deploy/grafana", "deploy/kubernetes"
 
 
 def ours() -> dict[str, Path]:
