@@ -74,6 +74,9 @@ def create(checked: Checked, overwrite: bool = False) -> None:
         if others := _other_versions(found, checked.manifest):
             found["versions"] |= {p: f"{v}{AND}{ours[p]}" for p, v in others.items()}
             store.write_manifest(found)
+        if (prices := checked.manifest["spec"].get("prices")) != found["spec"].get("prices"):
+            found["spec"]["prices"] = prices  # for the report
+            store.write_manifest(found)
         if (also := checked.manifest["spec"]["output"]["also"]) is not None:
             output = found["spec"]["output"]
             if output.get("also") != also:  # asked for since

@@ -8,6 +8,8 @@ from rich.filesize import decimal
 
 from ddgm.pipeline.report.costs import cost_rows
 from ddgm.pipeline.report.run_data import load_run_data
+from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.store.manifest import plan_of
 from ddgm.pipeline.store.run_store import RunStore
 from ddgm.workers.specs import Prices
 from tests.pipeline.pages import Page
@@ -46,6 +48,16 @@ def test_seconds_of_a_gpu_are_not_those_of_a_core(run: str) -> None:
     gpu = data.statistics.seconds["reconstruct"] / 3600
     assert rows["GPU hours"] == f"{gpu:.3g}: reconstruct {gpu:.3g}"
     assert "reconstruct" not in rows["core hours"].split(", ")[0]
+
+
+def test_prices_may_be_given_after_a_run(run: str) -> None:
+    store = RunStore(run)
+    spec = plan_of(store.manifest()).spec
+    output = spec.output.model_copy(update={"path": run})
+    prepare(spec.model_copy(update={"output": output, "prices": Prices(core_hour=3600.0)}))
+    paid = {what: price for what, _, price in cost_rows(load_run_data(store))}
+    seconds = sum(sum(record["seconds"].values()) for record in ledger(run))
+    assert paid["core hours"] == paid["all"] == f"{seconds:.4g}"
 
 
 def test_the_page_shows_it(plain: Page) -> None:
