@@ -3,10 +3,13 @@
     python -m benchmarks.quality.volumes fib25/heldout.npy --part test
     python -m benchmarks.quality.volumes fib25/heldout.npy --part validation ddx:steps=10:rho=25
     python -m benchmarks.quality.volumes fib25/heldout.npy --part test --picture
+    python -m benchmarks.quality.volumes fib25/heldout.npy restore --restorer restore-lateral
 
-The tilt axis is x, the thickness z, the width y. What is measured is kept by method in the JSON
-file, and not measured again. A stack cut into two blocks is joined as a run joins it, for each
-halo; the join's jump is over the mean jump between slices elsewhere, over the truth's own.
+The tilt axis is x, the thickness z, the width y; with a restorer, which is for slices of a
+thickness of 128, the tilt axis is z, the thickness y and the width x, and the files have other
+names. What is measured is kept by method in the JSON file, and not measured again. A stack cut into
+two blocks is joined as a run joins it, for each halo; the join's jump is over the mean jump between
+slices elsewhere, over the truth's own.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from ddgm.core.metrics.volumes import steps
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import load_prior
+from ddgm.core.networks.restorer import check_restorer, load_restorer
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.projectors import projector
 from ddgm.core.projectors.batched import BatchedProjector
@@ -63,16 +67,19 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", default=METHODS)
     parser.add_argument("--part", choices=PARTS, default="validation")
     parser.add_argument("--prior", default="small", help="by name or path")
+    parser.add_argument("--restorer", help="by name or path")
     parser.add_argument("--halos", nargs="*", type=int, default=[])
     parser.add_argument("--picture", action="store_true", help="draw three planes, and no table")
     a = parser.parse_args()
     torch.set_num_threads(1)
     grey = np.load(a.array, mmap_mode="r", allow_pickle=False)[PARTS[a.part]]
-    bench = Bench(np.moveaxis(np.asarray(grey[:, :SIDE, :SIDE]), 2, 0), a.prior)
+    grey = np.asarray(grey[:, :SIDE, :SIDE])
+    bench = Bench(grey if a.restorer else np.moveaxis(grey, 2, 0), a.prior, a.restorer)
+    part = f"restored-{a.part}" if a.restorer else a.part
     if a.picture:
-        picture(bench, RESULTS / f"volumes-{a.part}.png")
+        picture(bench, RESULTS / f"volumes-{part}.png")
         return
-    kept = RESULTS / f"volumes-{a.part}.json"
+    kept = RESULTS / f"volumes-{part}.json"
     rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     for text in a.methods or METHODS:
         for halo in [None, *a.halos]:
@@ -82,13 +89,13 @@ def main() -> None:
                 rows.append({"method": key, **bench.measured(parse_method(text), halo)})
                 print(rows[-1], flush=True)
                 title = f"Planes in turn: {a.array.name}, {a.part}, {bench.shape}, lateral"
-                report(f"volumes-{a.part}", title, rows, NOTES)
+                report(f"volumes-{part}", title, rows, NOTES)
 
 
 class Bench:
-    """One stack, its tilts, and the prior."""
+    """One stack, its tilts, the prior, and perhaps a network that restores such slices."""
 
-    def __init__(self, grey: np.ndarray, prior: str) -> None:
+    def __init__(self, grey: np.ndarray, prior: str, restorer: str | None = None) -> None:
         self.prior = load_prior(prior)
         stack = grey.astype(np.float32)
         self.truth = torch.from_numpy(self.prior.card.intensity.normalised(stack))
@@ -102,6 +109,13 @@ class Bench:
         network = NetworkDenoiser(self.prior.network)
         channels = self.prior.card.architecture.channels
         self.denoise = TiledDenoiser(FixedBatches(network, 8), channels=channels)
+        self.restore = None
+        if restorer is not None:
+            learned = load_restorer(restorer)
+            check_restorer(
+                restorer, learned.card, self.prior.card, self.a.geometry, paper.TILT_NOISE
+            )
+            self.restore = TiledDenoiser(FixedBatches(NetworkDenoiser(learned.network), 8))
 
     @torch.inference_mode()
     def solve(self, method: Method, first: int, last: int) -> Tensor:
@@ -113,7 +127,8 @@ class Bench:
             return field.batch(shape, origins, n)
 
         y = self.y[first:last]
-        return method.solve(Problem(self.a, y, self.denoise, noise, paper.TILT_NOISE))
+        problem = Problem(self.a, y, self.denoise, noise, paper.TILT_NOISE, restore=self.restore)
+        return method.solve(problem)
 
     def measured(self, method: Method, halo: int | None) -> dict[str, object]:
         """Scores of a method on the whole stack, or on two blocks with a halo."""
