@@ -1,6 +1,7 @@
 """A run through the whole pipeline against its solver alone: what reading and writing cost.
 
 python -m benchmarks.end_to_end [--weights full --precision float8 --batch 64 --workers 4]
+python -m benchmarks.end_to_end --gpu   (DDGM and DDX in float8 on one GPU with 16 cores)
 python -m benchmarks.end_to_end --volume --steps 2 --slices 64 --blocks 4 --precision float32
 
 With `--volume`, slices are denoised in two planes in turn; the bare solver then takes a block's own
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ after their blocks; their share is of all that workers spend on blocks, loading 
 """
 
 SLICES = "{{name: ddgm, steps: {steps}, gradient_steps: 25}}"
+DDX = "{{name: ddx, steps: {steps}}}"
 VOLUME = "{{name: ddx, steps: {steps}, rho: 15, gamma: 10, planes: alternate}}"
 SPEC = """\
 source: {{url: "precomputed://file://{folder}/volume"}}
@@ -53,6 +56,10 @@ method: {method}
 block: {{slices: {slices}, batch: {at_once}}}
 cluster: {{kind: local, workers: {workers}, threads: 2, memory: 12GiB}}
 """
+
+# of 16 cores two are for the GPU's own process; enough blocks that all are busy
+GPU = {"weights": "full", "precision": "float8", "batch": 64, "slices": 32, "workers": 14}
+METHODS = {"steps": 50, "blocks": 24}, {"ddx": True, "steps": 5, "blocks": 96}
 
 
 def main() -> None:
@@ -66,11 +73,26 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1568)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--volume", action="store_true", help="DDX, with planes in turn")
+    parser.add_argument("--ddx", action="store_true", help="DDX, slice by slice")
+    parser.add_argument("--gpu", action="store_true", help="DDGM and DDX on a GPU with 16 cores")
     parser.add_argument("--name", default="end-to-end", help="of the result")
     a = parser.parse_args()
-    method = VOLUME if a.volume else SLICES
-    numbers = {"method": method.format(steps=a.steps), "at_once": 8 if a.volume else a.slices}
     keep_freed_memory()
+    runs = [Namespace(**{**vars(a), **GPU, **own}) for own in METHODS] if a.gpu else [a]
+    rows = [row for one in runs for row in rows_of(one)]
+    first = runs[0]
+    title = (
+        f"End to end: {first.blocks} blocks of {first.slices} slices of 128 x {first.width}"
+        f"{' with planes in turn' if a.volume else ''}, `{first.weights}` in {first.precision}"
+    )
+    report(on_this_device(a.name), title, rows, NOTES)
+
+
+def rows_of(a: Namespace) -> list[dict[str, Any]]:
+    """The bare solver, and the run of the same spec."""
+    method = VOLUME if a.volume else DDX if a.ddx else SLICES
+    at_once = 8 if a.volume else min(a.slices, 16)
+    numbers = {"method": method.format(steps=a.steps), "at_once": at_once}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         array = folder / "phantom.npy"
@@ -83,10 +105,11 @@ def main() -> None:
         ran = run(path, folder / "run", a.slices)
         alone = (before + bare(solver, a.slices)) / 2
     slice_pixels = 128 * a.width / 1e6
-    rows: list[dict[str, Any]] = [
-        {"what": "bare solver", "slices/s": alone, "Mpixel/s": alone * slice_pixels},
+    title = f"{'DDX' if a.volume or a.ddx else 'DDGM'}, N = {a.steps}"
+    return [
+        {"what": f"bare solver, {title}", "slices/s": alone, "Mpixel/s": alone * slice_pixels},
         {
-            "what": "the pipeline",
+            "what": f"the pipeline, {title}",
             "slices/s": ran.rate,
             "Mpixel/s": ran.rate * slice_pixels,
             "of bare": ran.rate / alone,
@@ -98,12 +121,6 @@ def main() -> None:
             "levels, of the time": ran.levels / ran.work,
         },
     ]
-    title = (
-        f"End to end: {a.blocks} blocks of {a.slices} slices of 128 x {a.width}, N = {a.steps}"
-        f"{' with planes in turn' if a.volume else ''}, "
-        f"`{a.weights}` in {a.precision}"
-    )
-    report(on_this_device(a.name), title, rows, NOTES)
 
 
 def solver_of(path: Path) -> Solver:
