@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     Family = CounterMetricFamily | GaugeMetricFamily
 
 
+# what the records of blocks count of the source
+SOURCE = {
+    "requests": ("source_requests", "Requests to the source"),
+    "bytes": ("source_bytes", "Bytes from the source, as they came"),
+    "hits": ("source_cache_hits", "Chunks that came from workers' caches"),
+}
 # what the pool counts where it answers network calls, by `BatcherStats`
 NETWORK = {
     "busy": ("network_seconds", "Time of the pool in network calls"),
@@ -60,6 +66,7 @@ class RunMetrics(RunObserver):
         self.retries = self.slices = self.filled = 0
         self.seconds: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
+        self.read: Counter[str] = Counter()
         self.status = ClusterStatus(LOCAL, 0, 0)
         self.pace: Paced | None = None
 
@@ -75,6 +82,7 @@ class RunMetrics(RunObserver):
         self.filled += record.missing_voxels
         self.seconds = self.seconds + Counter(record.seconds)
         self.written = self.written + Counter(record.sizes)
+        self.read = self.read + Counter(record.read)
 
     def on_block_failed(self, event: BlockFailed) -> None:
         """Count the block."""
@@ -127,6 +135,8 @@ class RunMetrics(RunObserver):
         yield _family(Counted, "filled_voxels", "Voxels that the source lacked", self.filled)
         yield _family(Counted, "stage_seconds", "Time of blocks done", self.seconds, "stage")
         yield _family(Counted, "written_bytes", "Shards of blocks done", self.written, "layer")
+        for key, (name, what) in SOURCE.items():
+            yield _family(Counted, name, what, self.read[key])
         for key, (name, what) in NETWORK.items():
             if key in status.network:
                 yield _family(Counted, name, what, status.network[key])

@@ -102,6 +102,10 @@ def test_counters_are_what_the_records_say(scraped: Scraped) -> None:
     assert last["ddgm_peak_memory_bytes", ""] == max(r.peak for r in records)
     for layer in ("reconstruction", "truth"):
         assert last["ddgm_written_bytes_total", layer] == sum(r.sizes[layer] for r in records)
+    for name, key in (("bytes", "bytes"), ("requests", "requests"), ("cache_hits", "hits")):
+        counted = sum(r.read.get(key, 0) for r in records)
+        assert last[f"ddgm_source_{name}_total", ""] == counted
+    assert last["ddgm_source_bytes_total", ""] > 0
     for stage in ("fetch", "reconstruct"):
         spent = sum(r.seconds[stage] for r in records)
         assert last["ddgm_stage_seconds_total", stage] == pytest.approx(spent)
