@@ -84,7 +84,6 @@ class DaskCluster:
 
     def listen(self) -> None:
         """Receive from now on what the workers report of this run."""
-        self.client.run_on_scheduler(import_beside, submit_stages.__module__)
 
         def receive(event: tuple[float, Any]) -> None:
             said = event[1]
@@ -95,6 +94,8 @@ class DaskCluster:
 
         self.client.subscribe_topic(self.context.topic, receive)
         self.client.subscribe_topic(LEAVING, hear)
+        with suppress(Exception):  # what a scheduler cannot import, its first task says
+            self.client.run_on_scheduler(import_beside, submit_stages.__module__)
 
     def close(self) -> None:
         """Receive nothing more.

@@ -95,8 +95,8 @@ class BlockScheduler:
             PlanError: a worker cannot hold a block.
         """
         blocks = Assignment(pending, sharing(self.context.plan))
+        self.cluster.listen()
         try:
-            self.cluster.listen()
             self._poll_workers()
             while self.in_flight or self.retry_queue or (blocks and not self.stopping):
                 check()
