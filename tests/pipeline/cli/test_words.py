@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.spec import yaml_file
 from tests.pipeline.cli.words import one_line, write_spec
 from tests.pipeline.runs import run_ddgm, spec_data
@@ -88,7 +89,9 @@ def test_exit_statuses_are_those_of_the_documents(
     monkeypatch.setattr(yaml_file, "load_spec", interrupted)
     statuses.append(run_ddgm(capsys, *words)[0])
     page = (Path(__file__).parents[3] / "docs/run.md").read_text("utf-8")
-    assert statuses == [int(n) for n in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
+    assert statuses == [0, EXIT_STATUS["mistake"], 2, EXIT_STATUS["stopped"]]
+    documented = re.findall(r"^\| (\d+) \| (?:`(\w+)`)?", page, re.MULTILINE)
+    assert dict(documented) == {"0": "", "2": ""} | {str(n): k for k, n in EXIT_STATUS.items()}
 
 
 def interrupted(_: Path) -> NoReturn:

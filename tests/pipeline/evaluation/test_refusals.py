@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddgm.pipeline.errors import EXIT_STATUS
 from ddgm.pipeline.evaluation.comparison_request import BenchmarkError, ComparisonRequest
 from ddgm.pipeline.volumes.array import opened
 from ddgm.pipeline.volumes.volume import SourceError
@@ -67,7 +68,7 @@ def test_a_grid_that_makes_no_sense_is_refused_in_one_line(
 ) -> None:
     common = ["--prior", tiny_prior, "--patches", 2, "--out", tmp_path / "out"]
     status, _, error = run_ddgm(capsys, "tune", url, *words, *common)
-    assert status == 1
+    assert status == EXIT_STATUS["cluster" if "--scheduler" in words else "mistake"]
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()

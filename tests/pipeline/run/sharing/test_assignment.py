@@ -75,14 +75,15 @@ def test_blocks_that_are_done_cut_a_stretch() -> None:
     assert [blocks.next("a"), blocks.next("b"), blocks.next("a"), blocks.next("b")] == [0, 3, 1, 4]
 
 
-@pytest.mark.parametrize("length", [2, 500, 20_000])
+@pytest.mark.parametrize("length", [2, 500, 100_000])
 def test_many_blocks_take_no_memory(length: int) -> None:
-    blocks = Assignment(range(20_000), of_columns(length))
+    """A list of them would take 3.6 MB; other threads of this process take some 0.3 MB."""
+    blocks = Assignment(range(100_000), of_columns(length))
     tracemalloc.start()
     given = 0
     while blocks.next(f"worker-{given % 256}") is not None:
         given += 1
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert given == 20_000
-    assert peak < 100_000
+    assert given == 100_000
+    assert peak < 1_000_000
