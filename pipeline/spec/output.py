@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from ddgm.pipeline.spec.base import Pixels, StrictModel
 from ddgm.workers.urls import Url
@@ -85,3 +86,14 @@ class Notify(StrictModel):
         default="",
         description="environment variable with the URL that is posted to",
     )
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_a_variable(cls, webhook: str) -> str:
+        if webhook and not (webhook.isascii() and webhook.isidentifier()):
+            raise PydanticCustomError(
+                "secret",  # a value of which nothing is shown
+                "must be the name of an environment variable that holds the URL, as CHAT_URL: who "
+                "reads a spec could write there",
+            )
+        return webhook

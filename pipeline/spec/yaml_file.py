@@ -137,7 +137,8 @@ def _problem(error: Any, data: Any, model: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return f"{_path(place)}: required, and not there"
     value = error["input"]
-    shown = "" if isinstance(value, dict) else f" (it is {shortened(repr(value), 80)})"
+    hidden = isinstance(value, dict) or error["type"] == "secret"
+    shown = "" if hidden else f" (it is {shortened(repr(value), 80)})"
     message = shortened(error["msg"].removeprefix("Value error, "), 300)
     if field := re.match(r"([a-z_.]+): ", message):  # our own checks name the field within a part
         place, message = [*place, field[1]], message[field.end() :]

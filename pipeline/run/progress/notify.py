@@ -27,7 +27,12 @@ def notified(spec: Spec) -> Iterator[None]:
     """Tell whom a spec names how the context ends, unless it is stopped by its user.
 
     What goes wrong there is printed, and changes nothing of how the context ends.
+
+    Raises:
+        DdgmError: the URL to post to is not there; nothing was begun.
     """
+    if spec.notify and spec.notify.webhook:
+        _url(spec.notify.webhook)
     try:
         yield
     except BaseException as error:
@@ -83,18 +88,25 @@ def _post(variable: str, facts: dict[str, Any]) -> str:
 
     The URL is not in what is returned: who has it may write there.
     """
-    url = os.environ.get(variable, "")
-    if not url.startswith(("https://", "http://")):
-        return f"the environment variable {variable} holds no http or https URL"
     text = f"ddgm: {facts['run']}: {facts['message'] or facts['kind']}"
     body = json.dumps({"text": text, **facts}).encode()  # `text` is what chats show
-    request = Request(url, body, {"Content-Type": "application/json"})
+    request = Request(_url(variable), body, {"Content-Type": "application/json"})
     try:
         with urlopen(request, timeout=WEBHOOK_SECONDS):
             return ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "code", None) or getattr(error, "reason", type(error).__name__)
         return f"the server answered with {reason}"
+
+
+def _url(variable: str) -> str:
+    url = os.environ.get(variable, "")
+    if not url.startswith(("https://", "http://")):
+        raise DdgmError(
+            f"notify.webhook: the environment variable {variable} holds no http or https URL; set "
+            "it, or leave the key out"
+        )
+    return url
 
 
 def _warn(field: str, what: str) -> None:

@@ -107,7 +107,6 @@ def test_both_are_told_of_a_good_end_and_of_a_bad_one(
 @pytest.mark.server
 def test_who_cannot_be_told_is_a_line_and_changes_nothing(
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     done: Spec,
     chat: Chat,
@@ -126,8 +125,23 @@ def test_who_cannot_be_told_is_a_line_and_changes_nothing(
         assert answer in out
         assert "notify.webhook: the server answered with 403; nobody was told" in out
         assert SECRET not in out
-    monkeypatch.delenv("CHAT_URL")
-    assert "variable CHAT_URL holds no http or https URL" in run_ddgm(capsys, "run", path)[1]
+
+
+def test_a_url_that_is_not_there_or_in_the_spec_is_refused_before_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, done: Spec
+) -> None:
+    path, text = tmp_path / "spec.yaml", dump_spec(telling(done, tmp_path / "seen"))
+    path.write_text(text)
+    status, _, err = run_ddgm(capsys, "run", path)
+    said = "notify.webhook: the environment variable CHAT_URL holds no http or https URL; set it"
+    assert status == 1
+    assert said in err
+    path.write_text(text.replace("CHAT_URL", f"https://chat.example/{SECRET}"))
+    status, _, err = run_ddgm(capsys, "run", path)
+    assert status == 1
+    assert "notify.webhook: must be the name of an environment variable" in err
+    assert SECRET not in err
+    assert not (tmp_path / "seen").exists()
 
 
 @pytest.mark.process
