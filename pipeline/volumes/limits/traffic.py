@@ -51,10 +51,14 @@ class Meter:
 
 
 METER = Meter()
+METERED = "is_metered"  # an attribute of what is counted, so that nothing is counted twice
 
 
 def metered(get_file: Callable[..., Any]) -> Callable[..., Any]:
     """cloud-files' way to get a file, with its bytes counted, and no sooner than they may come."""
+
+    if hasattr(get_file, METERED):
+        return get_file
 
     @wraps(get_file)
     def get(*args: Any, **options: Any) -> Any:
@@ -65,4 +69,5 @@ def metered(get_file: Callable[..., Any]) -> Callable[..., Any]:
         METER.bandwidth.spend(size)
         return answer
 
+    setattr(get, METERED, True)
     return get

@@ -10,7 +10,7 @@ from ddgm.pipeline.block.stages import fetch_stage
 from ddgm.pipeline.block.task import BlockTask
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.volumes.limits.bandwidth import Bandwidth
-from ddgm.pipeline.volumes.limits.traffic import METER
+from ddgm.pipeline.volumes.limits.traffic import METER, Traffic, metered
 from tests.pipeline.runs import phantom_volume, small_spec
 from tests.pipeline.sample_volumes import serve
 
@@ -69,6 +69,14 @@ def test_another_share_holds_for_what_is_owed_too(clock: Clock, bandwidth: Bandw
     assert bandwidth.delay() == 0
     bandwidth.spend(10**12)
     assert bandwidth.delay() == 0
+
+
+def test_what_is_counted_already_is_not_counted_twice() -> None:
+    get = metered(lambda: (b"1234", None))
+    assert metered(get) is get
+    before = METER.traffic
+    assert get() == (b"1234", None)
+    assert METER.traffic - before == Traffic(requests=1, bytes=4)
 
 
 @pytest.mark.server
