@@ -61,13 +61,15 @@ def expected(
 
 @pytest.fixture(scope="module")
 def brief(
-    slurm: None, tmp_path_factory: pytest.TempPathFactory, volume: str, tiny_prior: Path
+    slurm: None, tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path
 ) -> Iterator[Path]:
     """A run that no walltime of its jobs is long enough for; it goes on beside the other tests.
 
     After its first block it is slow without working, until the driver is back in the queue.
     """
-    run = tmp_path_factory.mktemp("brief") / "run"
+    folder = tmp_path_factory.mktemp("brief")
+    run = folder / "run"
+    phantom_volume(folder / "em", chunk=(32, 32, 2))  # of its own for every block
     walltimes: dict[str, Any] = {
         "driver": {"walltime": "00:02:30"},
         "cpu": {"walltime": "00:01:30"},
@@ -79,7 +81,7 @@ def brief(
         wait_for(run, "its walltime", lambda: "back into the queue" in logs(run, "driver"))
         server.faults.clear()
 
-    with serve(Path(volume.removeprefix("precomputed://file://"))) as server:
+    with serve(folder / "em") as server:
         spec = slurm_spec(server.url, run, tiny_prior, **walltimes)
         submit(spec.model_copy(update={"block": BlockSpec(slices=2, batch=2)}))
         thread = Thread(target=stall)
