@@ -70,10 +70,7 @@ def brief(
     folder = tmp_path_factory.mktemp("brief")
     run = folder / "run"
     phantom_volume(folder / "em", chunk=(32, 32, 2))  # of its own for every block
-    walltimes: dict[str, Any] = {
-        "driver": {"walltime": "00:02:30"},
-        "cpu": {"walltime": "00:01:30"},
-    }
+    walltimes: Any = {"driver": {"walltime": "00:02:30"}, "cpu": {"walltime": "00:01:30"}}
 
     def stall() -> None:
         wait_for(run, "a block", lambda: done(run))
