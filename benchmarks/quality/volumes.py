@@ -113,7 +113,7 @@ class Bench:
         if restorer is not None:
             learned = load_restorer(restorer)
             check_restorer(
-                restorer, learned.card, self.prior.card, self.a.geometry, paper.TILT_NOISE
+                restorer, learned.card, self.prior.card, self.a.geometry, paper.TILT_NOISE, 1
             )
             self.restore = TiledDenoiser(FixedBatches(NetworkDenoiser(learned.network), 8))
 

@@ -105,6 +105,11 @@ class Method(Numbers):
         return ("denoiser",) if self.evaluations else ()
 
     @property
+    def passes_of_restorer(self) -> int:
+        """Calls of the network that restores, in one chain, with a data step before each."""
+        return int("restorer" in self.networks)
+
+    @property
     def evaluations(self) -> int:
         """Network evaluations of a slice, in one chain."""
         return len(self.sigmas)

@@ -15,6 +15,11 @@ from ddgm.core.networks.unet import UNet
 
 Precision = Literal["float32", "bfloat16", "float8"]
 
+NO_FLOAT8 = (
+    "prior.precision: float8 is for networks that see one slice, pixel by pixel, and this one sees "
+    "neighbouring slices (channels) or squares of pixels (unshuffle); use bfloat16"
+)
+
 
 class Denoiser(Protocol):
     """Predicts the unscaled noise ε of images x + σε, normalised, at any σ (Eq. 1)."""
@@ -56,8 +61,8 @@ class NetworkDenoiser:
         """The network as a GPU runs it best, where it can."""
         if not (isinstance(self.network, UNet) and gpu.runs(self.precision, self.device)):
             return None
-        if self.network.architecture.channels > 1:
-            return None  # its stem's kernel reads one
+        if not self.network.architecture.has_kernels:
+            return None
         from ddgm.core.networks.gpu.fused import FusedUNet
 
         return CudaGraphed(FusedUNet(self.network, self.precision == "float8"))
@@ -77,11 +82,8 @@ class NetworkDenoiser:
             return self.network(x.contiguous(memory_format=torch.channels_last)).float()
 
     def _refusal(self, runs: bool, x: Tensor) -> str:
-        if x.shape[1] > 1:
-            return (
-                f"prior.precision: float8 takes no network that sees {x.shape[1]} neighbouring "
-                "slices; use bfloat16"
-            )
+        if isinstance(self.network, UNet) and not self.network.architecture.has_kernels:
+            return NO_FLOAT8
         if runs:
             height, width = x.shape[-2:]
             return (

@@ -41,6 +41,7 @@ class PriorCard:
         sigma_range: noise levels seen in training, normalised units.
         training: data and licence, steps, batch, seed and the like, for the reader.
         restores: the tilt series that it was trained to restore; None of a denoiser.
+        passes: of a network that restores: calls of it that it was trained through.
     """
 
     architecture: Architecture
@@ -51,6 +52,7 @@ class PriorCard:
     sigma_range: tuple[float, float] = (0.03, 30.0)
     training: dict[str, Any] = field(default_factory=dict)
     restores: Conditions | None = None
+    passes: int = 1
 
     @property
     def intensity(self) -> Intensity:
@@ -121,8 +123,13 @@ def save_prior(
     weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
     # one key: safetensors writes several in any order, and the same weights are to be the same file
     fields = asdict(card)
+    # a card is as it was before there were other networks, as long as it needs no more
     if card.restores is None:
-        del fields["restores"]  # a denoiser's card is as it was before there were others
+        del fields["restores"]
+    if card.architecture.unshuffle == 1:
+        del fields["architecture"]["unshuffle"]
+    if card.passes == 1:
+        del fields["passes"]
     metadata = {"ddgm": json.dumps({"format": FORMAT, "card": fields}, sort_keys=True)}
     atomic_write(path, save(weights, metadata))
 
@@ -232,6 +239,7 @@ def card_of(fields: Mapping[str, Any]) -> PriorCard:
     a, (low, high) = card.architecture, card.sigma_range
     whole = {"width": (a.width, 4096), "levels": (a.levels, 12), "groups": (a.groups, 4096)}
     whole |= {"convolutions": (a.convolutions, 100), "patch": (card.patch, 2**16)}
+    whole |= {"unshuffle": (a.unshuffle, 16), "passes": (card.passes, 100)}
     for name, (value, most) in whole.items():
         if type(value) is not int or not 1 <= value <= most:
             raise ValueError(f"{name}: {value!r:.40} is not from 1 to {most}")

@@ -60,7 +60,12 @@ def load_restorer(name: str, sha256: str | None = None) -> Prior:
 
 
 def check_restorer(
-    name: str, card: PriorCard, prior: PriorCard, geometry: TiltGeometry, tilt_noise: float
+    name: str,
+    card: PriorCard,
+    prior: PriorCard,
+    geometry: TiltGeometry,
+    tilt_noise: float,
+    passes: int,
 ) -> None:
     """Refuse a network for other tilt series, or other images, than it was trained on.
 
@@ -70,6 +75,7 @@ def check_restorer(
         prior: of the prior, which normalises images.
         geometry: of the tilt series.
         tilt_noise: σ_y of the tilt series.
+        passes: that the method makes of it.
 
     Raises:
         PriorError: one of these differs; it names both values.
@@ -79,6 +85,11 @@ def check_restorer(
         raise PriorError(
             f"{FIELD}: {name} was trained to restore {difference}; give one that was trained for "
             "these tilts (`ddgm train` with `restore`), or choose a method without it, as ddx"
+        )
+    if passes != card.passes:
+        raise PriorError(
+            f"{FIELD}: {name} was trained for passes: {card.passes}, and the method makes "
+            f"{passes}; a restored start makes 1, and restore as many as its number `passes` says"
         )
     apart = max(abs(card.mean - prior.mean), abs(card.std - prior.std))
     if apart > SLIGHT * prior.std:

@@ -16,10 +16,12 @@ class Architecture:
 
     Attributes:
         width: feature maps, the same at all levels (paper: 128).
-        levels: levels of resolution (paper: 5); an image's sides must divide by 2^(levels - 1).
+        levels: levels of resolution (paper: 5); an image's sides must divide by `multiple`.
         convolutions: 3 × 3 convolutions in each block, two to a residual unit (paper: 6).
         groups: groups of each GroupNorm.
         channels: neighbouring images that the network sees; it denoises the one in the middle.
+        unshuffle: side of the squares of pixels that the first convolution takes as channels, and
+            the last one gives back; 1: each pixel by itself (the paper's).
     """
 
     width: int = 128
@@ -27,11 +29,17 @@ class Architecture:
     convolutions: int = 6
     groups: int = 8
     channels: int = 1
+    unshuffle: int = 1
+
+    @property
+    def has_kernels(self) -> bool:
+        """True if our GPU kernels run it: they read one pixel at a time, of one image."""
+        return self.channels == self.unshuffle == 1
 
     @property
     def multiple(self) -> int:
         """Both sides of an image must be multiples of this many pixels."""
-        return 2 ** (self.levels - 1)
+        return self.unshuffle * 2 ** (self.levels - 1)
 
 
 class ResidualUnit(nn.Module):
@@ -69,25 +77,26 @@ class UNet(nn.Module):
                 *(ResidualUnit(a.width, a.groups) for _ in range(a.convolutions // 2))
             )
 
-        self.stem = nn.Conv2d(a.channels, a.width, 3, padding=1)
+        self.stem = nn.Conv2d(a.channels * a.unshuffle**2, a.width, 3, padding=1)
         self.down = nn.ModuleList(block() for _ in range(a.levels))
         self.up = nn.ModuleList(block() for _ in range(a.levels - 1))
         self.norm = GroupNorm(a.groups, a.width)
-        self.head = nn.Conv2d(a.width, 1, 3, padding=1)
+        self.head = nn.Conv2d(a.width, a.unshuffle**2, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(n % self.architecture.multiple for n in x.shape[-2:]):
             raise ValueError(
                 f"sides of {tuple(x.shape[-2:])} must divide by {self.architecture.multiple}"
             )
-        h = self.stem(x / x.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6))
+        x = x / x.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
+        h = self.stem(F.pixel_unshuffle(x, self.architecture.unshuffle))
         skips = []
         for i, block in enumerate(self.down):
             h = block(h if i == 0 else F.avg_pool2d(h, 2))
             skips.append(h)
         for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             h = block(F.interpolate(h, scale_factor=2.0, mode="nearest") + skip)
-        return self.head(F.silu(self.norm(h)))
+        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.architecture.unshuffle)
 
 
 def parameter_count(network: nn.Module) -> int:

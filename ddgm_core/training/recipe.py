@@ -36,6 +36,7 @@ class Recipe:
         precision: of the network's products.
         seed: of the first weights and of all that is drawn.
         restores: the tilt series to learn to restore; by default the network learns to denoise.
+        passes: of a network that restores, through all of which it is trained.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
@@ -54,6 +55,7 @@ class Recipe:
     precision: Precision = "bfloat16"
     seed: int = 0
     restores: Conditions | None = None
+    passes: int = 1
 
 
 @dataclass(frozen=True)

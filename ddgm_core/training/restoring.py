@@ -17,7 +17,7 @@ from ddgm.core.networks.conditions import Conditions
 from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import Prior
 from ddgm.core.networks.unet import UNet
-from ddgm.core.projectors import Projector, Spectral, projector
+from ddgm.core.projectors import Projector, ProximalStep, Spectral, projector
 from ddgm.core.projectors.dense import DenseProjector
 from ddgm.core.simulation.noise import numbered_origins
 from ddgm.core.simulation.tilt_series import tilt_series
@@ -32,7 +32,8 @@ SHOWN = 6  # columns of a picture
 class Restoration(AveragedNetwork):
     """Minimises ‖z - R(z) - x‖² for the Tikhonov reconstruction z (see `methods.restoration`).
 
-    Of a slice wider than a patch one tile at random is learnt from.
+    Of a slice wider than a patch one tile at random is learnt from; of a network for a few
+    passes, which a data step joins, the whole slice.
     """
 
     def __init__(self, recipe: Recipe, start: Prior | None = None) -> None:
@@ -46,14 +47,28 @@ class Restoration(AveragedNetwork):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, noise, sigma = batch[0][:, 0], batch[1], self.conditions.tilt_noise
+        a = exact_projector(self.conditions, str(self.device))
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            a = exact_projector(self.conditions, str(self.device))
-            z = tikhonov(a.proximal(a.forward(x) + sigma * noise), x, sigma)
+            solve = a.proximal(a.forward(x) + sigma * noise)
+        if self.recipe.passes > 1:
+            return torch.mean((self._unrolled(solve, x) - x) ** 2)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            z = tikhonov(solve, x, sigma)
         rng = np.random.default_rng((self.recipe.seed, self.global_step))
         column = int(rng.integers(x.shape[-1] - self.recipe.patch + 1))
         z, x = (t[..., column : column + self.recipe.patch] for t in (z, x))
         predicted = self._predict(z[:, None].contiguous(memory_format=torch.channels_last))[:, 0]
         return torch.mean((z - predicted - x) ** 2)
+
+    def _unrolled(self, solve: ProximalStep, like: Tensor) -> Tensor:
+        def data_step(x: Tensor, mu: float) -> Tensor:
+            with torch.autocast(self.device.type, enabled=False):
+                return solve(x.float(), mu)
+
+        def restore(x: Tensor) -> Tensor:
+            return self._predict(x.contiguous(memory_format=torch.channels_last)).float()
+
+        return restored(data_step, restore, like, self.conditions.tilt_noise, self.recipe.passes)
 
 
 @cache
@@ -80,7 +95,8 @@ def validate(network: UNet, recipe: Recipe, patches: Tensor, step: int) -> Valid
     a, noise = exact_projector(conditions, str(patches.device)), conditions.tilt_noise
     y = tilt_series(a.forward, truth, noise, 0, numbered_origins(len(truth)))
     solve = a.proximal(y)
-    x = restored(solve, NetworkDenoiser(network, recipe.precision, patches.device), truth, noise)
+    restore = NetworkDenoiser(network, recipe.precision, patches.device)
+    x = restored(solve, restore, truth, noise, recipe.passes)
     descended = gradient_descent(a, y, paper.STEP / a.norm**2, paper.DESCENT_STEPS)
     ours, theirs = (float(mse(image, truth).mean()) for image in (x, descended))
     rows = torch.stack([image[:SHOWN] for image in (truth, tikhonov(solve, truth, noise), x)])

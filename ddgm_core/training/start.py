@@ -27,6 +27,6 @@ def begin_with(network: UNet, prior: Prior) -> None:
         )
     weights = prior.network.state_dict()
     wide = torch.zeros_like(network.stem.weight)
-    first = (ours.channels - theirs.channels) // 2
-    wide[:, first : first + theirs.channels] = weights["stem.weight"]
+    first, pixels = (ours.channels - theirs.channels) // 2, ours.unshuffle**2
+    wide[:, first * pixels : (first + theirs.channels) * pixels] = weights["stem.weight"]
     network.load_state_dict({**weights, "stem.weight": wide})

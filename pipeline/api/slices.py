@@ -173,7 +173,8 @@ def reconstruct(
     backend, device = BatchedProjector(_backend(geometry), at_once), default_device()
     if restorer := slice_restorer(spec, device):
         name = str(spec.prior.restorer)
-        check_restorer(name, restorer_card(name), loaded.card, geometry, noise)
+        passes = spec.method.passes_of_restorer
+        check_restorer(name, restorer_card(name), loaded.card, geometry, noise, passes)
     denoise = slice_denoiser(loaded, spec.prior, device)
     solver = Solver(spec, backend, denoise, device, restore=restorer)
     return like(solver.reconstruct(sinograms, numbered_origins(len(sinograms))), y)

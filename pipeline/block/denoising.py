@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser
+from ddgm.core.networks.denoiser import NO_FLOAT8, Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError
 from ddgm.core.networks.restorer import load_restorer
@@ -74,8 +74,5 @@ def check_prior(spec: Spec, card: PriorCard) -> None:
     if not spec.method.couples_slices:
         remedy = "set method.planes: alternate, or choose another prior"
         card.check_alone("prior.weights", remedy)
-    if card.architecture.channels > 1 and spec.prior.precision == "float8":
-        raise PriorError(
-            "prior.precision: float8 is for networks that see one slice, and the prior's sees "
-            f"{card.architecture.channels}; use bfloat16"
-        )
+    if spec.prior.precision == "float8" and not card.architecture.has_kernels:
+        raise PriorError(NO_FLOAT8)

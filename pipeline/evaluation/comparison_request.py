@@ -220,7 +220,8 @@ class ComparisonRequest:
             return
         prior, theirs = self.weights.card, restorer_card(self.restorer)
         tilts = self.comparison.geometry(prior.patch, prior.patch)
-        check_restorer(self.restorer, theirs, prior, tilts, self.tilt_noise)
+        passes = method.passes_of_restorer
+        check_restorer(self.restorer, theirs, prior, tilts, self.tilt_noise, passes)
 
 
 def _check_cubes(volume: Volume) -> None:

@@ -155,7 +155,8 @@ def check_card(plan: Plan) -> None:
     prior = plan.spec.prior
     if prior.restorer is not None and "restorer" in plan.spec.method.networks:
         theirs = restorer_card(prior.restorer)
-        check_restorer(prior.restorer, theirs, card, plan.kept, plan.spec.tilts.noise)
+        noise, passes = plan.spec.tilts.noise, plan.spec.method.passes_of_restorer
+        check_restorer(prior.restorer, theirs, card, plan.kept, noise, passes)
 
 
 def _settled(spec: Spec) -> Spec:

@@ -70,7 +70,8 @@ def worker_memory(plan: Plan, network: bool = True) -> Memory:
     stacks = STACKS + sum(layer in spec.output.layers for layer in kept)
     # sets of feature maps at the finest level alive at once: 9 to 12 (measured, batches of 16, 48)
     images = network_batch(plan)
-    activations = 12 * images.batch * card.architecture.width * images.pixels * FLOAT
+    maps = card.architecture.width / card.architecture.unshuffle**2  # by pixel of the image
+    activations = round(12 * images.batch * maps * images.pixels * FLOAT)
     stacks_bytes = pixels * (stacks * FLOAT + 4 + voxel) + 2 * measured * FLOAT
     at_once = plan.block_slices if spec.method.couples_slices else spec.block.batch
     slices = max(spec.block.slices, plan.block_slices)

@@ -174,4 +174,5 @@ def card(
             **spec.training.model_dump(mode="json"),
         },
         restores=recipe.restores,
+        passes=recipe.passes,
     )

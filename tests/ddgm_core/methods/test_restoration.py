@@ -1,4 +1,4 @@
-"""Restoration in one pass, and DDX that begins with it."""
+"""Restoration in one pass and in a few, and DDX that begins with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import Tensor
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.diffusion import Ddx
 from ddgm.core.methods.method import MethodError, Problem
-from ddgm.core.methods.restoration import Restore, restored, tikhonov
+from ddgm.core.methods.restoration import LEFT, Restore, restored, tikhonov
+from ddgm.core.numbers import NumberError
 from ddgm.core.projectors import projector
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
 
@@ -62,6 +63,25 @@ def test_the_method_is_one_evaluation_without_noise() -> None:
     assert method.networks == ("restorer",)
     method.sample(problem(progress=lambda n, x: seen.append(n)))
     assert seen == [0]
+
+
+def test_each_further_pass_begins_with_a_data_step() -> None:
+    p, method, seen = problem(), Restore(passes=3), list[int]()
+    solve, x = p.projector.proximal(p.y), torch.zeros(2, 16, 24)
+    variance = 1.0
+    for _ in range(3):
+        x, variance = solve(x, SIGMA**2 / variance) / 2, LEFT
+    assert torch.equal(method.sample(p)[0], x)
+    assert (method.evaluations, method.rounds, method.draws) == (3, 3, 0)
+    assert (method.passes_of_restorer, Ddx(start="restored").passes_of_restorer) == (3, 1)
+    assert Ddx().passes_of_restorer == 0
+    method.sample(problem(progress=lambda n, x: seen.append(n)))
+    assert seen == [0, 1, 2]
+
+
+def test_a_method_of_no_pass_is_refused() -> None:
+    with pytest.raises(NumberError, match="passes"):
+        Restore(passes=0)
 
 
 def test_ddx_goes_on_from_the_restored_image() -> None:

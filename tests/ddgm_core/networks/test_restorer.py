@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ import pytest
 
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.networks.conditions import Conditions, conditions_of
-from ddgm.core.networks.prior import PriorCard, PriorError, load_prior, read_card, save_prior
+from ddgm.core.networks.prior import (
+    PriorCard,
+    PriorError,
+    card_of,
+    load_prior,
+    read_card,
+    save_prior,
+)
 from ddgm.core.networks.restorer import check_restorer, load_restorer
 from ddgm.core.networks.unet import Architecture
 from tests.ddgm_core.sample_networks import random_network
@@ -36,7 +43,28 @@ def test_a_card_keeps_the_tilt_series(tmp_path: Path) -> None:
 
 def test_a_denoisers_card_is_as_it_was(tmp_path: Path) -> None:
     """So that its file has the same bytes as before there were networks that restore."""
-    assert b"restores" not in Path(saved(tmp_path, None)).read_bytes()
+    written = Path(saved(tmp_path, None)).read_bytes()
+    assert not any(name in written for name in (b"restores", b"passes", b"unshuffle"))
+
+
+def test_a_card_keeps_squares_of_pixels_and_passes(tmp_path: Path) -> None:
+    architecture = replace(CARD.architecture, unshuffle=2)
+    card = replace(CARD, architecture=architecture, restores=PAPER, passes=3)
+    save_prior(tmp_path / "mine.safetensors", random_network(architecture), card)
+    assert load_restorer(str(tmp_path / "mine.safetensors")).card == card
+
+
+@pytest.mark.parametrize(
+    ("architecture", "passes", "said"),
+    [({"unshuffle": 0}, 1, "unshuffle: 0 is not from 1"), ({}, 0, "passes: 0 is not from 1")],
+)
+def test_a_card_of_no_possible_network_is_refused(
+    architecture: dict[str, Any], passes: int, said: str
+) -> None:
+    fields = asdict(replace(CARD, passes=passes))
+    fields["architecture"] |= architecture
+    with pytest.raises(ValueError, match=said):
+        card_of(fields)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +123,15 @@ def test_uneven_tilts_are_others() -> None:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     card, tilts = replace(CARD, restores=PAPER), PAPER.geometry
-    check_restorer("mine", card, CARD, tilts, 4.1)
+    check_restorer("mine", card, CARD, tilts, 4.1, 1)
     with pytest.raises(PriorError, match=r"prior.restorer: mine was trained to restore noise 4.1"):
-        check_restorer("mine", card, CARD, tilts, 4.0)
+        check_restorer("mine", card, CARD, tilts, 4.0, 1)
     with pytest.raises(PriorError, match=r"mean 128 and standard deviation 34, and prior.weights"):
-        check_restorer("mine", card, replace(CARD, mean=100.0), tilts, 4.1)
+        check_restorer("mine", card, replace(CARD, mean=100.0), tilts, 4.1, 1)
     with pytest.raises(PriorError, match=r"voxels of 16 nm, and prior.weights on 8 nm"):
-        check_restorer("mine", card, replace(CARD, voxel_size_nm=8.0), tilts, 4.1)
+        check_restorer("mine", card, replace(CARD, voxel_size_nm=8.0), tilts, 4.1, 1)
+    with pytest.raises(PriorError, match=r"trained for passes: 1, and the method makes 3"):
+        check_restorer("mine", card, CARD, tilts, 4.1, 3)
 
 
 def test_a_network_of_the_other_task_is_refused(tmp_path: Path) -> None:

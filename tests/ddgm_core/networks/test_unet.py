@@ -30,6 +30,29 @@ def test_fewer_levels_allow_smaller_multiples() -> None:
     assert random_network(architecture)(torch.randn(1, 1, 20, 12)).shape == (1, 1, 20, 12)
 
 
+def test_squares_of_pixels_are_channels_and_come_back_where_they_were() -> None:
+    """An image whose pixels all move by a whole square moves what comes out by as much."""
+    architecture = Architecture(width=8, levels=1, convolutions=2, unshuffle=2)
+    network, x = random_network(architecture), torch.zeros(1, 1, 48, 48)
+    assert architecture.multiple == 2
+    x[0, 0, 23, 23] = 1.0
+    y = network(x)
+    assert y.shape == x.shape
+    moved = network(x.roll((2, 4), (2, 3))).roll((-2, -4), (2, 3))
+    assert float((moved - y)[..., 16:32, 16:32].abs().max()) < 1e-4
+    odd = network(x.roll(1, 3)).roll(-1, 3)  # another place in its square: other weights see it
+    assert float((odd - y)[..., 16:32, 16:32].abs().max()) > 1e-2
+
+
+def test_squares_of_pixels_need_sides_of_twice_the_multiple() -> None:
+    architecture = Architecture(width=8, levels=3, convolutions=2, unshuffle=2)
+    assert architecture.multiple == 8
+    assert not architecture.has_kernels
+    assert random_network(architecture)(torch.randn(1, 1, 24, 16)).shape == (1, 1, 24, 16)
+    with pytest.raises(ValueError, match="must divide by 8"):
+        random_network(architecture)(torch.randn(1, 1, 20, 16))
+
+
 @pytest.mark.parametrize("scale", [1e-3, 0.03, 30.0, 1e4])
 def test_the_scale_of_the_input_does_not_matter(scale: float) -> None:
     network, x = random_network(SMALL), torch.randn(2, 1, 32, 32)

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from ddgm.core.methods.method import Problem
+from ddgm.core.methods.restoration import Restore
 from ddgm.core.networks.conditions import Conditions
+from ddgm.core.networks.denoiser import NetworkDenoiser
 from ddgm.core.networks.prior import Prior, PriorCard
 from ddgm.core.training.data import Drawing, PatchSource, TiltedSlices
 from ddgm.core.training.events import Validated
 from ddgm.core.training.fit import fit
 from ddgm.core.training.recipe import Recipe
-from ddgm.core.training.restoring import ERROR_SCALE, Restoration
+from ddgm.core.training.restoring import ERROR_SCALE, Restoration, exact_projector
 from tests.ddgm_core.sample_networks import random_network
 from tests.ddgm_core.training.trainings import RECIPE, RUNNING, TINY, Killed, Listener, grey
 
@@ -44,6 +47,33 @@ def test_the_error_falls_and_is_validated(tmp_path: Path) -> None:
     assert event.pictures["restored"].shape == (3, 6, 16, 16)
     truth, _, restored = event.pictures["restored"]
     assert event.mse == pytest.approx(np.mean((restored - truth) ** 2), rel=1e-4)
+
+
+@pytest.mark.train
+def test_a_network_is_trained_through_all_its_passes(tmp_path: Path) -> None:
+    listener, recipe = Listener(), replace(RESTORING, steps=60, lr=1e-2, passes=2)
+    trained(tmp_path, recipe, (listener,))
+    losses = listener.losses()
+    assert losses[60] < 0.95 * losses[10]
+    assert any(isinstance(e, Validated) for e in listener.events)
+
+
+def test_the_loss_is_that_of_the_method() -> None:
+    """Of whole slices, after as many passes with a data step before each."""
+    module = Restoration(replace(RESTORING, passes=2))
+    module.network.load_state_dict(random_network(TINY).state_dict())
+    x, noise = torch.randn(3, 1, 16, 24), torch.randn(3, 7, CONDITIONS.geometry.bins)
+    loss = module.training_step((x, noise), 0)
+    a = exact_projector(CONDITIONS, "cpu")
+    y = a.forward(x[:, 0]) + CONDITIONS.tilt_noise * noise
+    network = NetworkDenoiser(random_network(TINY))
+    problem = Problem(a, y, network, torch.zeros, CONDITIONS.tilt_noise, restore=network)
+    expected = torch.mean((Restore(passes=2).solve(problem) - x[:, 0]) ** 2)
+    assert loss.item() == pytest.approx(float(expected), rel=1e-4)
+    loss.backward()
+    stem = module.network.stem.weight.grad
+    assert stem is not None
+    assert float(stem.abs().max()) > 0
 
 
 @pytest.mark.train

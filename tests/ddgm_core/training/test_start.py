@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -30,10 +32,25 @@ def test_neighbours_are_ignored_at_first() -> None:
         assert name == "stem.weight" or torch.equal(network.state_dict()[name], kept)
 
 
+def test_neighbours_of_squares_of_pixels_are_ignored_at_first() -> None:
+    """The channels of an image's pixels lie side by side."""
+    start = prior(replace(NARROW, unshuffle=2))
+    network = UNet(replace(WIDE, unshuffle=2))
+    begin_with(network, start)
+    x = torch.randn(2, 3, 16, 16)
+    x = x / x.std(dim=(2, 3), keepdim=True)
+    x = x - x.mean(dim=(2, 3), keepdim=True)
+    assert torch.allclose(network(x), start.network(x[:, 1:2]), atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"),
-    [(NARROW, Architecture(width=16, levels=2, convolutions=2)), (WIDE, NARROW)],
-    ids=["another width", "fewer channels"],
+    [
+        (NARROW, Architecture(width=16, levels=2, convolutions=2)),
+        (WIDE, NARROW),
+        (NARROW, replace(NARROW, unshuffle=2)),
+    ],
+    ids=["another width", "fewer channels", "squares of pixels"],
 )
 def test_another_network_is_refused(theirs: Architecture, ours: Architecture) -> None:
     with pytest.raises(PriorError, match="they may differ in channels only"):
