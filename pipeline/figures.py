@@ -14,9 +14,7 @@ from matplotlib.figure import Figure
 
 OURS, CLASSICAL, INK, FAINT = "#0072b2", "#d55e00", "#1b1f24", "#8b949e"  # told apart by all eyes
 
-
 STAGES = ("#0072b2", "#56b4e9", "#009e73", "#f0e442", "#e69f00", "#d55e00", "#cc79a7", "#999999")
-
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -30,12 +28,8 @@ STYLE: Any = {
     "axes.spines.right": False,
 }
 
-
 DPI = 100
-
-
 ROOM = 1500, 1300  # width and height that pixels are enlarged to fill, in dots
-
 
 WIDEST = 1900  # above it they are made smaller than a dot
 

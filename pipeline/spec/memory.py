@@ -21,21 +21,12 @@ from ddgm.pipeline.volumes.volume import VolumeInfo
 # loads: so, runs of 6 and of 3,000 blocks hold about what is planned (measured: end_to_end)
 PROCESS_BYTES = 600_000_000
 
-
 # stacks of a block's slices in float32, one for each layer beside them: five are kept, others come
 # and go, and malloc finds no room for new ones where these were (measured: 69 bytes a pixel in all)
 STACKS = 13
-
-
 FLOAT = 4
-
-
 MOST_SLICES = 2**16  # of a block that a spec can ask for
-
-
 LOW_COST = 1.4  # of a method that couples slices, up to which a length of block is proposed
-
-
 SHARE = 0.9  # of its memory limit that a worker may use; Dask restarts it at 95 %
 
 

@@ -12,11 +12,7 @@ from ddgm.pipeline.spec.plan import Plan
 from ddgm.pipeline.volumes.box import Box
 
 SAMPLED = 64  # slabs or blocks that are looked at to count source chunks; they repeat
-
-
 ENTRY = 1000  # bytes that a chunk in the cache takes beside its voxels, at most
-
-
 MOST_CACHED = 500_000_000  # bytes of a worker; chunks of a block that are more are not kept
 
 
@@ -38,8 +34,9 @@ def fetch_bytes(plan: Plan) -> Fetch:
     """Bytes to fetch, with what chunks that slabs, or blocks, cut through cost."""
     info = plan.info
     item = np.dtype(info.dtype).itemsize
-    if info.views is not None:  # rows of the used views, in pixels of a voxel's size
-        rows = plan.slice_count * len(info.views) * plan.geometry.width * item
+    if info.views is not None:  # rows of the used views, a square of the stack's pixels to a voxel
+        pixels = plan.slice_count * plan.geometry.width * plan.spec.source.binning**2
+        rows = len(info.views) * pixels * item
         return Fetch(rows, rows)
     parts = list(_read_together(plan))
     voxels = sum(prod(own.shape) for own, _ in parts)

@@ -13,12 +13,7 @@ import numpy as np
 from ddgm.pipeline.store.ledger import Record
 
 NUMBERS = "attempts", "missing_voxels", "peak"  # fields of a record that are a number
-GROUPS = (
-    "seconds",
-    "gpu_seconds",
-    "sizes",
-    "read",
-)  # of a number for each of some names
+GROUPS = "seconds", "gpu_seconds", "sizes", "read"  # of a number for each of some names
 
 PLAIN = "block", "finished", "worker", "slice_block"  # columns of their own
 

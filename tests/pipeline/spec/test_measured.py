@@ -12,6 +12,7 @@ import pytest
 
 from ddgm.core.errors import DdgmError
 from ddgm.pipeline.run.preflight import prepare
+from ddgm.pipeline.spec.cost.fetch import fetch_bytes
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.spec.plan import PlanError, make_plan
 from ddgm.pipeline.spec.yaml_file import SpecError, check_spec, dump_spec, load_spec
@@ -127,3 +128,12 @@ def test_levels_that_were_never_fitted_are_refused(tmp_path: Path, tiny_prior: P
     write_views(tmp_path / "views.csv", [replace(view, offset=-3000.0) for view in views])
     with pytest.raises(DdgmError, match=r"source\.views: with its gains and offsets"):
         prepare(spec)
+
+
+@pytest.mark.parametrize("binning", [1, 2])
+def test_all_pixels_of_the_rows_are_fetched(tmp_path: Path, tiny_prior: Path, binning: int) -> None:
+    """A voxel is made of a square of the stack's pixels, of the views that are used."""
+    files = stack_of(tmp_path, np.zeros((32, 16, 48), np.float32), ANGLES, columns=48)
+    plan = make_plan(series_spec(tmp_path, files, 32, tiny_prior, source={"binning": binning}))
+    pixels = len(ANGLES) * 16 * 48
+    assert fetch_bytes(plan).needed == pixels * np.dtype(plan.info.dtype).itemsize
