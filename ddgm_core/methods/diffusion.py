@@ -138,6 +138,9 @@ class Ddx(VolumeDiffusion):
         "restored: from what prior.restorer makes of the data, for one evaluation more; with 3 "
         "steps, sigma from 0.5 and rho 30",
     )
+    passes: int = number(
+        1, "of prior.restorer, as many as it was trained for; of a restored start", ge=1, le=100
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,8 +152,12 @@ class Ddx(VolumeDiffusion):
         return ("denoiser", "restorer") if self.start == "restored" else ("denoiser",)
 
     @property
+    def passes_of_restorer(self) -> int:
+        return self.passes if self.start == "restored" else 0
+
+    @property
     def evaluations(self) -> int:
-        return self.steps + self._before
+        return self.steps + self.passes_of_restorer
 
     @property
     def draws(self) -> int:
@@ -158,15 +165,13 @@ class Ddx(VolumeDiffusion):
 
     @property
     def settings(self) -> str:
-        return super().settings + (", from a restored image" if self._before else "")
-
-    @property
-    def _before(self) -> int:
-        """Evaluations before the first noise level."""
-        return int(self.start == "restored")
+        if not (passes := self.passes_of_restorer):
+            return super().settings
+        made = f" of {passes} passes" if passes > 1 else ""
+        return f"{super().settings}, from a restored image{made}"
 
     def solve(self, problem: Problem) -> Tensor:
-        p = problem
+        p, before = problem, self.passes_of_restorer
         return samplers.ddx(
             p.projector,
             p.y,
@@ -176,10 +181,10 @@ class Ddx(VolumeDiffusion):
             p.tilt_noise,
             self.rho,
             self.kappa,
-            progress=lambda n, x: p.progress(n + self._before, x),
+            progress=lambda n, x: p.progress(n + before, x),
             planes=self.planes_of_levels,
             gamma=self.gamma,
-            start=partial(restored_start, p) if self._before else None,
+            start=partial(restored_start, p, passes=before) if before else None,
         )
 
     def data_step(self, problem: Problem, sigma: float) -> DataStep:

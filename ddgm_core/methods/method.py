@@ -107,7 +107,7 @@ class Method(Numbers):
     @property
     def passes_of_restorer(self) -> int:
         """Calls of the network that restores, in one chain, with a data step before each."""
-        return int("restorer" in self.networks)
+        return 0
 
     @property
     def evaluations(self) -> int:

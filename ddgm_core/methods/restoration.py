@@ -85,7 +85,7 @@ class Restore(Method):
     name: Literal["restore"] = "restore"
     passes: int = number(
         1,
-        "of the network, with a data step before each; as many as it was trained for",
+        "of prior.restorer, with a data step before each; as many as it was trained for",
         "passes",
         ge=1,
         le=100,

@@ -89,7 +89,7 @@ def check_restorer(
     if passes != card.passes:
         raise PriorError(
             f"{FIELD}: {name} was trained for passes: {card.passes}, and the method makes "
-            f"{passes}; a restored start makes 1, and restore as many as its number `passes` says"
+            f"{passes}; set method.passes: {card.passes}"
         )
     apart = max(abs(card.mean - prior.mean), abs(card.std - prior.std))
     if apart > SLIGHT * prior.std:

@@ -94,17 +94,14 @@ def benchmark(
     Example: `ddgm benchmark em.npy --methods restore,restored-ddx-3
     --restorer restore-perpendicular`
     """
+    from ddgm.core.networks.restorer import restorer_card
     from ddgm.pipeline.evaluation.compare import benchmark as compare
     from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
-    from ddgm.pipeline.evaluation.methods import PRESETS, parse_method
+    from ddgm.pipeline.evaluation.methods import parse_method, usual
     from ddgm.pipeline.progress_bar import counted
 
-    usual = [
-        m
-        for m, method in PRESETS.items()
-        if m not in ("dps-1000", "diffpir-50") and (restorer or "restorer" not in method.networks)
-    ]
-    chosen = {m: parse_method(m) for m in (methods.split(",") if methods else usual)}
+    passes = restorer_card(restorer).passes if restorer else 0
+    named = {m: parse_method(m) for m in methods.split(",")} if methods else usual(passes)
     request = ComparisonRequest(
         data,
         mip,
@@ -123,7 +120,7 @@ def benchmark(
         any_tilts=any_tilts,
     )
     with counted(console, "methods") as progress:
-        compare(request, chosen, out, progress)
+        compare(request, named, out, progress)
     console.print((out / "benchmark.md").read_text("utf-8"))
     console.print(f"wrote {out}/benchmark.md, .json, .png and benchmark-trade.png")
 

@@ -80,6 +80,21 @@ def parse_method(text: str) -> Method:
     return method
 
 
+def usual(restorer_passes: int) -> dict[str, Method]:
+    """The presets that a comparison makes unless told otherwise, by name.
+
+    Args:
+        restorer_passes: that the network that restores was trained for; 0 where there is none.
+    """
+    chosen = {n: m for n, m in PRESETS.items() if n not in ("dps-1000", "diffpir-50")}
+    if not restorer_passes:
+        return {n: m for n, m in chosen.items() if "restorer" not in m.networks}
+    return {
+        n: replace(m, passes=restorer_passes) if isinstance(m, Restore | Ddx) else m
+        for n, m in chosen.items()
+    }
+
+
 def with_number(method: Method, name: str, text: str) -> Method:
     """The method with one number given as text; `sigma=3..0.03` are σ_1 and σ_N, `sigma=3` σ_1.
 

@@ -101,6 +101,17 @@ def test_ddx_counts_the_evaluation_before_its_levels() -> None:
     assert seen == list(range(8))
 
 
+def test_ddx_goes_on_from_an_image_of_several_passes() -> None:
+    seen: list[int] = []
+    ddx = Ddx(start="restored", passes=2, steps=1, sigma=(0.1, 0.1), rho=1e-6, kappa=1e-6)
+    x = ddx.sample(problem(denoise=torch.zeros_like, progress=lambda n, x: seen.append(n)))[0]
+    twice = Restore(passes=2).sample(problem())[0]
+    assert torch.allclose(x - 0.1 * problem().noise(0), twice, atol=1e-3)
+    assert (ddx.evaluations, seen) == (3, [0, 1, 2])
+    assert ddx.settings.endswith(", from a restored image of 2 passes")
+    assert Ddx(passes=2).evaluations == Ddx().evaluations
+
+
 def test_ddx_without_a_start_calls_no_restorer() -> None:
     def never(x: Tensor) -> Tensor:
         raise AssertionError

@@ -30,7 +30,7 @@ from ddgm.pipeline.evaluation.comparison_request import (
     ComparisonSettings,
 )
 from ddgm.pipeline.evaluation.measure import projector_for, solve
-from ddgm.pipeline.evaluation.methods import PRESETS, in_spec, label, parse_method
+from ddgm.pipeline.evaluation.methods import PRESETS, in_spec, label, parse_method, usual
 from ddgm.pipeline.spec.model import Spec
 from ddgm.pipeline.volumes.array import opened
 from tests.pipeline.runs import phantom_volume, run_ddgm
@@ -231,3 +231,12 @@ def test_an_array_is_as_good_as_a_volume(url: str, tmp_path: Path, tiny_prior: P
         ComparisonRequest(url, **given),
     )
     assert torch.equal(ours.normalised, theirs.normalised)
+
+
+def test_a_comparison_makes_the_passes_that_its_restorer_was_trained_for() -> None:
+    assert not any("restorer" in method.networks for method in usual(0).values())
+    three = usual(3)
+    assert three["restore"].evaluations == 3
+    assert three["restored-ddx-3"].evaluations == 6
+    assert {m.passes_of_restorer for m in three.values()} == {0, 3}
+    assert set(three) == set(PRESETS) - {"dps-1000", "diffpir-50"}
