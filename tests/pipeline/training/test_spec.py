@@ -36,7 +36,8 @@ def test_defaults_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train-fib25", "train-full", "train-hemibrain", "train-neighbours"]
+    "name",
+    sorted(f.name[:-5] for f in files("ddgm.deploy.specs").iterdir() if f.name[:6] == "train-"),
 )
 def test_shipped_specs_load_and_survive_being_written(name: str, tmp_path: Path) -> None:
     spec = load_spec(Path(str(files("ddgm.deploy.specs") / f"{name}.yaml")), TrainingSpec)

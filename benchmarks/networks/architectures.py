@@ -1,6 +1,6 @@
 """What a patch costs by architecture, and what its time goes into.
 
-    python -m benchmarks.architectures [--batch 8]
+    python -m benchmarks.networks.architectures [--batch 8]
 
 `unshuffle` is the side of the squares of pixels that a network takes as channels. Shares are of the
 time that PyTorch's profiler gives each kind of operator; a cast, or a move, is among the others.

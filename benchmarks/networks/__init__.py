@@ -1,0 +1,1 @@
+"""What networks cost, by architecture and in a solve."""
