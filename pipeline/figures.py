@@ -29,6 +29,7 @@ STYLE: Any = {
 }
 
 DPI = 100
+LETTER = 8  # dots of a letter of a label, at most on average
 ROOM = 1500, 1300  # width and height that pixels are enlarged to fill, in dots
 
 WIDEST = 1900  # above it they are made smaller than a dot
@@ -247,11 +248,11 @@ def table(images: np.ndarray, labels: Sequence[str], title: str) -> bytes:
     rows, columns, height, width = images.shape
     low, high = grey_window(images[0])
     whole = grid(images.reshape(rows * columns, height, width), columns)
-    scale = TILE / width / DPI
+    across, tall = (round(n * TILE / width) for n in whole.shape[::-1])
+    left = LETTER * max(len(line) for label in labels for line in label.splitlines()) + 12
     with matplotlib.rc_context(STYLE):
-        size = whole.shape[1] * scale + 1.7, whole.shape[0] * scale + 0.35
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=((left + across + 5) / DPI, (tall + 30) / DPI), dpi=DPI)
+        axes = _axes(figure, left, 5, across, tall)
         axes.imshow(whole, cmap="gray", vmin=low, vmax=high)
         axes.set_yticks([(height + GAP) * i + height / 2 for i in range(rows)], labels)
         axes.set_xticks([])

@@ -54,3 +54,19 @@ def test_lines_break_where_slices_are_missing() -> None:
     x, y = report_figures._with_gaps(np.array([5.0, 1, 2, 6]), np.array([50.0, 10, 20, 60]))
     np.testing.assert_array_equal(x, [1, 2, np.nan, 5, 6])
     np.testing.assert_array_equal(y, [10, 20, np.nan, 50, 60])
+
+
+@pytest.mark.parametrize("label", ["truth", "restored-ddx-2:passes=3\n0.06", 8 * "mean of " + "MM"])
+def test_labels_of_a_table_are_whole(label: str) -> None:
+    """Ink in the column of labels, none at the picture's edge; images in shades of their own."""
+    images = np.zeros((2, 3, 64, 64))
+    images[..., :16] = 1000
+    picture = decoded(figures.table(images, [label, "truth"], "title"))[..., 0]
+    assert (picture[:, :3] == 1).all()
+    inked = np.flatnonzero((picture < 0.5).any(axis=0))
+    assert 3 <= inked[0] < 100
+    assert picture.shape[1] - inked[-1] < 12
+    assert (
+        picture[:, -40:] < 0.05
+    ).mean() > 0.8  # black at the right of an image, white at its left
+    assert (picture[:, -125:-110] > 0.95).mean() > 0.8
