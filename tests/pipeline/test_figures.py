@@ -68,5 +68,5 @@ def test_labels_of_a_table_are_whole(label: str) -> None:
     assert picture.shape[1] - inked[-1] < 12
     assert (
         picture[:, -40:] < 0.05
-    ).mean() > 0.8  # black at the right of an image, white at its left
-    assert (picture[:, -125:-110] > 0.95).mean() > 0.8
+    ).mean() > 0.7  # black at the right of an image, white at its left
+    assert (picture[:, -125:-110] > 0.95).mean() > 0.7
