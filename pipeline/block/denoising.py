@@ -68,9 +68,9 @@ def check_prior(spec: Spec, card: PriorCard) -> None:
         PriorError: it restores tilt series; or it sees neighbouring slices, and the method solves
             each alone, or it is to do it in float8, for which there are no such kernels.
     """
+    card.check_denoises("prior.weights")
     if "denoiser" not in spec.method.networks:
         return
-    card.check_denoises("prior.weights")
     if not spec.method.couples_slices:
         remedy = "set method.planes: alternate, or choose another prior"
         card.check_alone("prior.weights", remedy)

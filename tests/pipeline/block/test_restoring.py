@@ -151,9 +151,11 @@ def test_networks_of_the_other_task_are_refused(
     spec = data(url, tmp_path / "run", tiny_prior, ONE_PASS)
     with pytest.raises(PriorError, match=r"prior.restorer: .* is a prior, which denoises"):
         prepare(with_restorer(spec, tiny_prior))
-    swapped = data(url, tmp_path / "run", restorer, {"name": "ddx"})
-    with pytest.raises(PriorError, match=r"prior.weights: its network restores tilt series"):
-        prepare(Spec.model_validate(swapped))
+    swapped = Spec.model_validate(data(url, tmp_path / "run", restorer, {"name": "ddx"}))
+    alone = with_restorer(data(url, tmp_path / "run", restorer, ONE_PASS), restorer)
+    for other in (swapped, alone):  # also where it would only normalise
+        with pytest.raises(PriorError, match=r"prior.weights: its network restores tilt series"):
+            prepare(other)
 
 
 def test_arrays_are_restored_as_runs_are(
