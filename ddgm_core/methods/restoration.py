@@ -13,9 +13,7 @@ from ddgm.core.networks.denoiser import Denoiser
 from ddgm.core.numbers import number
 from ddgm.core.projectors import DataStep, ProximalStep
 
-LEFT = (
-    0.08  # variance of the error that a pass leaves: its MSE (measured, docs/results/restoring.md)
-)
+LEFT = 0.08  # variance of the error that a pass leaves (measured, docs/results/restoring.md)
 
 
 def tikhonov(proximal: ProximalStep, like: Tensor, tilt_noise: float) -> Tensor:

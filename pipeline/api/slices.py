@@ -13,13 +13,17 @@ from ddgm.core.device import default_device
 from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Method
 from ddgm.core.networks.prior import Prior, PriorError, load_prior
-from ddgm.core.networks.restorer import check_restorer, restorer_card
 from ddgm.core.networks.tiling import TiledDenoiser
 from ddgm.core.paper import TILT_NOISE
 from ddgm.core.projectors import Projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import numbered_origins
-from ddgm.pipeline.block.denoising import check_prior, slice_denoiser, slice_restorer
+from ddgm.pipeline.block.denoising import (
+    check_prior,
+    check_spec_restorer,
+    slice_denoiser,
+    slice_restorer,
+)
 from ddgm.pipeline.block.solver import Solver, cached_projector
 from ddgm.pipeline.spec.base import nearly_equal
 from ddgm.pipeline.spec.model import BlockSpec, Spec
@@ -171,10 +175,8 @@ def reconstruct(
     _check_aspect(spec, loaded, geometry)
     check_prior(spec, loaded.card)
     backend, device = BatchedProjector(_backend(geometry), at_once), default_device()
-    if restorer := slice_restorer(spec, device):
-        name = str(spec.prior.restorer)
-        passes = spec.method.passes_of_restorer
-        check_restorer(name, restorer_card(name), loaded.card, geometry, noise, passes)
+    check_spec_restorer(spec, loaded.card, geometry)
+    restorer = slice_restorer(spec, device)
     denoise = slice_denoiser(loaded, spec.prior, device)
     solver = Solver(spec, backend, denoise, device, restore=restorer)
     return like(solver.reconstruct(sinograms, numbered_origins(len(sinograms))), y)

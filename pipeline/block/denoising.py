@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+from ddgm.core.geometry import TiltGeometry
 from ddgm.core.networks.denoiser import NO_FLOAT8, Denoiser, NetworkDenoiser
 from ddgm.core.networks.fixed_batches import FixedBatches
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError
-from ddgm.core.networks.restorer import load_restorer
+from ddgm.core.networks.restorer import check_restorer, load_restorer, restorer_card
 from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.pipeline.spec.model import PriorSpec, Spec
 
@@ -76,3 +77,23 @@ def check_prior(spec: Spec, card: PriorCard) -> None:
         card.check_alone("prior.weights", remedy)
     if spec.prior.precision == "float8" and not card.architecture.has_kernels:
         raise PriorError(NO_FLOAT8)
+
+
+def check_spec_restorer(spec: Spec, prior: PriorCard, geometry: TiltGeometry) -> None:
+    """Refuse the spec's network that restores, if its method has one, where it cannot be used.
+
+    Args:
+        prior: the card of the spec's prior.
+        geometry: of the tilt series.
+
+    Raises:
+        PriorError: it was trained on other tilts or images, or for other passes, or there are no
+            kernels for it in float8.
+    """
+    if "restorer" not in spec.method.networks:
+        return
+    name = str(spec.prior.restorer)
+    card, passes = restorer_card(name), spec.method.passes_of_restorer
+    check_restorer(name, card, prior, geometry, spec.tilts.noise, passes)
+    if spec.prior.precision == "float8" and not card.architecture.has_kernels:
+        raise PriorError(f"prior.restorer: {name} runs in no float8; {NO_FLOAT8}")

@@ -10,12 +10,12 @@ from ddgm.core.device import default_device
 from ddgm.core.errors import DdgmError
 from ddgm.core.networks import gpu
 from ddgm.core.networks.prior import Prior, PriorCard, PriorError, read_card, settled
-from ddgm.core.networks.restorer import check_restorer, restorer_card, settled_restorer
+from ddgm.core.networks.restorer import settled_restorer
 from ddgm.core.projectors import Spectral
 from ddgm.core.projectors.spectral import check_basis
 from ddgm.pipeline.block.calibration import conditions_of, load_calibration, whole_name
 from ddgm.pipeline.block.code import code_digest
-from ddgm.pipeline.block.denoising import check_prior
+from ddgm.pipeline.block.denoising import check_prior, check_spec_restorer
 from ddgm.pipeline.block.solver import cached_prior, cached_solver
 from ddgm.pipeline.block.task import RunContext
 from ddgm.pipeline.run.grey_levels import check_grey
@@ -152,11 +152,7 @@ def check_card(plan: Plan) -> None:
     check_prior(plan.spec, card)
     _check_sides(plan, card)
     _check_sigma(plan.spec, card)
-    prior = plan.spec.prior
-    if prior.restorer is not None and "restorer" in plan.spec.method.networks:
-        theirs = restorer_card(prior.restorer)
-        noise, passes = plan.spec.tilts.noise, plan.spec.method.passes_of_restorer
-        check_restorer(prior.restorer, theirs, card, plan.kept, noise, passes)
+    check_spec_restorer(plan.spec, card, plan.kept)
 
 
 def _settled(spec: Spec) -> Spec:

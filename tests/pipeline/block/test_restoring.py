@@ -15,6 +15,7 @@ import ddgm
 from ddgm.core.networks.conditions import Conditions
 from ddgm.core.networks.prior import PriorError, load_prior, save_prior
 from ddgm.core.networks.unet import UNet
+from ddgm.pipeline.block.denoising import check_spec_restorer
 from ddgm.pipeline.evaluation.comparison_request import BenchmarkError, ComparisonRequest
 from ddgm.pipeline.evaluation.methods import PRESETS
 from ddgm.pipeline.run.preflight import prepare
@@ -143,6 +144,21 @@ def test_other_passes_are_refused_before_anything_is_written(
     with pytest.raises(PriorError, match="trained for passes: 1, and the method makes 3"):
         prepare(with_restorer(spec, restorer))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_restorer_on_squares_of_pixels_is_refused_in_float8(
+    url: str, tiny_prior: Path, restorer: Path, tmp_path: Path
+) -> None:
+    card = load_prior(str(restorer)).card
+    squares = replace(card.architecture, unshuffle=2)
+    path = tmp_path / "squares.safetensors"
+    save_prior(path, UNet(squares), replace(card, architecture=squares))
+    given = data(url, "run", tiny_prior, ONE_PASS)
+    given["prior"] |= {"precision": "float8"}
+    spec, prior = with_restorer(given, path), load_prior(str(tiny_prior)).card
+    with pytest.raises(PriorError, match=r"prior.restorer: .* runs in no float8; .* use bfloat16"):
+        check_spec_restorer(spec, prior, make_plan(spec).kept)
+    check_spec_restorer(with_restorer(given, restorer), prior, make_plan(spec).kept)
 
 
 def test_networks_of_the_other_task_are_refused(
