@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,13 +23,13 @@ from ddgm.core.device import default_device
 from ddgm.core.methods.diffusion import Ddx
 from ddgm.core.methods.method import Method, Problem
 from ddgm.core.methods.restoration import Restore
-from ddgm.core.networks.denoiser import Denoiser, NetworkDenoiser, Precision
-from ddgm.core.networks.fixed_batches import FixedBatches
+from ddgm.core.networks.denoiser import Denoiser, Precision
 from ddgm.core.networks.prior import Prior
 from ddgm.core.networks.restorer import check_restorer, load_restorer
-from ddgm.core.networks.tiling import RowDenoiser, TiledDenoiser
 from ddgm.core.process_memory import keep_freed_memory
 from ddgm.core.simulation.noise import NoiseField
+from ddgm.pipeline.block.denoising import slice_denoiser
+from ddgm.pipeline.spec.model import PriorSpec
 
 DDX = Ddx(steps=10, rho=15.0)
 LEVELS = Ddx(start="restored", steps=2, sigma=(0.3, 0.1), rho=30.0)
@@ -70,24 +71,18 @@ def jobs(
     case: Case, learned: dict[str, Prior], precision: Precision, batch: int
 ) -> Iterator[tuple[str, Method, Callable[[], Tensor]]]:
     """Solves by name, with their method."""
-    for way in ("tiles", "rows"):
-        prior = denoiser(case, case.prior, precision, way, batch)
+    tilings: tuple[Literal["tiles", "rows"], ...] = ("tiles", "rows")
+    for way in tilings:
+        network_spec = PriorSpec(precision=precision, tiling=way, batch=batch)
+        prior = slice_denoiser(case.prior, network_spec, case.device)
         yield f"DDX, N = 10, {way}", DDX, solving(case, DDX, prior, None)
         for name, r in learned.items():
-            network = denoiser(case, r, precision, way, batch)
+            network = slice_denoiser(r, network_spec, case.device)
             passes = r.card.passes
             alone = Restore(passes=passes)
             yield f"{name}, {way}", alone, solving(case, alone, prior, network)
             more = replace(LEVELS, passes=passes)
             yield f"{name}, then DDX, N = 2, {way}", more, solving(case, more, prior, network)
-
-
-def denoiser(case: Case, prior: Prior, precision: Precision, way: str, batch: int) -> Denoiser:
-    """A network over slices of any width."""
-    network, card = NetworkDenoiser(prior.network, precision, case.device), prior.card
-    if way == "rows":
-        return RowDenoiser(FixedBatches(network, 1), card.architecture.multiple)
-    return TiledDenoiser(FixedBatches(network, batch), card.patch)
 
 
 def solving(

@@ -146,6 +146,8 @@ class Ddx(VolumeDiffusion):
         super().__post_init__()
         if self.start not in ("zero", "restored"):
             raise MethodError(f"start: {self.start!r} must be zero or restored")
+        if self.passes > 1 and self.start == "zero":
+            raise MethodError(f"passes: {self.passes} are of a restored start; set start: restored")
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -90,7 +90,7 @@ def usual(restorer_passes: int) -> dict[str, Method]:
     if not restorer_passes:
         return {n: m for n, m in chosen.items() if "restorer" not in m.networks}
     return {
-        n: replace(m, passes=restorer_passes) if isinstance(m, Restore | Ddx) else m
+        n: replace(m, passes=restorer_passes) if "restorer" in m.networks else m  # type: ignore[call-arg]
         for n, m in chosen.items()
     }
 

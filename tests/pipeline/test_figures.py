@@ -66,7 +66,5 @@ def test_labels_of_a_table_are_whole(label: str) -> None:
     inked = np.flatnonzero((picture < 0.5).any(axis=0))
     assert 3 <= inked[0] < 100
     assert picture.shape[1] - inked[-1] < 12
-    assert (
-        picture[:, -40:] < 0.05
-    ).mean() > 0.7  # black at the right of an image, white at its left
-    assert (picture[:, -125:-110] > 0.95).mean() > 0.7
+    black, white = picture[:, -40:] < 0.05, picture[:, -125:-110] > 0.95  # right, left of an image
+    assert min(black.mean(), white.mean()) > 0.7
