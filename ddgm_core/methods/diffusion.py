@@ -141,13 +141,21 @@ class Ddx(VolumeDiffusion):
     passes: int = number(
         1, "of prior.restorer, as many as it was trained for; of a restored start", ge=1, le=100
     )
+    channels: int = number(
+        1,
+        "neighbouring slices that prior.restorer sees at once, as it was trained; of a restored "
+        "start",
+        ge=1,
+        le=9,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.start not in ("zero", "restored"):
             raise MethodError(f"start: {self.start!r} must be zero or restored")
-        if self.passes > 1 and self.start == "zero":
-            raise MethodError(f"passes: {self.passes} are of a restored start; set start: restored")
+        for name in ("passes", "channels"):
+            if (value := getattr(self, name)) > 1 and self.start == "zero":
+                raise MethodError(f"{name}: {value} are of a restored start; set start: restored")
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -156,6 +164,14 @@ class Ddx(VolumeDiffusion):
     @property
     def passes_of_restorer(self) -> int:
         return self.passes if self.start == "restored" else 0
+
+    @property
+    def channels_of_restorer(self) -> int:
+        return self.channels
+
+    @property
+    def couples_slices(self) -> bool:
+        return super().couples_slices or self.channels > 1
 
     @property
     def evaluations(self) -> int:

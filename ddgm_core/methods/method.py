@@ -110,6 +110,11 @@ class Method(Numbers):
         return 0
 
     @property
+    def channels_of_restorer(self) -> int:
+        """Neighbouring slices that the network that restores sees at once."""
+        return 1
+
+    @property
     def evaluations(self) -> int:
         """Network evaluations of a slice, in one chain."""
         return len(self.sigmas)

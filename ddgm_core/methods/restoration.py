@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from ddgm.core.methods.method import Method, Network, Problem
-from ddgm.core.networks.denoiser import Denoiser
+from ddgm.core.networks.planes import predicted_noise
 from ddgm.core.numbers import number
 from ddgm.core.projectors import DataStep, ProximalStep
 
@@ -29,7 +30,7 @@ def tikhonov(proximal: ProximalStep, like: Tensor, tilt_noise: float) -> Tensor:
 
 def restored(
     proximal: ProximalStep,
-    restore: Denoiser,
+    restore: Callable[[Tensor], Tensor],
     like: Tensor,
     tilt_noise: float,
     passes: int = 1,
@@ -46,7 +47,7 @@ def restored(
 
     Args:
         proximal: as of `tikhonov`.
-        restore: R, on (B, 1, thickness, width).
+        restore: R, of (B, thickness, width) the errors, as it is.
         like: (B, thickness, width), for its shape and device.
         tilt_noise: σ_y.
         passes: calls of R, as many as it was trained for.
@@ -57,7 +58,7 @@ def restored(
     """
     z = tikhonov(proximal, like, tilt_noise)
     for n in range(passes):
-        x = z - restore(z[:, None])[:, 0]
+        x = z - restore(z)
         progress(n, x)
         if n + 1 == passes:
             return x
@@ -70,7 +71,8 @@ def restored_start(problem: Problem, proximal: ProximalStep, passes: int = 1) ->
     p, g = problem, problem.projector.geometry
     assert p.restore is not None  # see `Method.networks`
     like = p.y.new_zeros(len(p.y), g.thickness, g.width)
-    return restored(proximal, p.restore, like, p.tilt_noise, passes, p.progress)
+    restore = partial(predicted_noise, p.restore, plane="slice")
+    return restored(proximal, restore, like, p.tilt_noise, passes, p.progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,9 @@ class Restore(Method):
         ge=1,
         le=100,
     )
+    channels: int = number(
+        1, "neighbouring slices that prior.restorer sees at once, as it was trained", ge=1, le=9
+    )
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -96,6 +101,14 @@ class Restore(Method):
     @property
     def passes_of_restorer(self) -> int:
         return self.passes
+
+    @property
+    def channels_of_restorer(self) -> int:
+        return self.channels
+
+    @property
+    def couples_slices(self) -> bool:
+        return self.channels > 1
 
     @property
     def evaluations(self) -> int:

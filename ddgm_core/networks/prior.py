@@ -124,12 +124,11 @@ def save_prior(
     # one key: safetensors writes several in any order, and the same weights are to be the same file
     fields = asdict(card)
     # a card is as it was before there were other networks, as long as it needs no more
-    if card.restores is None:
-        del fields["restores"]
-    if card.architecture.unshuffle == 1:
-        del fields["architecture"]["unshuffle"]
-    if card.passes == 1:
-        del fields["passes"]
+    tilts, architecture = fields["restores"] or {}, fields["architecture"]
+    later = (tilts, "range", None), (fields, "restores", None), (fields, "passes", 1)
+    for part, name, usual in (*later, (architecture, "unshuffle", 1)):
+        if part.get(name) == usual:
+            part.pop(name, None)
     metadata = {"ddgm": json.dumps({"format": FORMAT, "card": fields}, sort_keys=True)}
     atomic_write(path, save(weights, metadata))
 

@@ -66,6 +66,7 @@ def check_restorer(
     geometry: TiltGeometry,
     tilt_noise: float,
     passes: int,
+    channels: int = 1,
 ) -> None:
     """Refuse a network for other tilt series, or other images, than it was trained on.
 
@@ -76,6 +77,7 @@ def check_restorer(
         geometry: of the tilt series.
         tilt_noise: σ_y of the tilt series.
         passes: that the method makes of it.
+        channels: neighbouring slices that the method gives it at once.
 
     Raises:
         PriorError: one of these differs; it names both values.
@@ -86,11 +88,13 @@ def check_restorer(
             f"{FIELD}: {name} was trained to restore {difference}; give one that was trained for "
             "these tilts (`ddgm train` with `restore`), or choose a method without it, as ddx"
         )
-    if passes != card.passes:
-        raise PriorError(
-            f"{FIELD}: {name} was trained for passes: {card.passes}, and the method makes "
-            f"{passes}; set method.passes: {card.passes}"
-        )
+    numbers = {"passes": (card.passes, passes), "channels": (card.architecture.channels, channels)}
+    for field, (trained, asked) in numbers.items():
+        if trained != asked:
+            raise PriorError(
+                f"{FIELD}: {name} was trained for {field}: {trained}, and the method has {asked}; "
+                f"set method.{field}: {trained}"
+            )
     apart = max(abs(card.mean - prior.mean), abs(card.std - prior.std))
     if apart > SLIGHT * prior.std:
         raise PriorError(

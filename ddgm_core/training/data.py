@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ddgm.core.errors import DdgmError
-from ddgm.core.networks.conditions import Conditions
 from ddgm.core.training.brick_schedule import BrickSchedule
+from ddgm.core.training.recipe import Recipe
 
 AXES = "zyx"
 
@@ -83,38 +83,46 @@ def random_patch(
     return stack[::-1] if channels > 1 and rng.integers(2) else stack
 
 
-def random_slice(
-    volume: np.ndarray, sides: tuple[int, int], rng: np.random.Generator
+def random_slices(
+    volume: np.ndarray, sides: tuple[int, int], rng: np.random.Generator, count: int = 1
 ) -> np.ndarray:
-    """A view of a slice of these sides, at a random place, its axes any two of the volume's.
+    """A (count, rows, columns) view of neighbouring slices, at a random place, along any axes.
 
     Raises:
-        PatchError: no slice of these sides fits.
+        PatchError: no such slices fit.
     """
-    pairs = slice_axes(volume.shape, sides)
+    pairs = slice_axes(volume.shape, sides, count)
     rows, columns = pairs[rng.integers(len(pairs))]
-    starts, lengths = [int(rng.integers(n)) for n in volume.shape], [1, 1, 1]
+    starts = [int(rng.integers(max(n - count + 1, 1))) for n in volume.shape]
+    lengths = [count] * 3
     for axis, side in ((rows, sides[0]), (columns, sides[1])):
         starts[axis] = int(rng.integers(volume.shape[axis] - side + 1))
         lengths[axis] = side
     view = volume[tuple(slice(s, s + n) for s, n in zip(starts, lengths, strict=True))]
-    view = np.moveaxis(view, (rows, columns), (1, 2))[0]
-    return view[:: rng.choice((1, -1)), :: rng.choice((1, -1))]
+    view = np.moveaxis(view, (rows, columns), (1, 2))
+    view = view[:, :: rng.choice((1, -1)), :: rng.choice((1, -1))]
+    return view if count == 1 else view[:: rng.choice((1, -1))]
 
 
-def slice_axes(shape: Sequence[int], sides: tuple[int, int]) -> list[tuple[int, int]]:
-    """Pairs of axes, of rows and of columns, along which a slice of these sides fits.
+def slice_axes(
+    shape: Sequence[int], sides: tuple[int, int], count: int = 1
+) -> list[tuple[int, int]]:
+    """Pairs of axes, of rows and of columns, along which `count` slices of these sides fit.
 
     Raises:
         PatchError: there are none.
     """
     pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
-    found = [(a, b) for a, b in pairs if shape[a] >= sides[0] and shape[b] >= sides[1]]
+    found = [
+        (a, b)
+        for a, b in pairs
+        if shape[a] >= sides[0] and shape[b] >= sides[1] and shape[3 - a - b] >= count
+    ]
     if not found:
         size = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, shape, strict=True))
         raise PatchError(
-            f"a volume of {size} voxels holds no slice of {sides[0]} x {sides[1]}; give a larger "
-            "box or narrower slices"
+            f"a volume of {size} voxels holds no slice of {sides[0]} x {sides[1]}"
+            f"{f' x {count}' if count > 1 else ''}; give a larger box or narrower slices"
         )
     return found
 
@@ -195,22 +203,25 @@ class NoisyPatches(Dataset[tuple[Tensor, Tensor, np.float32]]):
 
 
 class TiltedSlices(Dataset[tuple[Tensor, Tensor]]):
-    """Endless slices x, (1, thickness, width), and unit noise of their sinograms, (views, bins).
+    """Endless neighbouring slices x, and unit noise of their sinograms.
+
+    They are (stack, thickness, width) and (stack, views, bins).
 
     Args:
         drawing: where slices come from.
-        conditions: of the tilt series.
+        recipe: of a network that restores, with the tilt series.
     """
 
-    def __init__(self, drawing: Drawing, conditions: Conditions) -> None:
-        self.drawing, self.geometry = drawing, conditions.geometry
+    def __init__(self, drawing: Drawing, recipe: Recipe) -> None:
+        self.drawing, self.recipe = drawing, recipe
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        g = self.geometry
-        brick, rng = self.drawing.brick(i)
-        x = self.drawing.normalised(random_slice(brick, (g.thickness, g.width), rng))
-        noise = rng.standard_normal((g.views, g.bins), dtype=np.float32)
-        return torch.from_numpy(x[None]), torch.from_numpy(noise)
+        recipe, (brick, rng) = self.recipe, self.drawing.brick(i)
+        g = recipe.conditions(i // recipe.batch).geometry
+        sides = g.thickness, g.width
+        x = self.drawing.normalised(random_slices(brick, sides, rng, recipe.stack))
+        noise = rng.standard_normal((recipe.stack, g.views, g.bins), dtype=np.float32)
+        return torch.from_numpy(x), torch.from_numpy(noise)
 
 
 class SequentialBatches(Sampler[list[int]]):

@@ -57,6 +57,17 @@ class Recipe:
     restores: Conditions | None = None
     passes: int = 1
 
+    @property
+    def stack(self) -> int:
+        """Neighbouring slices to a sample: so many that the middle one's result knows no end."""
+        passes = self.passes if self.restores else 1
+        return 1 + (self.architecture.channels - 1) * passes
+
+    def conditions(self, update: int) -> Conditions:
+        """The tilt series that an update learns to restore."""
+        assert self.restores is not None
+        return self.restores.drawn(self.seed, update)
+
 
 @dataclass(frozen=True)
 class RuntimeOptions:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ddgm.core import paper
+from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.least_squares import gradient_descent
 from ddgm.core.methods.restoration import restored, tikhonov
 from ddgm.core.metrics.scores import mse
-from ddgm.core.networks.conditions import Conditions
+from ddgm.core.networks.conditions import TILTS
 from ddgm.core.networks.denoiser import NetworkDenoiser
+from ddgm.core.networks.planes import neighbours
 from ddgm.core.networks.prior import Prior
 from ddgm.core.networks.unet import UNet
 from ddgm.core.projectors import Projector, ProximalStep, Spectral, projector
@@ -33,48 +36,53 @@ class Restoration(AveragedNetwork):
     """Minimises ‖z - R(z) - x‖² for the Tikhonov reconstruction z (see `methods.restoration`).
 
     Of a slice wider than a patch one tile at random is learnt from; of a network for a few
-    passes, which a data step joins, the whole slice.
+    passes, which a data step joins, the whole slice. One that sees neighbours learns from all
+    slices of a stack.
     """
 
     def __init__(self, recipe: Recipe, start: Prior | None = None) -> None:
         super().__init__(recipe, start)
-        assert recipe.restores is not None
-        self.conditions: Conditions = recipe.restores
         if start is not None and start.card.restores is None:
             with torch.no_grad():
                 for p in (*self.network.head.parameters(), *self.averaged.head.parameters()):
                     p.mul_(ERROR_SCALE)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, noise, sigma = batch[0][:, 0], batch[1], self.conditions.tilt_noise
-        a = exact_projector(self.conditions, str(self.device))
+        x, noise = (t.flatten(0, 1) for t in batch)
+        conditions = self.recipe.conditions(self.global_step)
+        a, sigma = exact_projector(conditions.geometry, str(self.device)), conditions.tilt_noise
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             solve = a.proximal(a.forward(x) + sigma * noise)
         if self.recipe.passes > 1:
-            return torch.mean((self._unrolled(solve, x) - x) ** 2)
+            return torch.mean((self._unrolled(solve, x, sigma) - x) ** 2)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             z = tikhonov(solve, x, sigma)
         rng = np.random.default_rng((self.recipe.seed, self.global_step))
         column = int(rng.integers(x.shape[-1] - self.recipe.patch + 1))
         z, x = (t[..., column : column + self.recipe.patch] for t in (z, x))
-        predicted = self._predict(z[:, None].contiguous(memory_format=torch.channels_last))[:, 0]
-        return torch.mean((z - predicted - x) ** 2)
+        return torch.mean((z - self._errors(z) - x) ** 2)
 
-    def _unrolled(self, solve: ProximalStep, like: Tensor) -> Tensor:
+    def _unrolled(self, solve: ProximalStep, like: Tensor, sigma: float) -> Tensor:
         def data_step(x: Tensor, mu: float) -> Tensor:
             with torch.autocast(self.device.type, enabled=False):
                 return solve(x.float(), mu)
 
-        def restore(x: Tensor) -> Tensor:
-            return self._predict(x.contiguous(memory_format=torch.channels_last)).float()
+        return restored(data_step, self._errors, like, sigma, self.recipe.passes)
 
-        return restored(data_step, restore, like, self.conditions.tilt_noise, self.recipe.passes)
+    def _errors(self, z: Tensor) -> Tensor:
+        return in_stacks(self._predict, z, self.recipe).float()
 
 
-@cache
-def exact_projector(conditions: Conditions, device: str) -> Projector:
-    """A of some conditions, with exact proximal steps, built once per process."""
-    geometry = conditions.geometry
+def in_stacks(network: Callable[[Tensor], Tensor], z: Tensor, recipe: Recipe) -> Tensor:
+    """A restoring network's errors of some samples' slices, (samples · stack, ·, ·), as z."""
+    beside = neighbours(recipe.stack, recipe.architecture.channels).to(z.device)
+    images = z.unflatten(0, (-1, recipe.stack))[:, beside].flatten(0, 1)
+    return network(images.contiguous(memory_format=torch.channels_last))[:, 0]
+
+
+@lru_cache(maxsize=2 * TILTS)
+def exact_projector(geometry: TiltGeometry, device: str) -> Projector:
+    """A of a geometry, with exact proximal steps, built once per process."""
     a = projector(geometry, device=torch.device(device))
     return a if isinstance(a, Spectral) else DenseProjector(geometry, device=torch.device(device))
 
@@ -86,20 +94,23 @@ def validate(network: UNet, recipe: Recipe, patches: Tensor, step: int) -> Valid
     Args:
         network: as it is after `step` updates.
         recipe: with the tilt series.
-        patches: (B, 1, patch, patch) clean and never trained on, on the network's device.
+        patches: (B, stack, patch, patch) clean and never trained on, on the network's device; of
+            a stack the slice in the middle counts.
         step: updates done.
     """
     assert recipe.restores is not None
-    was_training, truth = network.training, patches[:, 0]
+    was_training, truth = network.training, patches.flatten(0, 1)
     conditions = replace(recipe.restores, width=recipe.patch)
-    a, noise = exact_projector(conditions, str(patches.device)), conditions.tilt_noise
+    a, noise = exact_projector(conditions.geometry, str(patches.device)), conditions.tilt_noise
     y = tilt_series(a.forward, truth, noise, 0, numbered_origins(len(truth)))
     solve = a.proximal(y)
     restore = NetworkDenoiser(network, recipe.precision, patches.device)
-    x = restored(solve, restore, truth, noise, recipe.passes)
+    x = restored(solve, lambda z: in_stacks(restore, z, recipe), truth, noise, recipe.passes)
     descended = gradient_descent(a, y, paper.STEP / a.norm**2, paper.DESCENT_STEPS)
+    made = truth, tikhonov(solve, truth, noise), x, descended
+    truth, start, x, descended = (t[recipe.stack // 2 :: recipe.stack] for t in made)
     ours, theirs = (float(mse(image, truth).mean()) for image in (x, descended))
-    rows = torch.stack([image[:SHOWN] for image in (truth, tikhonov(solve, truth, noise), x)])
+    rows = torch.stack([image[:SHOWN] for image in (truth, start, x)])
     network.train(was_training)
     pictures = {"restored": rows.float().cpu().numpy()}
     return Validated(step, {}, ours, ours / theirs, pictures)

@@ -93,7 +93,8 @@ def check_spec_restorer(spec: Spec, prior: PriorCard, geometry: TiltGeometry) ->
     if "restorer" not in spec.method.networks:
         return
     name = str(spec.prior.restorer)
-    card, passes = restorer_card(name), spec.method.passes_of_restorer
-    check_restorer(name, card, prior, geometry, spec.tilts.noise, passes)
+    card, method = restorer_card(name), spec.method
+    passes, channels = method.passes_of_restorer, method.channels_of_restorer
+    check_restorer(name, card, prior, geometry, spec.tilts.noise, passes, channels)
     if spec.prior.precision == "float8" and not card.architecture.has_kernels:
         raise PriorError(f"prior.restorer: {name} runs in no float8; {NO_FLOAT8}")

@@ -200,7 +200,7 @@ class ComparisonRequest:
         if method.couples_slices:
             raise BenchmarkError(
                 f"{label(method)}: it couples neighbouring slices, and these are drawn one by one; "
-                "leave `planes` out"
+                "leave `planes` out, and take a restorer that sees one slice (channels)"
             )
         card, levels = self.weights.card, method.sigmas
         if levels and not card.knows(max(levels), min(levels)):
@@ -220,8 +220,8 @@ class ComparisonRequest:
             return
         prior, theirs = self.weights.card, restorer_card(self.restorer)
         tilts = self.comparison.geometry(prior.patch, prior.patch)
-        passes = method.passes_of_restorer
-        check_restorer(self.restorer, theirs, prior, tilts, self.tilt_noise, passes)
+        passes, channels = method.passes_of_restorer, method.channels_of_restorer
+        check_restorer(self.restorer, theirs, prior, tilts, self.tilt_noise, passes, channels)
 
 
 def _check_cubes(volume: Volume) -> None:

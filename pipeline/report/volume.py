@@ -25,8 +25,8 @@ NAMES = {
     "joins": "Joins of blocks along the tilt axis, 1: none",
 }
 COUPLED = (
-    "Slices were denoised in two planes in turn, so they depend on their neighbours: each block "
-    "reconstructed up to {} slices on either side as well, which were not written."
+    "What is made of a slice depends on its neighbours, so each block reconstructed up to {} "
+    "slices on either side as well, which were not written."
 )
 CONTINUED = (
     "The images across the beam are {} slices high in the shortest block, fewer than a patch of "
@@ -100,10 +100,12 @@ def volume_section(run: RunData, view: SliceView) -> VolumeSection:
 
 def _text(run: RunData, names: dict[str, str]) -> list[str]:
     text = []
-    if run.plan.spec.method.couples_slices:
+    method = run.plan.spec.method
+    if method.couples_slices:
         text.append(COUPLED.format(run.plan.halo))
         slices, patch = run.plan.shortest_stack, run.manifest["weights"]["card"]["patch"]
-        if slices < patch and run.plan.spec.prior.tiling == "tiles":
+        across = "across" in method.planes_of_levels
+        if across and slices < patch and run.plan.spec.prior.tiling == "tiles":
             text.append(CONTINUED.format(slices, patch))
     if names:
         text.append(ABOUT.format(EVERY))

@@ -274,6 +274,9 @@ class Spec(StrictModel):
             del parts["prior"]["restorer_sha256"]
         if self.output.grey_step == 1:  # likewise
             del parts["output"]["grey_step"]
+        for name in ("passes", "channels"):  # likewise
+            if parts["method"].get(name) == 1:
+                del parts["method"][name]
         if not self.method.couples_slices:
             del parts["block"]["halo"]
         if self.source.resample is None:  # likewise

@@ -68,9 +68,9 @@ def open_region(spec: TrainingSpec, region: Region, field: str) -> tuple[Volume,
     if not box.inside(bounds):
         raise DdgmError(f"{field}.box: {box} reaches outside the volume, {bounds}; make it smaller")
     try:
-        planes(box.shape, spec.training.patch, spec.network.channels)
+        planes(box.shape, spec.training.patch, spec.recipe().stack)
         if spec.restore and isinstance(region, TrainingRegion):
-            slice_axes(box.shape, (spec.training.patch, spec.restore.width))
+            slice_axes(box.shape, (spec.training.patch, spec.restore.width), spec.recipe().stack)
     except DdgmError as error:
         raise DdgmError(f"{field}: {error}") from error
     return volume, box
@@ -175,13 +175,13 @@ def drawing(spec: TrainingSpec, volumes: Sequence[TrainingVolume], normal: Inten
 def training_pairs(spec: TrainingSpec, source: Drawing) -> NoisyPatches | TiltedSlices:
     """Pairs to learn from: noisy patches and noise, or slices and the noise of their tilts."""
     t = spec.training
-    if conditions := spec.recipe().restores:
-        return TiltedSlices(source, conditions)
+    if spec.restore:
+        return TiltedSlices(source, spec.recipe())
     return NoisyPatches(source, t.patch, t.sigma, spec.network.channels)
 
 
 def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
-    """(patches, channels, patch, patch) normalised, at random but fixed places; or none.
+    """(patches, stack, patch, patch) normalised, at random but fixed places; or none.
 
     Raises:
         DdgmError: the volume cannot be read, or holds no patch.
@@ -190,5 +190,5 @@ def validation_patches(spec: TrainingSpec, normal: Intensity) -> Tensor | None:
     if tried is None:
         return None
     volume, box = open_region(spec, tried, "validation")
-    grey = random_patches(volume, box, patch, tried.patches, seed=0, channels=spec.network.channels)
+    grey = random_patches(volume, box, patch, tried.patches, seed=0, channels=spec.recipe().stack)
     return torch.from_numpy(normal.normalised(grey))

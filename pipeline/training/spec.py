@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ddgm.core import paper
 from ddgm.core.geometry import Detector
 from ddgm.core.intensity import Intensity
-from ddgm.core.networks.conditions import Conditions
+from ddgm.core.networks.conditions import Conditions, ConditionsRange, range_of
 from ddgm.core.networks.unet import Architecture
 from ddgm.core.training.recipe import (
     Optimizer,
@@ -115,7 +115,7 @@ class Network(StrictModel):
         ge=1,
         le=9,
         description="neighbouring slices that it sees, of which it denoises the middle one; odd; "
-        "a run with it needs method.planes: alternate",
+        "a run needs method.planes: alternate with it; or method.channels, if it restores",
     )
     unshuffle: int = Field(
         default=1,
@@ -136,6 +136,28 @@ class Network(StrictModel):
         return self
 
 
+class TiltRange(StrictModel):
+    """Other tilt series that the network learns to restore as well; drawn for each update."""
+
+    views: tuple[int, int] = Field(description="fewest and most tilts")
+    degrees: tuple[float, float] = Field(
+        description="least and most of the first and of the last tilt, each on its side"
+    )
+    noise: tuple[float, float] = Field(description="lowest and highest σ_y, log-uniform between")
+
+    @model_validator(mode="after")
+    def _spans_rise(self) -> TiltRange:
+        try:
+            self.of_conditions()
+        except ValueError as error:
+            raise ValueError(str(error).replace("tilt_noise", "noise")) from error
+        return self
+
+    def of_conditions(self) -> ConditionsRange:
+        """It as the card has it."""
+        return range_of({"views": self.views, "degrees": self.degrees, "tilt_noise": self.noise})
+
+
 class TiltSeries(StrictModel):
     """The tilt series that a network learns to restore; slices are as thick as a patch."""
 
@@ -150,6 +172,24 @@ class TiltSeries(StrictModel):
         le=100,
         description="of the network, with a data step before each, that it is trained through",
     )
+    range: TiltRange | None = Field(
+        default=None,
+        description="of tilts and noise to learn from, so that a run may have any of them; the "
+        "values above are then those of the validation",
+    )
+
+    @model_validator(mode="after")
+    def _range_holds_it(self) -> TiltSeries:
+        tilts = self.conditions(paper.PATCH)
+        if said := tilts.difference(tilts.geometry, self.noise):
+            raise ValueError(f"range: {said}, as is validated on; widen it")
+        return self
+
+    def conditions(self, thickness: int) -> Conditions:
+        """It as the card has it."""
+        wider = self.range and self.range.of_conditions()
+        tilts = self.views, self.degrees, self.noise, wider
+        return Conditions(self.detector, thickness, self.width, *tilts)
 
 
 class Training(StrictModel):
@@ -235,8 +275,7 @@ class TrainingSpec(StrictModel):
         architecture = Architecture(**self.network.model_dump())
         fields |= {"architecture": architecture, "sigma_range": sigma_range}
         if t := self.restore:
-            slices = self.training.patch, t.width
-            fields["restores"] = Conditions(t.detector, *slices, t.views, t.degrees, t.noise)
+            fields["restores"] = t.conditions(self.training.patch)
             fields["passes"] = t.passes
         return Recipe(**fields)
 

@@ -134,7 +134,8 @@ def _halo_rows(plan: Plan) -> list[Row]:
     work = f"{plan.halo} slices on either side; the network's work is {cost:.2f} x"
     text = f"{work} that of the slices alone{_cheaper_blocks(plan, cost)}"
     rows = [Row("halo", text, {"halo_slices": plan.halo, "network_work": cost})]
-    if plan.shortest_stack < patch and plan.spec.prior.tiling == "tiles":
+    across = "across" in plan.spec.method.planes_of_levels
+    if across and plan.shortest_stack < patch and plan.spec.prior.tiling == "tiles":
         continued = f"{plan.shortest_stack} slices or more, continued to {patch} by reflection"
         facts = {"shortest_stack_slices": plan.shortest_stack, "patch": patch}
         rows.append(Row("stack across the beam", continued, facts))

@@ -113,6 +113,28 @@ def test_ddx_goes_on_from_an_image_of_several_passes() -> None:
         Ddx(passes=2)
 
 
+def beside(x: Tensor) -> Tensor:
+    """Of three neighbours half of the one before the middle."""
+    return x[:, :1] / 2
+
+
+beside.channels = 3  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def test_a_network_that_sees_neighbours_is_given_them() -> None:
+    p, method = problem(restore=beside), Restore(channels=3)
+    z = tikhonov(p.projector.proximal(p.y), torch.zeros(2, 16, 24), SIGMA)
+    assert torch.equal(method.sample(p)[0], z - z.flip(0) / 2)  # reflected: 1, 0, 1, 0
+    assert method.couples_slices
+    assert not Restore().couples_slices
+    ddx = Ddx(start="restored", channels=3, steps=1, sigma=(0.1, 0.1), rho=1e-6, kappa=1e-6)
+    x = ddx.sample(problem(restore=beside, denoise=torch.zeros_like))[0]
+    assert torch.allclose(x - 0.1 * p.noise(0), method.sample(p)[0], atol=1e-3)
+    assert ddx.couples_slices
+    with pytest.raises(MethodError, match="channels: 3 are of a restored start"):
+        Ddx(channels=3)
+
+
 def test_ddx_without_a_start_calls_no_restorer() -> None:
     def never(x: Tensor) -> Tensor:
         raise AssertionError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.networks.conditions import Conditions, conditions_of
+from ddgm.core.networks.conditions import TILTS, Conditions, ConditionsRange, conditions_of
 from ddgm.core.networks.prior import (
     PriorCard,
     PriorError,
@@ -121,6 +121,71 @@ def test_uneven_tilts_are_others() -> None:
     assert PAPER.difference(uneven, 4.1) == "evenly spaced tilts, not uneven ones"
 
 
+WIDER = replace(LATERAL, range=ConditionsRange((64, 160), (50.0, 70.0), (2.0, 10.0)))
+
+
+@pytest.mark.parametrize(
+    ("tilts", "noise", "said"),
+    [
+        ({}, 4.1, None),
+        ({"views": 64, "degrees": (-70.0, 50.0)}, 10.0, None),
+        ({"views": 63}, 4.1, "views 64 to 160, not 63"),
+        ({"degrees": (-71.0, 50.0)}, 4.1, "first degrees -70 to -50, not -71"),
+        ({"degrees": (-60.0, 49.0)}, 4.1, "last degrees 50 to 70, not 49"),
+        ({}, 10.5, "noise 2 to 10, not 10.5"),
+        ({"aspect": 2.5}, 4.1, "aspect 1, not 2.5"),
+    ],
+)
+def test_of_a_range_all_tilt_series_are_taken(
+    tilts: dict[str, Any], noise: float, said: str | None
+) -> None:
+    given = TiltGeometry.uniform(128, 300, detector="lateral", **tilts)
+    assert WIDER.difference(given, noise) == said
+
+
+def test_uneven_tilts_are_outside_of_any_range() -> None:
+    angles = list(LATERAL.geometry.angles)
+    angles[5] += 0.01
+    uneven = replace(LATERAL.geometry, angles=tuple(angles))
+    assert WIDER.difference(uneven, 4.1) == "evenly spaced tilts, not uneven ones"
+
+
+def test_what_a_training_draws_lies_in_the_range() -> None:
+    drawn = [WIDER.drawn(0, update) for update in range(200)]
+    assert all(WIDER.difference(c.geometry, c.tilt_noise) is None for c in drawn)
+    assert len({c.geometry for c in drawn}) == TILTS
+    assert len({c.tilt_noise for c in drawn}) == 200
+    assert sum(c.tilt_noise < 20**0.5 for c in drawn) == pytest.approx(100, abs=25)  # of its log
+    assert [WIDER.drawn(0, update) for update in range(3)] == drawn[:3]
+    assert WIDER.drawn(1, 0) != drawn[0]
+    assert LATERAL.drawn(0, 5) == LATERAL
+
+
+def test_a_card_keeps_the_range(tmp_path: Path) -> None:
+    card = load_restorer(saved(tmp_path, WIDER)).card
+    assert card.restores == WIDER
+    assert b"range" not in Path(saved(tmp_path, LATERAL)).read_bytes().replace(b"sigma_range", b"")
+    assert WIDER.described == (
+        "detector lateral, slices 128 pixels thick, 64 to 160 views, tilted to 50 to 70 degrees "
+        "either way, noise 2 to 10"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"views": [64, 63]}, "restores.range.views: [64, 63] must rise"),
+        ({"views": [6.5, 64]}, "restores.range.views: [6.5, 64] must rise"),
+        ({"degrees": [50.0, 90.0]}, "restores.range.degrees: [50.0, 90.0] must rise, up to 89.99"),
+        ({"tilt_noise": [0.0, 4.1]}, "restores.range.tilt_noise: [0.0, 4.1] must rise"),
+    ],
+)
+def test_a_range_of_no_possible_tilt_series_is_refused(changed: dict[str, Any], said: str) -> None:
+    fields = {"views": [64, 160], "degrees": [50.0, 70.0], "tilt_noise": [2.0, 10.0]}
+    with pytest.raises(ValueError, match=re.escape(said)):
+        conditions_of(asdict(LATERAL) | {"range": fields | changed})
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     card, tilts = replace(CARD, restores=PAPER), PAPER.geometry
     check_restorer("mine", card, CARD, tilts, 4.1, 1)
@@ -130,8 +195,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         check_restorer("mine", card, replace(CARD, mean=100.0), tilts, 4.1, 1)
     with pytest.raises(PriorError, match=r"voxels of 16 nm, and prior.weights on 8 nm"):
         check_restorer("mine", card, replace(CARD, voxel_size_nm=8.0), tilts, 4.1, 1)
-    with pytest.raises(PriorError, match=r"trained for passes: 1, and the method makes 3"):
+    with pytest.raises(PriorError, match=r"trained for passes: 1, and the method has 3"):
         check_restorer("mine", card, CARD, tilts, 4.1, 3)
+    with pytest.raises(PriorError, match=r"channels: 1, and the method has 3; set method.channels"):
+        check_restorer("mine", card, CARD, tilts, 4.1, 1, 3)
 
 
 def test_a_network_of_the_other_task_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice, permutations, product
 
 import numpy as np
@@ -21,9 +22,9 @@ from ddgm.core.training.data import (
     SequentialBatches,
     TiltedSlices,
     random_patch,
-    random_slice,
+    random_slices,
 )
-from tests.ddgm_core.training.trainings import grey, patches
+from tests.ddgm_core.training.trainings import RECIPE, grey, patches
 
 
 def flat(value: int) -> np.ndarray:
@@ -174,22 +175,36 @@ def test_slices_take_any_two_axes_and_may_be_flipped() -> None:
     z, y, x = np.indices((6, 9, 12))
     volume = (10_000 * z + 100 * y + x).astype(np.int32)
     rng = np.random.default_rng(0)
-    drawn = [random_slice(volume, (5, 9), rng) for _ in range(300)]
-    assert {p.shape for p in drawn} == {(5, 9)}
-    steps = {tuple(int(np.diff(p, axis=a).flat[0]) for a in range(2)) for p in drawn}
+    drawn = [random_slices(volume, (5, 9), rng) for _ in range(300)]
+    assert {p.shape for p in drawn} == {(1, 5, 9)}
+    steps = {tuple(int(np.diff(p[0], axis=a).flat[0]) for a in range(2)) for p in drawn}
     fitting = [(10_000, 100), (10_000, 1), (100, 1), (1, 100)]  # 5 of any axis, 9 of y or x
     assert steps == {(a * s, b * t) for a, b in fitting for s, t in product((1, -1), repeat=2)}
     with pytest.raises(PatchError, match="z 6, y 9, x 12 voxels holds no slice of 7 x 13"):
-        random_slice(volume, (7, 13), rng)
+        random_slices(volume, (7, 13), rng)
+
+
+def test_neighbouring_slices_follow_each_other_either_way() -> None:
+    z, y, x = np.indices((6, 9, 12))
+    volume = (10_000 * z + 100 * y + x).astype(np.int32)
+    rng = np.random.default_rng(0)
+    drawn = [random_slices(volume, (5, 9), rng, 7) for _ in range(300)]
+    assert {p.shape for p in drawn} == {(7, 5, 9)}
+    steps = {tuple(int(np.diff(p, axis=a).flat[0]) for a in range(3)) for p in drawn}
+    fitting = [(1, 10_000, 100), (100, 10_000, 1)]  # 7 of any axis but z
+    ways = list(product((1, -1), repeat=3))
+    assert steps == {(a * r, b * s, c * t) for a, b, c in fitting for r, s, t in ways}
+    with pytest.raises(PatchError, match="holds no slice of 5 x 9 x 13; give a larger box"):
+        random_slices(volume, (5, 9), rng, 13)
 
 
 def test_tilted_slices_come_with_unit_noise_of_their_sinograms() -> None:
     conditions = Conditions("lateral", thickness=8, width=16, views=5)
     source = Drawing((PatchSource("", [grey(10, 20, 20)]),), mean=100.0, std=20.0)
-    drawn = TiltedSlices(source, conditions)
+    drawn = TiltedSlices(source, replace(RECIPE, restores=conditions))
     x, noise = drawn[3]
     assert x.shape == (1, 8, 16)
-    assert noise.shape == (5, conditions.geometry.bins)
+    assert noise.shape == (1, 5, conditions.geometry.bins)
     levels = x * 20 + 100
     assert torch.allclose(levels, levels.round(), atol=1e-4)
     everything = torch.cat([drawn[i][1].flatten() for i in range(40)])

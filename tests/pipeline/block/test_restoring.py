@@ -141,7 +141,7 @@ def test_other_passes_are_refused_before_anything_is_written(
     url: str, tiny_prior: Path, restorer: Path, tmp_path: Path
 ) -> None:
     spec = data(url, tmp_path / "run", tiny_prior, ONE_PASS | {"passes": 3})
-    with pytest.raises(PriorError, match="trained for passes: 1, and the method makes 3"):
+    with pytest.raises(PriorError, match="trained for passes: 1, and the method has 3"):
         prepare(with_restorer(spec, restorer))
     assert not (tmp_path / "run").exists()
 
