@@ -4,19 +4,24 @@
     python -m benchmarks.quality.volumes fib25/heldout.npy --part validation ddx:steps=10:rho=25
     python -m benchmarks.quality.volumes fib25/heldout.npy --part test --picture
     python -m benchmarks.quality.volumes fib25/heldout.npy restore --restorer restore-lateral
+    python -m benchmarks.quality.volumes fib25/heldout.npy restore:passes=3 \
+      --restorer unrolled-lateral --noise 8.2 --views 64 --degrees 50 --precision bfloat16
 
 The tilt axis is x, the thickness z, the width y; with a restorer, which is for slices of a
 thickness of 128, the tilt axis is z, the thickness y and the width x, and the files have other
-names. What is measured is kept by method in the JSON file, and not measured again. A stack cut into
-two blocks is joined as a run joins it, for each halo; the join's jump is over the mean jump between
-slices elsewhere, over the truth's own.
+names. Other tilts than the paper's may be given to any restorer: what becomes of them is the
+question. What is measured is kept by method in the JSON file, and not measured again. A stack cut
+into two blocks is joined as a run joins it, for each halo; the join's jump is over the mean jump
+between slices elsewhere, over the truth's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from argparse import Namespace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -29,16 +34,16 @@ from ddgm.core.geometry import TiltGeometry
 from ddgm.core.methods.method import Method, Problem
 from ddgm.core.metrics import scores
 from ddgm.core.metrics.volumes import steps
-from ddgm.core.networks.denoiser import NetworkDenoiser
-from ddgm.core.networks.fixed_batches import FixedBatches
+from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import load_prior
-from ddgm.core.networks.restorer import check_restorer, load_restorer
-from ddgm.core.networks.tiling import TiledDenoiser
+from ddgm.core.networks.restorer import load_restorer
 from ddgm.core.projectors import projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
 from ddgm.core.simulation.tilt_series import tilt_series
+from ddgm.pipeline.block.denoising import slice_denoiser
 from ddgm.pipeline.evaluation.methods import parse_method
+from ddgm.pipeline.spec.model import PriorSpec
 
 SIDE = 128  # slices, and pixels of width
 NOTES = """
@@ -68,13 +73,16 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, default="validation")
     parser.add_argument("--prior", default="small", help="by name or path")
     parser.add_argument("--restorer", help="by name or path")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
+    parser.add_argument("--views", type=int, default=paper.VIEWS)
+    parser.add_argument("--degrees", type=float, default=paper.TILT_RANGE[1], help="either way")
+    parser.add_argument("--noise", type=float, default=paper.TILT_NOISE)
     parser.add_argument("--halos", nargs="*", type=int, default=[])
     parser.add_argument("--picture", action="store_true", help="draw three planes, and no table")
     a = parser.parse_args()
-    torch.set_num_threads(1)
     grey = np.load(a.array, mmap_mode="r", allow_pickle=False)[PARTS[a.part]]
     grey = np.asarray(grey[:, :SIDE, :SIDE])
-    bench = Bench(grey if a.restorer else np.moveaxis(grey, 2, 0), a.prior, a.restorer)
+    bench = Bench(grey if a.restorer else np.moveaxis(grey, 2, 0), a)
     part = f"restored-{a.part}" if a.restorer else a.part
     if a.picture:
         picture(bench, RESULTS / f"volumes-{part}.png")
@@ -84,7 +92,7 @@ def main() -> None:
     for text in a.methods or METHODS:
         for halo in [None, *a.halos]:
             key = text if halo is None else f"{text}, two blocks, halo {halo}"
-            key += f", {Path(a.prior).stem}" if a.prior != "small" else ""
+            key += "".join(f", {said}" for said in bench.others)
             if key not in {row["method"] for row in rows}:
                 rows.append({"method": key, **bench.measured(parse_method(text), halo)})
                 print(rows[-1], flush=True)
@@ -95,27 +103,31 @@ def main() -> None:
 class Bench:
     """One stack, its tilts, the prior, and perhaps a network that restores such slices."""
 
-    def __init__(self, grey: np.ndarray, prior: str, restorer: str | None = None) -> None:
-        self.prior = load_prior(prior)
+    def __init__(self, grey: np.ndarray, a: Namespace) -> None:
+        self.prior, self.noise = load_prior(a.prior), a.noise
         stack = grey.astype(np.float32)
         self.truth = torch.from_numpy(self.prior.card.intensity.normalised(stack))
         n, thickness, width = self.truth.shape
         self.shape = f"{n} slices of {thickness} x {width}"
-        self.a = BatchedProjector(
-            projector(TiltGeometry.uniform(thickness, width, detector="lateral")), 8
-        )
+        degrees = -a.degrees, a.degrees
+        tilts = TiltGeometry.uniform(thickness, width, a.views, degrees, "lateral")
+        self.a = BatchedProjector(projector(tilts), 8)
         self.origins = numbered_origins(n)
-        self.y = tilt_series(self.a.forward, self.truth, paper.TILT_NOISE, 0, self.origins)
-        network = NetworkDenoiser(self.prior.network)
-        channels = self.prior.card.architecture.channels
-        self.denoise = TiledDenoiser(FixedBatches(network, 8), channels=channels)
+        self.y = tilt_series(self.a.forward, self.truth, self.noise, 0, self.origins)
+        spec = PriorSpec(precision=a.precision, batch=8)
+        self.denoise = slice_denoiser(self.prior, spec, torch.device("cpu"))
         self.restore = None
-        if restorer is not None:
-            learned = load_restorer(restorer)
-            check_restorer(
-                restorer, learned.card, self.prior.card, self.a.geometry, paper.TILT_NOISE, 1
-            )
-            self.restore = TiledDenoiser(FixedBatches(NetworkDenoiser(learned.network), 8))
+        if a.restorer is not None:
+            self.restore = slice_denoiser(load_restorer(a.restorer), spec, torch.device("cpu"))
+        said = {
+            Path(a.prior).stem: a.prior != "small",
+            Path(a.restorer or "").stem: a.restorer not in (None, "restore-lateral"),
+            a.precision: a.precision != "float32",
+            f"noise {a.noise:g}": a.noise != paper.TILT_NOISE,
+            f"{a.views} views": a.views != paper.VIEWS,
+            f"±{a.degrees:g}°": a.degrees != paper.TILT_RANGE[1],
+        }
+        self.others = [words for words, other in said.items() if other]
 
     @torch.inference_mode()
     def solve(self, method: Method, first: int, last: int) -> Tensor:
@@ -127,7 +139,7 @@ class Bench:
             return field.batch(shape, origins, n)
 
         y = self.y[first:last]
-        problem = Problem(self.a, y, self.denoise, noise, paper.TILT_NOISE, restore=self.restore)
+        problem = Problem(self.a, y, self.denoise, noise, self.noise, restore=self.restore)
         return method.solve(problem)
 
     def measured(self, method: Method, halo: int | None) -> dict[str, object]:

@@ -20,7 +20,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class ConditionsRange:
-    """What a training draws from, so that one network restores more than one kind of tilt series.
+    """Tilts and noises that a training draws from: one network restores any tilt series of them.
 
     Attributes:
         views: fewest and most tilts.

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import ddgm
 from ddgm.core.geometry import TiltGeometry
-from ddgm.core.networks.prior import PriorCard, PriorError, save_prior
+from ddgm.core.networks.conditions import Conditions
+from ddgm.core.networks.prior import PriorCard, PriorError, load_prior, save_prior
 from ddgm.core.networks.unet import Architecture
 from ddgm.pipeline.evaluation.comparison_request import ComparisonRequest
 from ddgm.pipeline.evaluation.generate import GenerationRequest
 from ddgm.pipeline.run.preflight import prepare
 from ddgm.pipeline.run.runner import run
 from ddgm.pipeline.spec.model import Spec
+from ddgm.pipeline.spec.plan import make_plan
 from tests.ddgm_core.sample_networks import random_network
 from tests.pipeline.block.test_halo import METHODS, coupled, written
-from tests.pipeline.runs import layers, phantom_volume
+from tests.pipeline.runs import layers, phantom_volume, spec_data
 from tests.workers.shared import Shared
 
 ALTERNATE, ALONE = METHODS["ddx"], METHODS["ddx"] | {"planes": "slice"}
@@ -89,3 +93,30 @@ def test_single_images_are_neither_generated_nor_compared(three: Path) -> None:
     for request in (GenerationRequest(str(three)), ComparisonRequest("none.npy", prior=str(three))):
         with pytest.raises(PriorError, match=r"--prior: .* sees 3 neighbouring slices"):
             _ = request.weights
+
+
+def test_a_halo_as_far_as_a_restorer_sees_gives_what_one_block_gives(
+    url: str, tiny_prior: Path, tmp_path: Path
+) -> None:
+    """Two passes, each of which sees one slice further on either side."""
+    method = {"name": "restore", "passes": 2, "channels": 3}
+    prior = load_prior(str(tiny_prior)).card
+    network = random_network(replace(prior.architecture, channels=3))
+    path = tmp_path / "restorer.safetensors"
+
+    def spec(name: str, method: dict[str, Any], **block: int) -> Spec:
+        data = spec_data(url, tmp_path / name, tiny_prior, block={"slices": 8, **block})
+        data["prior"] |= {"restorer": str(path)}
+        return Spec.model_validate(data | {"method": method})
+
+    plan = make_plan(spec("any", {"name": "ddx"}))
+    g, tilts = plan.geometry, plan.spec.tilts
+    conditions = Conditions(g.detector, 32, g.width, g.views, tilts.range, tilts.noise)
+    card = replace(prior, architecture=network.architecture, restores=conditions, passes=2)
+    save_prior(path, network, card)
+    one = written(spec("one", method, slices=16))
+    assert written(spec("two", method, halo=2)) == one
+    nearer = written(spec("nearer", method, halo=1))
+    assert nearer["reconstruction"] != one["reconstruction"]
+    with pytest.raises(PriorError, match=r"channels: 3, and .* has 1; set method.channels: 3"):
+        prepare(spec("alone", {"name": "restore", "passes": 2}))

@@ -50,7 +50,7 @@ def written(folder: Path, text: str) -> Path:
         ("pool: {workers: 1000000000000}", "pool.workers: input should be less"),
         (
             "method: {name: ddx, gradient_steps: 25}",
-            "unknown key; known here: gamma, kappa, name, passes, planes,",
+            "unknown key; known here: channels, gamma, kappa, name, passes,",
         ),
         ("method: {name: ddgm, steps: true}", "method.steps: input should be a valid integer"),
         ("method: {name: ddgm, steps: '12'}", "method.steps: input should be a valid integer"),
