@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--name", default="end-to-end", help="of the result")
     a = parser.parse_args()
     keep_freed_memory()
-    blocks: dict[str, int] = ON_GPU if a.gpu else {text: a.blocks for text in a.methods}
+    blocks = ON_GPU if a.gpu else dict.fromkeys(a.methods, int(a.blocks))
     a = Namespace(**{**vars(a), **(GPU if a.gpu else {})})
     rows = [row for text, n in blocks.items() for row in rows_of(a, text, n)]
     title = f"End to end: blocks of {a.slices} slices of 128 x {a.width}, {a.precision}, {a.tiling}"
