@@ -18,7 +18,7 @@ def mse(x: Tensor, truth: Tensor) -> Tensor:
     return _mean((x - truth).square())
 
 
-# slices to a call, as its channels: 7.5 ms for one of 128 x 1568 where it took 42 alone (measured)
+# slices to a call, as its channels: 5.9 ms for one of 128 x 1568 where it takes 21 alone (measured)
 SSIM_GROUP = 4
 SSIM_REACH = 5  # pixels on each side of one that count for it
 SSIM_MAPS = 30  # that a call holds of each, in float32, at its peak (measured at 128 x 10,000)
@@ -40,8 +40,10 @@ def similarity(x: Tensor, truth: Tensor) -> Tensor:
     span = torch.maximum(_range(x), _range(truth))[:, None, None]
     a, b = (pad((v / span)[None], (SSIM_REACH,) * 4, mode="reflect") for v in (x, truth))
     maps = torch.cat((a, b, a * a, b * b, a * b)).contiguous(memory_format=torch.channels_last)
-    window = _window(x).expand(len(x), 1, -1, -1)
-    mean_a, mean_b, square_a, square_b, product = conv2d(maps, window, groups=len(x))
+    line, count = _window(x), len(x)
+    maps = conv2d(maps, line[:, None].expand(count, 1, -1, 1), groups=count)
+    means = conv2d(maps, line.expand(count, 1, 1, -1), groups=count)
+    mean_a, mean_b, square_a, square_b, product = means
     variances = (square_a - mean_a**2).clamp(min=0) + (square_b - mean_b**2).clamp(min=0)
     covariance = product - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2  # of a range of 1
@@ -50,11 +52,10 @@ def similarity(x: Tensor, truth: Tensor) -> Tensor:
 
 
 def _window(like: Tensor) -> Tensor:
-    """The Gaussian that local means are weighted by, of standard deviation 1.5 pixels."""
+    """The Gaussian that local means are weighted by along each side, σ = 1.5 pixels."""
     at = torch.arange(-SSIM_REACH, SSIM_REACH + 1, dtype=like.dtype, device=like.device)
     line = torch.exp(-((at / 1.5) ** 2) / 2)
-    line = (line / line.sum())[None]
-    return line.T @ line
+    return line / line.sum()
 
 
 def _mean(x: Tensor) -> Tensor:
