@@ -133,7 +133,7 @@ def solver_of(path: Path) -> Solver:
 def bare(solver: Solver, slices: int) -> float:
     """Slices a second, after one batch to warm up."""
     g, spec = solver.projector.geometry, solver.spec
-    stack = slices + 2 * spec.block.halo if spec.method.couples_slices else slices
+    stack = slices + 2 * spec.halo
     origins = numbered_origins(stack)
     y = torch.randn(stack, g.views, g.bins, generator=torch.Generator().manual_seed(0))
     solver.reconstruct(y, origins)

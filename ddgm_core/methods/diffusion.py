@@ -170,10 +170,6 @@ class Ddx(VolumeDiffusion):
         return self.channels
 
     @property
-    def couples_slices(self) -> bool:
-        return super().couples_slices or self.channels > 1
-
-    @property
     def evaluations(self) -> int:
         return self.steps + self.passes_of_restorer
 

@@ -140,9 +140,16 @@ class Method(Numbers):
         return ("slice",) * self.evaluations
 
     @property
+    def reach(self) -> int | None:
+        """Slices on either side that a slice's result depends on; None: all of its stack."""
+        if any(plane != "slice" for plane in self.planes_of_levels):
+            return None
+        return self.passes_of_restorer * (self.channels_of_restorer // 2)
+
+    @property
     def couples_slices(self) -> bool:
         """True if a slice's result depends on its neighbours, so that blocks need a halo."""
-        return any(plane != "slice" for plane in self.planes_of_levels)
+        return self.reach != 0
 
     @property
     def draws(self) -> int:

@@ -107,10 +107,6 @@ class Restore(Method):
         return self.channels
 
     @property
-    def couples_slices(self) -> bool:
-        return self.channels > 1
-
-    @property
     def evaluations(self) -> int:
         return self.passes
 

@@ -106,7 +106,7 @@ def conditions_of(plan: Plan, weights: str) -> dict[str, Any]:
         "source.intensity": {"mean": grey.mean, "std": grey.std},
     }
     if spec.method.couples_slices:
-        found["block.halo"] = spec.block.halo
+        found["block.halo"] = spec.halo
     return found
 
 

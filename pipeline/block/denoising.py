@@ -72,7 +72,7 @@ def check_prior(spec: Spec, card: PriorCard) -> None:
     card.check_denoises("prior.weights")
     if "denoiser" not in spec.method.networks:
         return
-    if not spec.method.couples_slices:
+    if "across" not in spec.method.planes_of_levels:
         remedy = "set method.planes: alternate, or choose another prior"
         card.check_alone("prior.weights", remedy)
     if spec.prior.precision == "float8" and not card.architecture.has_kernels:

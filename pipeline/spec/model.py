@@ -103,7 +103,8 @@ class BlockSpec(StrictModel):
         ge=0,
         lt=2**31,
         description="neighbours on either side that a block reconstructs as well, and does not "
-        "write, where the method couples slices; see docs/results/volumes.md",
+        "write, where the method couples slices, and no more than it looks at; see "
+        "docs/results/volumes.md",
     )
 
     @model_validator(mode="after")
@@ -230,13 +231,19 @@ class Spec(StrictModel):
     @model_validator(mode="after")
     def _halo_is_in_proportion(self) -> Spec:
         block = self.block
-        if self.method.couples_slices and block.halo > block.slices:
+        if self.halo > block.slices:
             raise ValueError(
-                f"block.halo: {block.halo} slices on either side are more than the block's "
+                f"block.halo: {self.halo} slices on either side are more than the block's "
                 f"{block.slices}, so most of the work would be thrown away; make block.slices "
                 "larger, or the halo smaller"
             )
         return self
+
+    @property
+    def halo(self) -> int:
+        """Slices on either side that a block reconstructs as well: no more than count for it."""
+        reach = self.method.reach
+        return self.block.halo if reach is None else min(self.block.halo, reach)
 
     def packages(self) -> dict[str, str]:
         """Other people's packages that the spec names, each with its version, by entry point."""

@@ -185,7 +185,7 @@ class Plan:
     @property
     def halo(self) -> int:
         """Slices that a block reconstructs beside its own on either side, where there are any."""
-        return self.spec.block.halo if self.spec.method.couples_slices else 0
+        return self.spec.halo
 
     @property
     def block_slices(self) -> int:

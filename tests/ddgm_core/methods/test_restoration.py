@@ -127,10 +127,12 @@ def test_a_network_that_sees_neighbours_is_given_them() -> None:
     assert torch.equal(method.sample(p)[0], z - z.flip(0) / 2)  # reflected: 1, 0, 1, 0
     assert method.couples_slices
     assert not Restore().couples_slices
+    assert (Restore(passes=3, channels=5).reach, Restore(passes=3).reach) == (6, 0)
     ddx = Ddx(start="restored", channels=3, steps=1, sigma=(0.1, 0.1), rho=1e-6, kappa=1e-6)
     x = ddx.sample(problem(restore=beside, denoise=torch.zeros_like))[0]
     assert torch.allclose(x - 0.1 * p.noise(0), method.sample(p)[0], atol=1e-3)
-    assert ddx.couples_slices
+    assert ddx.reach == 1
+    assert Ddx(start="restored", channels=3, planes="alternate").reach is None
     with pytest.raises(MethodError, match="channels: 3 are of a restored start"):
         Ddx(channels=3)
 

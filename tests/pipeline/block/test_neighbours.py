@@ -95,7 +95,7 @@ def test_single_images_are_neither_generated_nor_compared(three: Path) -> None:
             _ = request.weights
 
 
-def test_a_halo_as_far_as_a_restorer_sees_gives_what_one_block_gives(
+def test_a_block_looks_as_far_as_a_restorer_and_gives_what_one_block_gives(
     url: str, tiny_prior: Path, tmp_path: Path
 ) -> None:
     """Two passes, each of which sees one slice further on either side."""
@@ -115,7 +115,8 @@ def test_a_halo_as_far_as_a_restorer_sees_gives_what_one_block_gives(
     card = replace(prior, architecture=network.architecture, restores=conditions, passes=2)
     save_prior(path, network, card)
     one = written(spec("one", method, slices=16))
-    assert written(spec("two", method, halo=2)) == one
+    assert spec("two", method).halo == 2  # of 16 by default
+    assert written(spec("two", method)) == one
     nearer = written(spec("nearer", method, halo=1))
     assert nearer["reconstruction"] != one["reconstruction"]
     with pytest.raises(PriorError, match=r"channels: 3, and .* has 1; set method.channels: 3"):
