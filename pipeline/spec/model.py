@@ -242,8 +242,9 @@ class Spec(StrictModel):
     @property
     def halo(self) -> int:
         """Slices on either side that a block reconstructs as well: no more than count for it."""
-        reach = self.method.reach
-        return self.block.halo if reach is None else min(self.block.halo, reach)
+        if not self.method.couples_slices:
+            return 0
+        return min(self.block.halo, self.method.reach or self.block.halo)
 
     def packages(self) -> dict[str, str]:
         """Other people's packages that the spec names, each with its version, by entry point."""
