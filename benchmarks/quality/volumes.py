@@ -140,7 +140,7 @@ class Bench:
 
         y = self.y[first:last]
         problem = Problem(self.a, y, self.denoise, noise, self.noise, restore=self.restore)
-        return method.solve(problem)
+        return method.sample(problem)[0]
 
     def measured(self, method: Method, halo: int | None) -> dict[str, object]:
         """Scores of a method on the whole stack, or on two blocks with a halo."""
