@@ -36,7 +36,7 @@ from ddgm.core.metrics import scores
 from ddgm.core.metrics.volumes import steps
 from ddgm.core.networks.denoiser import Precision
 from ddgm.core.networks.prior import load_prior
-from ddgm.core.networks.restorer import load_restorer
+from ddgm.core.networks.restorer import check_restorer, load_restorer, restorer_card
 from ddgm.core.projectors import projector
 from ddgm.core.projectors.batched import BatchedProjector
 from ddgm.core.simulation.noise import NoiseField, numbered_origins
@@ -90,6 +90,7 @@ def main() -> None:
     kept = RESULTS / f"volumes-{part}.json"
     rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     for text in a.methods or METHODS:
+        bench.check(parse_method(text))
         for halo in [None, *a.halos]:
             key = text if halo is None else f"{text}, two blocks, halo {halo}"
             key += "".join(f", {said}" for said in bench.others)
@@ -104,7 +105,7 @@ class Bench:
     """One stack, its tilts, the prior, and perhaps a network that restores such slices."""
 
     def __init__(self, grey: np.ndarray, a: Namespace) -> None:
-        self.prior, self.noise = load_prior(a.prior), a.noise
+        self.prior, self.noise, self.restorer = load_prior(a.prior), a.noise, a.restorer
         stack = grey.astype(np.float32)
         self.truth = torch.from_numpy(self.prior.card.intensity.normalised(stack))
         n, thickness, width = self.truth.shape
@@ -128,6 +129,16 @@ class Bench:
             f"±{a.degrees:g}°": a.degrees != paper.TILT_RANGE[1],
         }
         self.others = [words for words, other in said.items() if other]
+
+    def check(self, method: Method) -> None:
+        """Refuse passes, channels or a prior that the restorer was not trained for."""
+        if "restorer" in method.networks:
+            card = restorer_card(self.restorer)
+            tilts, passes = card.restores, method.passes_of_restorer
+            assert tilts is not None
+            own = tilts.geometry, tilts.tilt_noise
+            channels = method.channels_of_restorer
+            check_restorer(self.restorer, card, self.prior.card, *own, passes, channels)
 
     @torch.inference_mode()
     def solve(self, method: Method, first: int, last: int) -> Tensor:

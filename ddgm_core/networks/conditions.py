@@ -12,7 +12,6 @@ import numpy as np
 from ddgm.core import paper
 from ddgm.core.geometry import Detector, TiltGeometry
 
-EVEN = 1e-5  # radians: what two ends, told to 1e-4 degrees, leave of a tilt
 TILTS = 16  # geometries that a training draws from a range: each has an operator of its own
 
 Span = tuple[float, float]
@@ -118,9 +117,11 @@ class Conditions:
                 return f"{name} {_shown(ours)}, not {_shown(theirs)}"
         if self.range is not None and (said := self.range.outside(given, tilt_noise)):
             return said
-        even = replace(self, views=given.views, degrees=_ends(given)).geometry
-        pairs = zip(even.angles, given.angles, strict=True)
-        if not all(math.isclose(a, b, abs_tol=EVEN) for a, b in pairs):
+        if self.range is not None:
+            ends = math.degrees(given.angles[0]), math.degrees(given.angles[-1])
+            trained = replace(self, views=given.views, degrees=ends).geometry
+        pairs = zip(trained.angles, given.angles, strict=True)
+        if not all(math.isclose(a, b, abs_tol=1e-6) for a, b in pairs):
             return "evenly spaced tilts, not uneven ones"
         return None
 
@@ -169,8 +170,10 @@ def conditions_of(fields: Mapping[str, Any]) -> Conditions:
             raise ValueError(f"restores.{name}: {value!r:.40} is not from 1 to {2**16}")
     if made.detector not in get_args(Detector):
         raise ValueError(f"restores.detector: {made.detector!r:.40} is none")
-    if not -90 < low <= high < 90 or not 0 < float(made.tilt_noise) < math.inf:
-        raise ValueError("restores: degrees must rise within -90 and 90, and the noise be above 0")
+    if not -90 < low <= high < 90:
+        raise ValueError(f"restores.degrees: {[low, high]} must rise within -90 and 90")
+    if not 0 < float(made.tilt_noise) < math.inf:
+        raise ValueError(f"restores.tilt_noise: {made.tilt_noise!r:.40} is not above 0")
     return made
 
 

@@ -282,8 +282,8 @@ class Spec(StrictModel):
             del parts["prior"]["restorer_sha256"]
         if self.output.grey_step == 1:  # likewise
             del parts["output"]["grey_step"]
-        for name in ("passes", "channels"):  # likewise
-            if parts["method"].get(name) == 1:
+        for name, usual in (("start", "zero"), ("passes", 1), ("channels", 1)):  # likewise
+            if parts["method"].get(name) == usual:
                 del parts["method"][name]
         if not self.method.couples_slices:
             del parts["block"]["halo"]

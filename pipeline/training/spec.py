@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from ddgm.core import paper
 from ddgm.core.geometry import Detector
 from ddgm.core.intensity import Intensity
-from ddgm.core.networks.conditions import Conditions, ConditionsRange, range_of
+from ddgm.core.networks.conditions import Conditions, conditions_of
 from ddgm.core.networks.unet import Architecture
 from ddgm.core.training.recipe import (
     Optimizer,
@@ -145,18 +145,6 @@ class TiltRange(StrictModel):
     )
     noise: tuple[float, float] = Field(description="lowest and highest σ_y, log-uniform between")
 
-    @model_validator(mode="after")
-    def _spans_rise(self) -> TiltRange:
-        try:
-            self.of_conditions()
-        except ValueError as error:
-            raise ValueError(str(error).replace("tilt_noise", "noise")) from error
-        return self
-
-    def of_conditions(self) -> ConditionsRange:
-        """It as the card has it."""
-        return range_of({"views": self.views, "degrees": self.degrees, "tilt_noise": self.noise})
-
 
 class TiltSeries(StrictModel):
     """The tilt series that a network learns to restore; slices are as thick as a patch."""
@@ -179,17 +167,22 @@ class TiltSeries(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _range_holds_it(self) -> TiltSeries:
-        tilts = self.conditions(paper.PATCH)
+    def _a_card_can_hold_it(self) -> TiltSeries:
+        try:
+            tilts = self.conditions(paper.PATCH)
+        except ValueError as error:
+            said = str(error).removeprefix("restores.").replace("tilt_noise", "noise")
+            raise ValueError(said) from error
         if said := tilts.difference(tilts.geometry, self.noise):
             raise ValueError(f"range: {said}, as is validated on; widen it")
         return self
 
     def conditions(self, thickness: int) -> Conditions:
         """It as the card has it."""
-        wider = self.range and self.range.of_conditions()
-        tilts = self.views, self.degrees, self.noise, wider
-        return Conditions(self.detector, thickness, self.width, *tilts)
+        tilts: dict[str, Any] = self.model_dump(exclude={"passes"}) | {"thickness": thickness}
+        for part in filter(None, (tilts, tilts["range"])):
+            part["tilt_noise"] = part.pop("noise")
+        return conditions_of(tilts)
 
 
 class Training(StrictModel):

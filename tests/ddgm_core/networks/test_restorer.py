@@ -25,7 +25,12 @@ from tests.ddgm_core.sample_networks import random_network
 
 PAPER = Conditions("perpendicular")
 LATERAL = Conditions("lateral")
+WIDER = replace(LATERAL, range=ConditionsRange((64, 160), (50.0, 70.0), (2.0, 10.0)))
 CARD = PriorCard(Architecture(width=8, levels=2, convolutions=2), 128.0, 34.0, 16.0, patch=16)
+
+
+def lateral(views: int, first: float, last: float) -> TiltGeometry:
+    return TiltGeometry.uniform(128, 300, views, (first, last), "lateral")
 
 
 def saved(folder: Path, restores: Conditions | None) -> str:
@@ -73,8 +78,9 @@ def test_a_card_of_no_possible_network_is_refused(
         ({"width": 0}, "restores.width: 0 is not from 1 to 65536"),
         ({"views": 2.5}, "restores.views: 2.5 is not from 1"),
         ({"detector": "round"}, "restores.detector: 'round' is none"),
-        ({"degrees": [60.0, -60.0]}, "degrees must rise within -90 and 90"),
-        ({"tilt_noise": 0.0}, "the noise be above 0"),
+        ({"degrees": [60.0, -60.0]}, "restores.degrees: [60.0, -60.0] must rise within -90"),
+        ({"degrees": [-95.0, 60.0]}, "restores.degrees: [-95.0, 60.0] must rise within -90"),
+        ({"tilt_noise": 0.0}, "restores.tilt_noise: 0.0 is not above 0"),
     ],
 )
 def test_a_card_of_no_possible_tilt_series_is_refused(changed: dict[str, Any], said: str) -> None:
@@ -106,6 +112,13 @@ def test_a_card_of_no_possible_tilt_series_is_refused(changed: dict[str, Any], s
         ),
         (PAPER, TiltGeometry.uniform(128, 128, aspect=2.5), 4.1, "aspect 1, not 2.5"),
         (LATERAL, TiltGeometry.uniform(128, 1568, detector="lateral"), 4.1, None),
+        (WIDER, TiltGeometry.uniform(128, 300, detector="lateral"), 4.1, None),
+        (WIDER, lateral(64, -70, 50), 10.0, None),
+        (WIDER, lateral(63, -60, 60), 4.1, "views 64 to 160, not 63"),
+        (WIDER, lateral(64, -71, 50), 4.1, "first degrees -70 to -50, not -71"),
+        (WIDER, lateral(64, -60, 49), 4.1, "last degrees 50 to 70, not 49"),
+        (WIDER, lateral(64, -60, 60), 10.5, "noise 2 to 10, not 10.5"),
+        (WIDER, TiltGeometry.uniform(128, 300), 4.1, "detector lateral, not perpendicular"),
     ],
 )
 def test_other_tilt_series_are_named_with_both_values(
@@ -119,28 +132,6 @@ def test_uneven_tilts_are_others() -> None:
     angles[5] += 0.01
     uneven = replace(PAPER.geometry, angles=tuple(angles))
     assert PAPER.difference(uneven, 4.1) == "evenly spaced tilts, not uneven ones"
-
-
-WIDER = replace(LATERAL, range=ConditionsRange((64, 160), (50.0, 70.0), (2.0, 10.0)))
-
-
-@pytest.mark.parametrize(
-    ("tilts", "noise", "said"),
-    [
-        ({}, 4.1, None),
-        ({"views": 64, "degrees": (-70.0, 50.0)}, 10.0, None),
-        ({"views": 63}, 4.1, "views 64 to 160, not 63"),
-        ({"degrees": (-71.0, 50.0)}, 4.1, "first degrees -70 to -50, not -71"),
-        ({"degrees": (-60.0, 49.0)}, 4.1, "last degrees 50 to 70, not 49"),
-        ({}, 10.5, "noise 2 to 10, not 10.5"),
-        ({"aspect": 2.5}, 4.1, "aspect 1, not 2.5"),
-    ],
-)
-def test_of_a_range_all_tilt_series_are_taken(
-    tilts: dict[str, Any], noise: float, said: str | None
-) -> None:
-    given = TiltGeometry.uniform(128, 300, detector="lateral", **tilts)
-    assert WIDER.difference(given, noise) == said
 
 
 def test_uneven_tilts_are_outside_of_any_range() -> None:
